@@ -1,0 +1,3 @@
+//! What host and sandbox say to each other: the frames of guest init, and the request that a parked interpreter takes.
+//!
+//! No host types: this crate is compiled into the static binary that is pid 1 of every sandbox.
