@@ -5,3 +5,4 @@
 //! beyond fixed-size handshakes.
 
 pub mod proto;
+pub mod sys;
