@@ -1,1 +1,57 @@
-//! Placeholder while the crate is being written.
+//! What ringfence remembers: sandboxes, executions, disks, templates, logs, sealed environment values, and the audit
+//! chain, in one SQLite file with one writer.
+//!
+//! Every change is a closure over a [`Tx`], whose methods are the only SQL in the program. Changes that arrive together
+//! share one transaction (group commit), and each is acknowledged after the commit has reached the disk. Reads run
+//! beside the writer on read-only connections and see a consistent [`View`].
+//!
+//! ```no_run
+//! # async fn example(store: ringfence_store::Store, id: ringfence_model::SandboxId) -> ringfence_store::Result<()> {
+//! use ringfence_store::{Actor, AuditEntry, SandboxChange, SandboxStatus};
+//!
+//! let now_ms = 1_757_371_623_056;
+//! let entry = AuditEntry::new(now_ms, Actor::Agent, "sandbox.stop").sandbox(&id);
+//! let change = SandboxChange { stopped_at_ms: Some(now_ms), ..SandboxChange::default() };
+//! let (_, receipt) =
+//!     store.write_with_audit(entry, move |tx| tx.move_sandbox(&id, SandboxStatus::Stopped, &change)).await?;
+//! // Only now is the effect carried out: the receipt proves that the decision is on disk.
+//! # drop(receipt); Ok(())
+//! # }
+//! ```
+//!
+//! The store reads no clock: every time is an argument, in milliseconds since the Unix epoch. It never writes an
+//! environment value that is not sealed, and never changes or removes an audit entry.
+
+mod audit;
+mod disk;
+mod environment;
+mod error;
+mod execution;
+mod lock;
+mod log;
+mod meta;
+mod migrate;
+mod reader;
+mod sandbox;
+mod seal;
+mod store;
+mod template;
+mod tx;
+mod writer;
+
+pub use audit::{
+    Actor, AuditEntry, AuditFilter, AuditHash, AuditHead, AuditReceipt, AuditRecord, BrokenLink, Fault, Verification,
+    Verified,
+};
+pub use disk::DiskRow;
+pub use environment::{EnvMode, EnvironmentChange};
+pub use error::{OpenError, Result, StoreError};
+pub use execution::{
+    CodeHash, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionRow, ExecutionStatus, Interpreter, NewExecution,
+};
+pub use log::{LogEntry, LogLevel, LogRow};
+pub use sandbox::{SandboxChange, SandboxFilter, SandboxRow, SandboxStatus};
+pub use seal::{KeyError, SealingKey, SecretValue};
+pub use store::{Options, Store};
+pub use template::{TemplateRow, TemplateStatus};
+pub use tx::{Tx, View};

@@ -1,0 +1,258 @@
+//! Writing: one thread owns the only writing connection, and commits together what arrived together.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ffi};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::audit::{self, AuditHead, ChainEnd, HeadFile};
+use crate::error::{Result, StoreError, doing};
+use crate::lock::Lock;
+use crate::seal::Sealer;
+use crate::tx::{Tx, View};
+
+/// Changes that share one transaction at most.
+const BATCH_MAX: usize = 256;
+/// How often the head file is brought up to date.
+const HEAD_INTERVAL: Duration = Duration::from_secs(1);
+/// How long erasing a replaced secret from the log waits for readers; it is tried again after that.
+const ERASE_WAIT: Duration = Duration::from_millis(100);
+
+/// What the writer's queue holds.
+pub(crate) enum Message {
+    Change(Box<dyn Change>),
+    Close(oneshot::Sender<Result<()>>),
+}
+
+/// A change whose type of result the writer does not know.
+pub(crate) trait Change: Send {
+    /// Runs it. Returns whether its savepoint is to be kept.
+    fn run(&mut self, tx: &Tx<'_>) -> bool;
+    /// Tells the one who waits: after the commit, or what came instead of it.
+    fn settle(self: Box<Self>, committed: Result<()>);
+}
+
+/// A change with its closure, its result, and its place in the queue.
+pub(crate) struct Pending<T, F> {
+    pub(crate) op: Option<F>,
+    pub(crate) result: Option<Result<T>>,
+    pub(crate) reply: oneshot::Sender<Result<T>>,
+    pub(crate) _place: OwnedSemaphorePermit,
+}
+
+impl<T, F> Change for Pending<T, F>
+where
+    F: FnOnce(&Tx<'_>) -> Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &Tx<'_>) -> bool {
+        let op = self.op.take().expect("a change runs once");
+        let result = catch_unwind(AssertUnwindSafe(|| op(tx)))
+            .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(panic.as_ref()))));
+        self.result.insert(result).is_ok()
+    }
+
+    fn settle(self: Box<Self>, committed: Result<()>) {
+        let result = match (self.result, committed) {
+            // Its own error says more than that of the transaction.
+            (Some(Err(own)), _) => Err(own),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(error)) => Err(error),
+            (None, Ok(())) => unreachable!("a committed change has run"),
+        };
+        // The one who waited may be gone. The change stays: it was asked for.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// The writer's thread.
+pub(crate) struct Writer {
+    pub(crate) conn: Connection,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) chain: ChainEnd,
+    /// None while the file contradicts the chain.
+    pub(crate) head_file: Option<HeadFile>,
+    pub(crate) head_noted: Option<AuditHead>,
+    pub(crate) queue: Receiver<Message>,
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) gone: Arc<OnceLock<Arc<str>>>,
+    pub(crate) erase: bool,
+    pub(crate) _lock: Lock,
+}
+
+impl Writer {
+    /// Works until the store is closed, dropped, or unable to go on.
+    pub(crate) fn run(mut self) {
+        let mut head_noted_at = Instant::now();
+        let mut closer = None;
+        let mut orderly = true;
+        while closer.is_none() && orderly {
+            let timeout = if !self.head_is_due() && !self.erase {
+                // Nothing is due: sleep until something comes. (A day, because there is no "for ever" here.)
+                Duration::from_secs(86_400)
+            } else {
+                HEAD_INTERVAL.saturating_sub(head_noted_at.elapsed())
+            };
+            let mut batch = Vec::new();
+            let mut message = match self.queue.recv_timeout(timeout) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            while let Some(next) = message.take() {
+                match next {
+                    Message::Change(change) => batch.push(change),
+                    Message::Close(reply) => closer = Some(reply),
+                }
+                if closer.is_none() && batch.len() < BATCH_MAX {
+                    message = self.queue.try_recv().ok();
+                }
+            }
+            if !batch.is_empty() {
+                orderly = self.commit(batch);
+            }
+            if orderly && head_noted_at.elapsed() >= HEAD_INTERVAL {
+                self.note_head();
+                self.erase_log();
+                head_noted_at = Instant::now();
+            }
+        }
+        if orderly {
+            self.set_gone("it was closed");
+        }
+        self.places.close();
+        self.note_head();
+        let closed = self.close();
+        if let Some(reply) = closer {
+            let _ = reply.send(closed);
+        }
+    }
+
+    /// Runs a batch in one transaction and settles it. Returns whether the writer may go on.
+    fn commit(&mut self, mut batch: Vec<Box<dyn Change>>) -> bool {
+        let before = self.chain;
+        let outcome = self.transact(&mut batch);
+        let outcome = match outcome {
+            Ok(()) => Ok(()),
+            Err(source) => {
+                self.chain = before;
+                if !self.conn.is_autocommit() {
+                    // When even this fails the next BEGIN will, and says so.
+                    let _ = self.conn.execute_batch("ROLLBACK");
+                }
+                Err(source)
+            }
+        };
+        if self.erase && outcome.is_ok() {
+            self.erase_log();
+        }
+        let fatal = outcome.as_ref().err().and_then(fatal);
+        if let Some(reason) = fatal {
+            // Set before anybody hears of it, so that whoever was told does not find the store still willing.
+            self.set_gone(reason);
+            tracing::error!(reason, "the store stopped");
+        }
+        let outcome = outcome.map_err(|source| StoreError::Commit { source: Arc::new(source) });
+        for change in batch {
+            change.settle(outcome.clone());
+        }
+        fatal.is_none()
+    }
+
+    fn transact(&mut self, batch: &mut [Box<dyn Change>]) -> rusqlite::Result<()> {
+        let conn = &self.conn;
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let chain = RefCell::new(self.chain);
+        let erase = Cell::new(self.erase);
+        let tx = Tx { view: View { conn, sealer: &self.sealer }, chain: &chain, erase: &erase };
+        for change in batch {
+            let before = *chain.borrow();
+            conn.prepare_cached("SAVEPOINT change")?.execute([])?;
+            let keep = change.run(&tx);
+            if conn.is_autocommit() {
+                // On a full disk and a few other errors SQLite undoes the whole transaction by itself
+                // (https://sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction").
+                return Err(rusqlite::Error::SqliteFailure(
+                    ffi::Error::new(ffi::SQLITE_ABORT_ROLLBACK),
+                    Some("the database undid the transaction that this change shared".into()),
+                ));
+            }
+            if !keep {
+                conn.prepare_cached("ROLLBACK TO change")?.execute([])?;
+                *chain.borrow_mut() = before;
+            }
+            conn.prepare_cached("RELEASE change")?.execute([])?;
+        }
+        let end = *chain.borrow();
+        if end != self.chain {
+            audit::store_head(conn, end.head)?;
+        }
+        conn.prepare_cached("COMMIT")?.execute([])?;
+        self.chain = end;
+        self.erase = erase.get();
+        Ok(())
+    }
+
+    /// Empties the write-ahead log, in which a replaced secret still stands. Readers may be in the way: then later.
+    fn erase_log(&mut self) {
+        if !self.erase {
+            return;
+        }
+        let emptied = self.conn.busy_timeout(ERASE_WAIT).and_then(|()| empty_log(&self.conn));
+        let restored = self.conn.busy_timeout(crate::store::BUSY_TIMEOUT);
+        match emptied.and_then(|emptied| restored.map(|()| emptied)) {
+            Ok(emptied) => self.erase = !emptied,
+            Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied of a replaced secret yet"),
+        }
+    }
+
+    fn head_is_due(&self) -> bool {
+        self.head_file.is_some() && self.head_noted != Some(self.chain.head)
+    }
+
+    fn note_head(&mut self) {
+        let Some(file) = self.head_file.as_ref().filter(|_| self.head_is_due()) else { return };
+        match file.write(self.chain.head) {
+            Ok(()) => self.head_noted = Some(self.chain.head),
+            Err(error) => tracing::warn!(%error, "the head of the audit chain could not be noted beside the database"),
+        }
+    }
+
+    /// Brings the log into the database. Readers in the way leave it to the next start.
+    fn close(&mut self) -> Result<()> {
+        empty_log(&self.conn).map(drop).map_err(doing("empty the write-ahead log"))
+    }
+
+    fn set_gone(&self, reason: &str) {
+        let _ = self.gone.set(reason.into());
+    }
+}
+
+/// Writes the log into the database and truncates it. Returns whether it is empty now.
+pub(crate) fn empty_log(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(|busy| busy == 0)
+}
+
+/// Whether nothing can be promised after this error. A failed fsync may have dropped what it should have written, and a
+/// later one that succeeds says nothing about that (fsync(2), "EIO"); a corrupt database must not be written to.
+fn fatal(error: &rusqlite::Error) -> Option<&'static str> {
+    let rusqlite::Error::SqliteFailure(error, _) = error else { return None };
+    match error.extended_code {
+        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC => Some("the disk failed to keep what was written"),
+        _ => match error.extended_code & 0xff {
+            ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => Some("the database is damaged"),
+            _ => None,
+        },
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("(no text)").to_owned()
+}
