@@ -7,3 +7,13 @@
 pub mod proto;
 pub mod sys;
 pub mod seccomp;
+pub mod cgroup;
+pub mod wire;
+pub mod check;
+pub mod disk;
+pub mod host;
+pub mod shell;
+pub mod synth;
+pub mod posture;
+pub mod spawn;
+pub mod zygote;

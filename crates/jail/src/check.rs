@@ -1,0 +1,164 @@
+//! The jailer's own bounds on plans: `serve` is unprivileged and may have been taken over, so nothing it says is
+//! believed.
+
+use crate::{
+    host::SLOTS,
+    proto::{BuildPlan, Refusal, ShellPlan, ZygotePlan},
+};
+
+/// Most layers in one root file system (the kernel's overlay takes 500; mount options must fit one page).
+pub const LAYERS_MAX: usize = 16;
+
+/// Zygotes are numbered below this.
+pub const ZYGOTES_MAX: u16 = 4_096;
+
+fn refuse(why: impl Into<String>) -> Result<(), Refusal> {
+    Err(Refusal::Plan(why.into()))
+}
+
+/// A host name as [`ShellPlan::hostname`] allows it.
+fn is_hostname(text: &str) -> bool {
+    (1..=63).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// The name of a build tree.
+#[must_use]
+pub fn is_tree_name(text: &str) -> bool {
+    is_hostname(text)
+}
+
+/// Checks a shell's plan.
+///
+/// # Errors
+/// What is outside the bounds.
+pub fn shell(plan: &ShellPlan) -> Result<(), Refusal> {
+    if plan.slot >= SLOTS {
+        return refuse(format!("slot {} is not below {SLOTS}", plan.slot));
+    }
+    if plan.zygote.0 >= ZYGOTES_MAX {
+        return refuse(format!("zygote {} is not below {ZYGOTES_MAX}", plan.zygote.0));
+    }
+    layers(plan.layers.len())?;
+    if let Err(e) = plan.limits.check() {
+        return refuse(e.to_string());
+    }
+    if !is_hostname(&plan.hostname) {
+        return refuse("the host name is not 1 to 63 of a-z, 0-9 and -");
+    }
+    if plan.machine_id.len() != 32 || !plan.machine_id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return refuse("the machine id is not 32 hexadecimal digits");
+    }
+    Ok(())
+}
+
+fn layers(count: usize) -> Result<(), Refusal> {
+    if (2..=LAYERS_MAX).contains(&count) {
+        Ok(())
+    } else {
+        refuse(format!("{count} layers; there must be 2 to {LAYERS_MAX}"))
+    }
+}
+
+/// Checks a zygote's plan.
+///
+/// # Errors
+/// What is outside the bounds.
+pub fn zygote(plan: &ZygotePlan) -> Result<(), Refusal> {
+    if plan.zygote.0 >= ZYGOTES_MAX {
+        return refuse(format!("zygote {} is not below {ZYGOTES_MAX}", plan.zygote.0));
+    }
+    layers(plan.layers.len())?;
+    program(&plan.argv, &plan.env)?;
+    if !(64..=16_384).contains(&plan.memory_mib) {
+        return refuse(format!("{} MiB for a zygote; there must be 64 to 16384", plan.memory_mib));
+    }
+    Ok(())
+}
+
+/// Checks a program to execute: an absolute path, no NUL, no assignment without a name.
+///
+/// # Errors
+/// What is outside the bounds.
+pub fn program(argv: &[String], env: &[String]) -> Result<(), Refusal> {
+    if !argv.first().is_some_and(|path| path.starts_with('/')) {
+        return refuse("the program is not an absolute path");
+    }
+    if argv.iter().chain(env).any(|text| text.contains('\0')) {
+        return refuse("an argument or environment value contains NUL");
+    }
+    if env.iter().any(|text| text.find('=').is_none_or(|at| at == 0)) {
+        return refuse("an environment entry is not NAME=value");
+    }
+    Ok(())
+}
+
+/// Checks a build step's plan.
+///
+/// # Errors
+/// What is outside the bounds.
+pub fn build(plan: &BuildPlan) -> Result<(), Refusal> {
+    if !is_tree_name(&plan.tree) {
+        return refuse("the tree's name is not 1 to 64 of a-z, 0-9 and -");
+    }
+    program(&plan.argv, &plan.env)?;
+    let plain = |name: &str| !name.is_empty() && name.len() <= 200 && !name.contains(['/', '\0']) && name != ".." && name != ".";
+    if !plan.files.iter().all(|(name, _)| plain(name)) {
+        return refuse("a file's name is empty, too long, or holds a slash");
+    }
+    const HOURS_2_MS: u64 = 7_200_000;
+    if plan.timeout_ms == 0 || plan.timeout_ms > HOURS_2_MS {
+        return refuse("the step's time limit is not between 1 ms and 2 hours");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ringfence_model::{LayerDigest, Limits};
+
+    use super::*;
+    use crate::proto::{DiskId, ShellId, ZygoteNo};
+
+    fn plan() -> ShellPlan {
+        let layer = LayerDigest::parse(&"a".repeat(64)).expect("64 hexadecimal digits");
+        ShellPlan {
+            shell: ShellId(1),
+            slot: 0,
+            zygote: ZygoteNo(0),
+            layers: vec![layer.clone(), layer],
+            disk: DiskId(1),
+            limits: Limits::default(),
+            hostname: "i0".into(),
+            machine_id: "0".repeat(32),
+        }
+    }
+
+    #[track_caller]
+    fn refused(change: impl FnOnce(&mut ShellPlan)) {
+        let mut plan = plan();
+        change(&mut plan);
+        assert!(matches!(shell(&plan), Err(Refusal::Plan(_))));
+    }
+
+    #[test]
+    fn shell_plans_have_bounds() {
+        assert_eq!(shell(&plan()), Ok(()));
+        refused(|p| p.slot = SLOTS);
+        refused(|p| p.zygote = ZygoteNo(u16::MAX));
+        refused(|p| p.layers.truncate(1));
+        refused(|p| p.layers = vec![p.layers[0].clone(); LAYERS_MAX + 1]);
+        refused(|p| p.limits.memory_mib = 0);
+        refused(|p| p.hostname = "../x".into());
+        refused(|p| p.hostname = "a".repeat(64));
+        refused(|p| p.machine_id = "x".repeat(32));
+    }
+
+    #[test]
+    fn programs_have_bounds() {
+        let text = |t: &[&str]| t.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        assert_eq!(program(&text(&["/bin/sh", "-c", "true"]), &text(&["A=", "B=c=d"])), Ok(()));
+        for (argv, env) in [(&["sh"][..], &[][..]), (&[], &[]), (&["/bin/sh", "a\0b"], &[]), (&["/bin/sh"], &["A"]), (&["/bin/sh"], &["=x"])] {
+            assert!(program(&text(argv), &text(env)).is_err(), "{argv:?} {env:?}");
+        }
+    }
+}
