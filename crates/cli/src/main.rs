@@ -1,1 +1,29 @@
-fn main() {}
+//! `ringfence`: one executable with several roles. This crate composes; what it composes is in the other crates.
+//!
+//! A command talks to the daemon over its Unix socket and holds no state. Only `serve` is the daemon, and it must stay
+//! without threads until its roles are started, so the runtime of the other commands is made after the choice.
+
+mod args;
+mod bench;
+mod commands;
+mod daemon;
+mod demo;
+mod failure;
+mod follow;
+mod language;
+mod mcp_config;
+mod numbers;
+mod output;
+mod progress;
+mod roles;
+
+use clap::Parser;
+
+fn main() {
+    if let Some(code) = roles::dispatch() {
+        std::process::exit(code);
+    }
+    let cli = args::Cli::parse();
+    // Not a return: a thread that waits for standard input would hold up the end.
+    std::process::exit(commands::run(cli));
+}

@@ -1,1 +1,30 @@
-//! Placeholder while the crate is being written.
+//! One node's sandboxes: their lifecycle, executions, files and templates, the shelf of prepared ones, and reconcile.
+//!
+//! It reaches the kernel only through the jailer and the guest, keeps what it knows in the store, and writes each decision
+//! there before it acts. No HTTP, no orders, no keys.
+
+pub mod api;
+mod builds;
+mod capture;
+mod create;
+mod engine;
+mod error;
+mod execution;
+mod files;
+pub mod guest;
+mod jailer;
+mod lifecycle;
+mod lookup;
+mod machine;
+mod registry;
+mod run;
+mod sandbox;
+mod service;
+mod shelf;
+pub mod template;
+mod view;
+
+pub use engine::{Config, Engine, StartError};
+
+/// Which build this is: version and a hash of the sources that it was made from.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("RINGFENCE_BUILD"));

@@ -1,3 +1,6 @@
 //! What host and sandbox say to each other: the frames of guest init, and the request that a parked interpreter takes.
 //!
-//! No host types: this crate is compiled into the static binary that is pid 1 of every sandbox.
+//! No host types, and no I/O: this crate is compiled into the static binary that is pid 1 of every sandbox.
+
+pub mod frames;
+pub mod park;

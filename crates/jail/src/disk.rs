@@ -6,6 +6,7 @@
 use std::{
     fs, io,
     os::fd::AsFd,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -80,10 +81,17 @@ impl Disks {
         fs::create_dir_all(root).map_err(doing("making the disks directory"))?;
         run("mount", Command::new("mount").args(["-t", "btrfs", "-o", "loop,noatime,discard=async,nosuid,nodev"]).arg(image).arg(root))?;
         let disks = Self { root: root.to_owned() };
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(doing("closing the disks directory"))?;
         if fresh {
             disks.enable_quotas()?;
         }
         Ok(disks)
+    }
+
+    /// The image is mounted already: an earlier jailer of the same supervisor did it.
+    #[must_use]
+    pub fn mounted(root: &Path) -> Self {
+        Self { root: root.to_owned() }
     }
 
     fn enable_quotas(&self) -> Result<(), DiskError> {

@@ -4,16 +4,22 @@
 //! checks them against its own bounds, executes them without choices, and never parses anything that a sandbox wrote
 //! beyond fixed-size handshakes.
 
-pub mod proto;
-pub mod sys;
-pub mod seccomp;
+pub mod boot;
+pub mod build;
 pub mod cgroup;
-pub mod wire;
 pub mod check;
 pub mod disk;
+pub mod doctor;
 pub mod host;
-pub mod shell;
-pub mod synth;
+pub mod installation;
+pub mod jailer;
 pub mod posture;
+pub mod proto;
+pub mod seccomp;
+pub mod shell;
 pub mod spawn;
+pub mod supervise;
+pub mod synth;
+pub mod sys;
+pub mod wire;
 pub mod zygote;

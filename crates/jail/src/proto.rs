@@ -3,13 +3,32 @@
 //! One datagram is one message, encoded with postcard; descriptors travel beside it as `SCM_RIGHTS`, in the order that
 //! each message documents. The jailer treats every field as hostile: bounds are checked in [`crate::check`].
 
-use std::fmt;
+use std::{fmt, io};
 
 use ringfence_model::{LayerDigest, Limits};
 use serde::{Deserialize, Serialize};
 
 /// Largest datagram on the socket, in bytes. Also the bound on argv and environment of a fresh process.
 pub const MESSAGE_BYTES_MAX: usize = 160 * 1024;
+
+/// Encodes a message for [`crate::wire`].
+///
+/// # Errors
+/// `InvalidInput` when it is larger than [`MESSAGE_BYTES_MAX`].
+pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    match postcard::to_stdvec(message) {
+        Ok(bytes) if bytes.len() <= MESSAGE_BYTES_MAX => Ok(bytes),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// Decodes a message.
+///
+/// # Errors
+/// `InvalidData` when it is none of that type.
+pub fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    postcard::from_bytes(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+}
 
 /// Number of a shell, unique for the life of one jailer. Never used twice, as its cgroup's name must not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

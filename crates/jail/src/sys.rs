@@ -679,3 +679,11 @@ pub fn ioctl_bytes(fd: BorrowedFd<'_>, request: c_ulong, argument: &mut [u8]) ->
     // SAFETY: the size encoded in the request number (ioctl(2)) is covered by the live, writable slice.
     check_int(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument.as_mut_ptr()) }).map(drop)
 }
+
+/// How many threads this process has.
+///
+/// # Errors
+/// procfs cannot be read.
+pub fn threads() -> io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count())
+}

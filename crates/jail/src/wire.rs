@@ -112,10 +112,7 @@ fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> 
 /// # Errors
 /// As [`send`]; `InvalidInput` when it is larger than [`crate::proto::MESSAGE_BYTES_MAX`].
 pub fn send_message<T: serde::Serialize>(socket: BorrowedFd<'_>, message: &T, fds: &[OwnedFd]) -> io::Result<()> {
-    let bytes = postcard::to_stdvec(message).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    if bytes.len() > crate::proto::MESSAGE_BYTES_MAX {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
+    let bytes = crate::proto::encode(message)?;
     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
     send_waiting(socket, &bytes, &fds)
 }

@@ -1,1 +1,14 @@
-//! Placeholder while the crate is being written.
+//! Bars: reading, checking and adjusting them, and the sample that every sandbox finds at `/data`.
+//!
+//! Prices are exact decimals from the file to the last rounding; floating point appears only in the Parquet files, which
+//! are what pandas reads. Nothing here opens a socket or reads a clock.
+
+pub mod action;
+pub mod adjust;
+pub mod bar;
+pub mod columns;
+pub mod read;
+pub mod sample;
+
+pub use action::{Action, Kind};
+pub use bar::{Bar, Fault, Series, Symbol};

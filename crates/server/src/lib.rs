@@ -1,1 +1,26 @@
-//! Placeholder while the crate is being written.
+//! The faces of ringfence: REST, and MCP over stdio and Streamable HTTP. All of them speak to one trait,
+//! [`Sandboxes`](ringfence_engine::api::Sandboxes), which the engine implements and which [`Client`] implements a second
+//! time, over the daemon's socket.
+//!
+//! There is no SQL here, no system call, no secret but the access token, and no decision about a sandbox.
+
+mod client;
+mod guard;
+mod mcp;
+mod openapi;
+mod parse;
+mod rest;
+mod serve;
+
+pub use client::Client;
+pub use guard::Token;
+pub use mcp::serve_stdio;
+pub use openapi::openapi_json;
+pub use serve::{Config, Stop, Tcp, serve};
+
+/// Header of every answer: version and hash of the daemon's build, so that a client of another build can say so.
+pub const BUILD_HEADER: &str = "x-ringfence-build";
+/// Header of a request over the Unix socket whose sender is not the operator: `agent`.
+pub const ACTOR_HEADER: &str = "x-ringfence-actor";
+/// Bytes of one request's body. A file of 32 MiB fits in base64, and as text unless most of it must be escaped.
+pub const BODY_BYTES_MAX: usize = 48 << 20;

@@ -52,6 +52,6 @@ pub use execution::{
 pub use log::{LogEntry, LogLevel, LogRow};
 pub use sandbox::{SandboxChange, SandboxFilter, SandboxRow, SandboxStatus};
 pub use seal::{KeyError, SealingKey, SecretValue};
-pub use store::{Options, Store};
+pub use store::{Options, Statistics, Store};
 pub use template::{TemplateRow, TemplateStatus};
 pub use tx::{Tx, View};

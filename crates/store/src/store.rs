@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::migrate;
 use crate::reader::{self, Query};
 use crate::seal::{self, Sealer, SealingKey, SecretValue};
 use crate::tx::{Tx, View};
-use crate::writer::{Message, Pending, Writer};
+use crate::writer::{Counters, Message, Pending, Writer};
 
 /// How long SQLite waits for another connection. Ours do not stand in each other's way for longer than a checkpoint.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,6 +43,17 @@ impl Default for Options {
     }
 }
 
+/// What the writer has done since the store was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statistics {
+    /// Transactions committed, one or a few fsyncs each.
+    pub transactions: u64,
+    /// Changes in them; more than transactions where group commit helped.
+    pub changes: u64,
+    /// Changes that wait or run now.
+    pub queued: usize,
+}
+
 /// The database. Clones share it; it closes with the last one, or with [`Store::close`].
 #[derive(Clone)]
 pub struct Store {
@@ -56,6 +68,8 @@ struct Inner {
     queries: Option<mpsc::Sender<Query>>,
     query_places: Arc<Semaphore>,
     gone: Arc<OnceLock<Arc<str>>>,
+    counters: Arc<Counters>,
+    queue: usize,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -95,6 +109,7 @@ impl Store {
         let (changes, queue) = mpsc::channel();
         let change_places = Arc::new(Semaphore::new(options.queue));
         let gone = Arc::new(OnceLock::new());
+        let counters = Arc::new(Counters::default());
         let writer = Writer {
             conn,
             sealer: Arc::clone(&sealer),
@@ -104,6 +119,7 @@ impl Store {
             queue,
             places: Arc::clone(&change_places),
             gone: Arc::clone(&gone),
+            counters: Arc::clone(&counters),
             erase: false,
             _lock: lock,
         };
@@ -122,6 +138,8 @@ impl Store {
                 queries: Some(queries),
                 query_places: Arc::new(Semaphore::new(options.queue)),
                 gone,
+                counters,
+                queue: options.queue,
                 threads,
             }),
         })
@@ -131,6 +149,17 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// What the writer has done since the store was opened.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let inner = &self.inner;
+        Statistics {
+            transactions: inner.counters.transactions.load(Ordering::Relaxed),
+            changes: inner.counters.changes.load(Ordering::Relaxed),
+            queued: inner.queue.saturating_sub(inner.change_places.available_permits()),
+        }
     }
 
     /// Makes a change, all of it or nothing, and returns when it is on disk. Waits its turn when the queue is full.
@@ -272,7 +301,8 @@ fn configure(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
     // deleted is overwritten. trusted_schema: functions with side effects cannot hide in a schema that was tampered with.
     conn.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON; \
-         PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
+         PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; \
+         PRAGMA journal_size_limit = 67108864;",
     )?;
     let page: u64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     let pages = (options.bytes_max / page).clamp(1, u64::from(u32::MAX - 1));

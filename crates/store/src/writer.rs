@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -31,10 +32,18 @@ pub(crate) enum Message {
 
 /// A change whose type of result the writer does not know.
 pub(crate) trait Change: Send {
-    /// Runs it. Returns whether its savepoint is to be kept.
-    fn run(&mut self, tx: &Tx<'_>) -> bool;
+    /// Runs it, and says what is to become of its savepoint.
+    fn run(&mut self, tx: &Tx<'_>) -> Ran;
     /// Tells the one who waits: after the commit, or what came instead of it.
     fn settle(self: Box<Self>, committed: Result<()>);
+}
+
+/// How a change went.
+pub(crate) enum Ran {
+    Keep,
+    Undo,
+    /// It met an error after which nothing must be written.
+    Damaged(Arc<rusqlite::Error>),
 }
 
 /// A change with its closure, its result, and its place in the queue.
@@ -50,11 +59,15 @@ where
     F: FnOnce(&Tx<'_>) -> Result<T> + Send,
     T: Send,
 {
-    fn run(&mut self, tx: &Tx<'_>) -> bool {
+    fn run(&mut self, tx: &Tx<'_>) -> Ran {
         let op = self.op.take().expect("a change runs once");
         let result = catch_unwind(AssertUnwindSafe(|| op(tx)))
             .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(panic.as_ref()))));
-        self.result.insert(result).is_ok()
+        match self.result.insert(result) {
+            Ok(_) => Ran::Keep,
+            Err(StoreError::Sql { source, .. }) if fatal(source).is_some() => Ran::Damaged(Arc::clone(source)),
+            Err(_) => Ran::Undo,
+        }
     }
 
     fn settle(self: Box<Self>, committed: Result<()>) {
@@ -70,6 +83,13 @@ where
     }
 }
 
+/// What the writer has committed.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) transactions: AtomicU64,
+    pub(crate) changes: AtomicU64,
+}
+
 /// The writer's thread.
 pub(crate) struct Writer {
     pub(crate) conn: Connection,
@@ -81,6 +101,7 @@ pub(crate) struct Writer {
     pub(crate) queue: Receiver<Message>,
     pub(crate) places: Arc<Semaphore>,
     pub(crate) gone: Arc<OnceLock<Arc<str>>>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) erase: bool,
     pub(crate) _lock: Lock,
 }
@@ -128,6 +149,8 @@ impl Writer {
         self.places.close();
         self.note_head();
         let closed = self.close();
+        // The connection and then the lock: whoever hears that the store is closed may open it again.
+        drop(self);
         if let Some(reply) = closer {
             let _ = reply.send(closed);
         }
@@ -137,62 +160,64 @@ impl Writer {
     fn commit(&mut self, mut batch: Vec<Box<dyn Change>>) -> bool {
         let before = self.chain;
         let outcome = self.transact(&mut batch);
-        let outcome = match outcome {
-            Ok(()) => Ok(()),
-            Err(source) => {
-                self.chain = before;
-                if !self.conn.is_autocommit() {
-                    // When even this fails the next BEGIN will, and says so.
-                    let _ = self.conn.execute_batch("ROLLBACK");
-                }
-                Err(source)
+        if outcome.is_ok() {
+            self.counters.transactions.fetch_add(1, Ordering::Relaxed);
+            self.counters.changes.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        } else {
+            self.chain = before;
+            if !self.conn.is_autocommit() {
+                // When even this fails the next BEGIN will, and says so.
+                let _ = self.conn.execute_batch("ROLLBACK");
             }
-        };
+        }
         if self.erase && outcome.is_ok() {
             self.erase_log();
         }
-        let fatal = outcome.as_ref().err().and_then(fatal);
+        let fatal = outcome.as_ref().err().and_then(|error| fatal(error));
         if let Some(reason) = fatal {
             // Set before anybody hears of it, so that whoever was told does not find the store still willing.
             self.set_gone(reason);
             tracing::error!(reason, "the store stopped");
         }
-        let outcome = outcome.map_err(|source| StoreError::Commit { source: Arc::new(source) });
+        let outcome = outcome.map_err(|source| StoreError::Commit { source });
         for change in batch {
             change.settle(outcome.clone());
         }
         fatal.is_none()
     }
 
-    fn transact(&mut self, batch: &mut [Box<dyn Change>]) -> rusqlite::Result<()> {
+    fn transact(&mut self, batch: &mut [Box<dyn Change>]) -> Result<(), Arc<rusqlite::Error>> {
         let conn = &self.conn;
-        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        step(conn, "BEGIN IMMEDIATE")?;
         let chain = RefCell::new(self.chain);
         let erase = Cell::new(self.erase);
         let tx = Tx { view: View { conn, sealer: &self.sealer }, chain: &chain, erase: &erase };
         for change in batch {
             let before = *chain.borrow();
-            conn.prepare_cached("SAVEPOINT change")?.execute([])?;
-            let keep = change.run(&tx);
+            step(conn, "SAVEPOINT change")?;
+            let ran = change.run(&tx);
+            if let Ran::Damaged(source) = ran {
+                return Err(source);
+            }
             if conn.is_autocommit() {
                 // On a full disk and a few other errors SQLite undoes the whole transaction by itself
                 // (https://sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction").
-                return Err(rusqlite::Error::SqliteFailure(
+                return Err(Arc::new(rusqlite::Error::SqliteFailure(
                     ffi::Error::new(ffi::SQLITE_ABORT_ROLLBACK),
                     Some("the database undid the transaction that this change shared".into()),
-                ));
+                )));
             }
-            if !keep {
-                conn.prepare_cached("ROLLBACK TO change")?.execute([])?;
+            if matches!(ran, Ran::Undo) {
+                step(conn, "ROLLBACK TO change")?;
                 *chain.borrow_mut() = before;
             }
-            conn.prepare_cached("RELEASE change")?.execute([])?;
+            step(conn, "RELEASE change")?;
         }
         let end = *chain.borrow();
         if end != self.chain {
             audit::store_head(conn, end.head)?;
         }
-        conn.prepare_cached("COMMIT")?.execute([])?;
+        step(conn, "COMMIT")?;
         self.chain = end;
         self.erase = erase.get();
         Ok(())
@@ -231,6 +256,10 @@ impl Writer {
     fn set_gone(&self, reason: &str) {
         let _ = self.gone.set(reason.into());
     }
+}
+
+fn step(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 /// Writes the log into the database and truncates it. Returns whether it is empty now.

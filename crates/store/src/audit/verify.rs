@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params, types::ValueRef};
 
 use super::encoding::Fields;
 use super::{AuditHash, AuditHead, chain};
-use crate::error::{Result, doing};
+use crate::error::{Result, StoreError, doing};
 
 /// The answer to "is the chain whole?".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +86,15 @@ pub(crate) fn verify(
     const WHAT: &str = "walk the audit chain";
     let head = chain::load_head(conn).map_err(doing(WHAT))?;
     let from = from.max(1);
+    let known_end = remembered.map_or(head.seq, |known| known.seq.max(head.seq));
+    if to.is_some_and(|to| to < from) || (from > 1 && from > known_end) {
+        return Err(StoreError::Refused(format!(
+            "the audit chain has entries 1 to {known_end}: choose a range of them"
+        )));
+    }
+    if conn.prepare("SELECT 1 FROM audit WHERE seq < 1").and_then(|mut query| query.exists([])).map_err(doing(WHAT))? {
+        return Ok(Verification::Broken(BrokenLink { seq: 0, fault: Fault::Added }));
+    }
     let mut statement = conn
         .prepare(
             "SELECT seq, at_ms, actor, event, sandbox_id, execution_id, detail, prev_hash, hash FROM audit \
@@ -126,7 +135,6 @@ pub(crate) fn verify(
         entries += u64::from(!anchor);
     }
     // Nothing was found where the chain goes on: the end was cut off, or everything.
-    let known_end = remembered.map_or(head.seq, |known| known.seq.max(head.seq));
     if last.seq < known_end.min(to_seq) {
         let cut = BrokenLink { seq: last.seq, fault: Fault::CutOff { head: known_end } };
         return Ok(Verification::Broken(cut));

@@ -1,0 +1,105 @@
+//! The one trait through which sandboxes are reached. The engine is one implementation; a client of the REST API is
+//! another, so that a face does not know whether the engine is in its process.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use ringfence_model::{
+    ApiError,
+    api::{
+        Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
+        ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
+        ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer, ListRequest, LogsAnswer,
+        LogsRequest, Progress, SandboxRequest, StatusAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest,
+        TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+    },
+};
+use tokio::sync::mpsc;
+
+/// The answer of every method, later.
+pub type Answering<'a, T> = BoxFuture<'a, Result<T, ApiError>>;
+
+/// Where progress goes. Bounded, and nobody has to read it: use `try_send` and ignore what does not fit.
+pub type ProgressSender = mpsc::Sender<Progress>;
+
+/// Steps that a reader of progress may be behind.
+pub const PROGRESS_QUEUE: usize = 16;
+
+/// Whoever answers, shared.
+pub type SharedSandboxes = Arc<dyn Sandboxes>;
+
+/// The sandboxes of one node.
+///
+/// A returned future may be dropped at any await: what must not be half done runs on in a task of the implementation.
+/// The sandbox is looked up before other arguments are judged.
+///
+/// # Errors
+/// Every method answers an [`ApiError`] with a stable code and a sentence that says what to do.
+pub trait Sandboxes: Send + Sync + 'static {
+    /// Makes a sandbox. A template that is not built yet is built first; its progress goes to `progress`.
+    fn create(
+        &self,
+        actor: Actor,
+        request: CreateRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, CreateAnswer>;
+
+    /// Changes environment and lifetime, runs commands.
+    fn configure(&self, actor: Actor, request: ConfigureRequest) -> Answering<'_, ConfigureAnswer>;
+
+    /// Runs code, and waits for its end as long as the request says.
+    fn execute(&self, actor: Actor, request: ExecuteRequest) -> Answering<'_, ExecutionAnswer>;
+
+    /// How an execution stands.
+    fn execution(&self, actor: Actor, request: ExecutionRequest) -> Answering<'_, ExecutionAnswer>;
+
+    /// How a sandbox stands.
+    fn status(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, StatusAnswer>;
+
+    /// Sandboxes, newest first.
+    fn list(&self, actor: Actor, request: ListRequest) -> Answering<'_, ListAnswer>;
+
+    /// Ends the processes, keeps the files.
+    fn stop(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer>;
+
+    /// Freezes a running sandbox.
+    fn pause(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer>;
+
+    /// Starts a stopped or a paused one.
+    fn resume(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer>;
+
+    /// Removes a sandbox and its files.
+    fn delete(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, DeleteAnswer>;
+
+    /// Writes a file.
+    fn upload(&self, actor: Actor, request: UploadRequest) -> Answering<'_, UploadAnswer>;
+
+    /// Reads a file.
+    fn download(&self, actor: Actor, request: DownloadRequest) -> Answering<'_, DownloadAnswer>;
+
+    /// The newest lines of a sandbox's log.
+    fn logs(&self, actor: Actor, request: LogsRequest) -> Answering<'_, LogsAnswer>;
+
+    /// Templates, by name.
+    fn templates(&self, actor: Actor, request: TemplateListRequest) -> Answering<'_, TemplateListAnswer>;
+
+    /// One template.
+    fn template(&self, actor: Actor, request: TemplateRequest) -> Answering<'_, TemplateAnswer>;
+
+    /// Builds a template unless it is ready; operators only.
+    fn build(
+        &self,
+        actor: Actor,
+        request: BuildRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, BuildAnswer>;
+
+    /// Entries of the audit chain.
+    fn audit_log(&self, actor: Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer>;
+
+    /// Whether the audit chain holds; operators only.
+    fn audit_verify(&self, actor: Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer>;
+
+    /// How the daemon and its host are.
+    fn health(&self, actor: Actor) -> Answering<'_, HealthAnswer>;
+}

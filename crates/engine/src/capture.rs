@@ -1,0 +1,133 @@
+//! What a program prints, capped while it is read: the first part is kept in memory, everything up to a larger limit in a
+//! file, and all of it is counted.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::Mutex,
+};
+
+/// Bytes of a stream that answers hold.
+pub const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a stream that its log file holds.
+pub const LOG_BYTES_MAX: u64 = 64 << 20;
+
+/// One stream of one execution.
+#[derive(Debug)]
+pub struct Capture {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    kept: Vec<u8>,
+    seen: u64,
+    logged: u64,
+    file: Option<File>,
+    /// The file could not be written: said once, then only counted.
+    broken: bool,
+}
+
+impl Capture {
+    /// An empty capture; its file is made only when the stream outgrows what is kept.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, state: Mutex::default() }
+    }
+
+    /// Takes what was read.
+    pub fn push(&self, bytes: &[u8]) {
+        let mut state = self.lock();
+        let before = state.seen;
+        state.seen += bytes.len() as u64;
+        let room = KEPT_BYTES_MAX - state.kept.len();
+        state.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if bytes.len() <= room || state.broken || before >= LOG_BYTES_MAX {
+            return;
+        }
+        if let Err(error) = self.log(&mut state, &bytes[room..]) {
+            state.broken = true;
+            tracing::warn!(%error, "the log of an execution's output could not be written");
+        }
+    }
+
+    fn log(&self, state: &mut State, rest: &[u8]) -> std::io::Result<()> {
+        let State { kept, logged, file, .. } = state;
+        let file = match file {
+            Some(file) => file,
+            None => {
+                let mut made = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&self.path)?;
+                made.write_all(kept)?;
+                *logged = kept.len() as u64;
+                file.insert(made)
+            }
+        };
+        let room = usize::try_from(LOG_BYTES_MAX.saturating_sub(*logged)).unwrap_or(usize::MAX);
+        let part = &rest[..rest.len().min(room)];
+        file.write_all(part)?;
+        *logged += part.len() as u64;
+        Ok(())
+    }
+
+    /// What is kept, and how much there was.
+    #[must_use]
+    pub fn snapshot(&self) -> (Vec<u8>, u64) {
+        let state = self.lock();
+        (state.kept.clone(), state.seen)
+    }
+
+    /// Bytes seen so far.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.lock().seen
+    }
+
+    /// The file with more than what is kept, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        self.lock().file.is_some().then(|| self.path.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics under this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_kept_in_part_and_logged_up_to_the_limit() {
+        let dir = std::env::temp_dir().join(format!("ringfence-capture-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
+        let path = dir.join("out");
+        let capture = Capture::new(path.clone());
+        let chunk: Vec<u8> = (0..=255).cycle().take(65_521).collect();
+        let chunks = usize::try_from(LOG_BYTES_MAX).expect("fits") / chunk.len() + 20;
+        for _ in 0..chunks {
+            capture.push(&chunk);
+        }
+        let (kept, seen) = capture.snapshot();
+        assert_eq!(kept.len(), KEPT_BYTES_MAX);
+        assert_eq!(seen, (chunk.len() * chunks) as u64);
+        let logged = std::fs::read(&path).expect("the flood outgrew what is kept");
+        assert_eq!(logged.len() as u64, LOG_BYTES_MAX);
+        assert_eq!(&logged[..KEPT_BYTES_MAX], &kept[..]);
+        let whole: Vec<u8> = chunk.iter().copied().cycle().take(logged.len()).collect();
+        assert!(logged == whole, "the file is the beginning of the stream");
+        std::fs::remove_dir_all(dir).expect("it was made here");
+    }
+
+    #[test]
+    fn little_output_makes_no_file() {
+        let capture = Capture::new(PathBuf::from("/nonexistent/out"));
+        capture.push(b"42\n");
+        assert_eq!(capture.snapshot(), (b"42\n".to_vec(), 3));
+        assert_eq!(capture.file(), None);
+    }
+}

@@ -1,0 +1,393 @@
+//! Making sandboxes, and changing those that live.
+
+use std::{sync::Arc, time::Duration};
+
+use ringfence_model::{
+    ApiError, Code,
+    api::{
+        self, CommandResult, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, EnvMode, RunningProcess,
+        TransitionAnswer,
+    },
+};
+use ringfence_store::{
+    Actor, EnvMode as StoredEnvMode, Interpreter, LogLevel, SandboxChange, SandboxRow, SandboxStatus, SecretValue,
+};
+
+use crate::{
+    api::ProgressSender,
+    engine::{Engine, now_ms},
+    error::Failure,
+    lookup::not_running,
+    run::{Language, Program},
+    sandbox::{Environment, Lifetime, Made, Next, Sandbox, State},
+    shelf, view,
+};
+
+/// How long one set-up command may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn secrets(values: &api::EnvVars) -> Vec<(String, SecretValue)> {
+    values.iter().map(|(name, value)| (name.to_owned(), SecretValue::new(value.as_bytes().to_vec()))).collect()
+}
+
+impl Engine {
+    pub(crate) async fn do_create(
+        &self,
+        actor: Actor,
+        request: CreateRequest,
+        progress: Option<ProgressSender>,
+    ) -> Result<CreateAnswer, Failure> {
+        self.admit()?;
+        let template = self.template_for(&request.template, progress).await?;
+        request.check()?;
+        let limits = request.limits()?;
+        let prepared = if limits == ringfence_model::Limits::default() {
+            self.shelf(&template.name).and_then(|shelf| shelf.take())
+        } else {
+            None
+        };
+        let (machine, store) = (&self.inner.machine, &self.inner.store);
+        let ready = match prepared {
+            Some(ready) => ready,
+            None => shelf::make(machine, store, &template, limits).await?,
+        };
+        let now = now_ms();
+        let lifetime_s = request.lifetime_s();
+        let lifetime = Lifetime { lifetime_s, expires_at_ms: now.saturating_add(lifetime_s.saturating_mul(1000)) };
+        let name = request.name.clone().unwrap_or_else(|| ready.id.to_string());
+        let row = SandboxRow {
+            id: ready.id.clone(),
+            name: name.clone(),
+            template: template.name.clone(),
+            layers: template.layers.iter().rev().cloned().collect(),
+            status: SandboxStatus::Running,
+            disk: Some(ready.disk.0),
+            limits,
+            metadata: request.metadata.clone(),
+            created_at_ms: now,
+            started_at_ms: Some(now),
+            expires_at_ms: Some(lifetime.expires_at_ms),
+            stopped_at_ms: None,
+            deleted_at_ms: None,
+            lifetime_s,
+            env_version: 0,
+            swarm_id: None,
+            agent_id: None,
+            failure: None,
+        };
+        let names: Vec<&str> = request.env_vars.iter().map(|(name, _)| name).collect();
+        let detail = serde_json::json!({
+            "name": name, "template": template.name, "template_version": template.row.version, "lifetime_s": lifetime_s,
+            "limits": limits, "env_names": names, "network": "none",
+        });
+        let entry = Self::entry(actor, "sandbox.create").sandbox(&ready.id).detail(detail);
+        let values = secrets(&request.env_vars);
+        let (id, disk) = (ready.id.clone(), ready.disk.0);
+        let written = store
+            .write_with_audit(entry, move |tx| {
+                tx.insert_sandbox(&row)?;
+                tx.assign_disk(disk, Some(&id))?;
+                if values.is_empty() {
+                    return Ok(0);
+                }
+                Ok(tx.set_environment(&id, &values, StoredEnvMode::Merge, &[])?.version)
+            })
+            .await;
+        let env_version = match written {
+            Ok((version, receipt)) => {
+                drop(receipt);
+                version
+            }
+            Err(error) => {
+                let _ = machine.destroy(&ready.shell).await;
+                shelf::discard_disk(machine, store, ready.disk).await;
+                return Err(error.into());
+            }
+        };
+        let next = ready.interpreter.map_or(Next::None, Next::Parked);
+        let waiting = if matches!(next, Next::Parked(_)) { Interpreter::Parked } else { Interpreter::Fresh };
+        let isolation = view::isolation(&ready.shell.posture, waiting, &machine.facts().missing);
+        let sandbox = Arc::new(Sandbox::new(Made {
+            id: ready.id.clone(),
+            name: name.clone(),
+            template: Arc::clone(&template),
+            limits,
+            metadata: request.metadata.clone(),
+            created_at_ms: now,
+            disk: ready.disk,
+            lifetime,
+            state: State { status: SandboxStatus::Running, shell: Some(ready.shell), next },
+            last_execution: 0,
+            environment: Environment { version: env_version, values: request.env_vars.clone().into_inner() },
+        }));
+        self.add_live(Arc::clone(&sandbox));
+        let startup = match &request.startup_script {
+            Some(script) => Some(self.command(actor, &sandbox, script).await?),
+            None => None,
+        };
+        let mut warnings = Vec::new();
+        if let Some(startup) = startup.as_ref().filter(|s| s.exit_code != 0) {
+            warnings.push(format!("startup_script ended with exit code {}", startup.exit_code));
+        }
+        Ok(CreateAnswer {
+            success: true,
+            sandbox_id: ready.id.clone(),
+            e2b_sandbox_id: ready.id,
+            name,
+            template: template.name.clone(),
+            status: api::SandboxStatus::Running,
+            env_vars_configured: u32::try_from(request.env_vars.len()).unwrap_or(u32::MAX),
+            anthropic_key_configured: false,
+            packages_to_install: Vec::new(),
+            timeout: lifetime_s,
+            metadata: request.metadata,
+            created_at: view::time(now),
+            expires_at: view::time(lifetime.expires_at_ms),
+            isolation,
+            startup,
+            warnings,
+        })
+    }
+
+    /// Runs one set-up command to its end.
+    async fn command(&self, actor: Actor, sandbox: &Arc<Sandbox>, command: &str) -> Result<CommandResult, Failure> {
+        let program = Program {
+            code: command.to_owned(),
+            language: Language::Bash,
+            env: Vec::new(),
+            working_dir: None,
+            timeout: COMMAND_TIMEOUT,
+            stdin: Vec::new(),
+            background: false,
+        };
+        let execution = self.begin(actor, sandbox, program).await?;
+        const GRACE: Duration = Duration::from_secs(10);
+        let Some(end) = execution.wait(COMMAND_TIMEOUT + GRACE).await else {
+            return Err(ApiError::new(
+                Code::ExecutionTimeout,
+                format!("a command was still being ended {} s after it began; `sandbox_status` shows what runs", (COMMAND_TIMEOUT + GRACE).as_secs()),
+            )
+            .into());
+        };
+        let mut output = String::from_utf8_lossy(&end.output.stdout).into_owned();
+        output.push_str(&String::from_utf8_lossy(&end.output.stderr));
+        Ok(CommandResult {
+            command: command.to_owned(),
+            exit_code: end.exit_code.unwrap_or(-1),
+            output,
+            execution_id: Some(execution.id.clone()),
+        })
+    }
+
+    pub(crate) async fn do_configure(&self, actor: Actor, request: ConfigureRequest) -> Result<ConfigureAnswer, Failure> {
+        let sandbox = self.find_live(&request.sandbox_id).await?;
+        request.check()?;
+        let replace = request.env_mode == Some(EnvMode::Replace);
+        let changes_env = replace || !request.env_vars.is_empty() || !request.unset_env.is_empty();
+        let mut updated: Vec<String> = request.env_vars.iter().map(|(name, _)| name.to_owned()).collect();
+        let (version, fingerprints) = {
+            let state = sandbox.state.lock().await;
+            if !matches!(state.status, SandboxStatus::Running | SandboxStatus::Paused | SandboxStatus::Stopped) {
+                return Err(not_running(&sandbox.id, state.status).into());
+            }
+            if changes_env { self.set_environment(actor, &sandbox, &request, replace, &mut updated).await? } else { self.environment_of(&sandbox).await? }
+        };
+        if let Some(lifetime_s) = request.timeout {
+            self.set_lifetime(actor, &sandbox, lifetime_s).await?;
+        }
+        let mut commands = Vec::new();
+        for command in &request.run_commands {
+            let result = self.command(actor, &sandbox, command).await?;
+            let failed = result.exit_code != 0;
+            commands.push(result);
+            if failed {
+                break;
+            }
+        }
+        let running = if changes_env { self.running_before(&sandbox, version).await } else { Vec::new() };
+        Ok(ConfigureAnswer {
+            success: commands.iter().all(|c| c.exit_code == 0),
+            sandbox_id: sandbox.id.clone(),
+            env_vars_updated: updated,
+            env_version: version,
+            env_fingerprints: fingerprints,
+            packages_installed: Vec::new(),
+            commands_executed: commands,
+            running_processes_with_old_env: running,
+            expires_at: view::time(sandbox.lifetime().expires_at_ms),
+        })
+    }
+
+    async fn set_environment(
+        &self,
+        actor: Actor,
+        sandbox: &Sandbox,
+        request: &ConfigureRequest,
+        replace: bool,
+        updated: &mut Vec<String>,
+    ) -> Result<(u64, std::collections::BTreeMap<String, String>), Failure> {
+        let mode = if replace { StoredEnvMode::Replace } else { StoredEnvMode::Merge };
+        let detail = serde_json::json!({
+            "set": updated, "unset": request.unset_env, "mode": if replace { "replace" } else { "merge" },
+        });
+        let entry = Self::entry(actor, "sandbox.configure").sandbox(&sandbox.id).detail(detail);
+        let (id, values, unset) = (sandbox.id.clone(), secrets(&request.env_vars), request.unset_env.clone());
+        let written =
+            self.inner.store.write_with_audit(entry, move |tx| tx.set_environment(&id, &values, mode, &unset)).await;
+        let (change, receipt) = written?;
+        drop(receipt);
+        let mut environment = sandbox.environment();
+        environment.version = change.version;
+        environment.values.retain(|name, _| change.fingerprints.contains_key(name));
+        environment.values.extend(request.env_vars.iter().map(|(n, v)| (n.to_owned(), v.to_owned())));
+        updated.extend(change.removed);
+        Ok((change.version, change.fingerprints))
+    }
+
+    async fn environment_of(
+        &self,
+        sandbox: &Sandbox,
+    ) -> Result<(u64, std::collections::BTreeMap<String, String>), Failure> {
+        let id = sandbox.id.clone();
+        let fingerprints = self.inner.store.read(move |view| view.environment_fingerprints(&id)).await?;
+        Ok((sandbox.environment().version, fingerprints))
+    }
+
+    async fn set_lifetime(&self, actor: Actor, sandbox: &Sandbox, lifetime_s: u64) -> Result<(), Failure> {
+        let expires_at_ms = now_ms().saturating_add(lifetime_s.saturating_mul(1000));
+        let entry = Self::entry(actor, "sandbox.lifetime")
+            .sandbox(&sandbox.id)
+            .detail(serde_json::json!({"lifetime_s": lifetime_s, "expires_at_ms": expires_at_ms}));
+        let id = sandbox.id.clone();
+        let written = self
+            .inner
+            .store
+            .write_with_audit(entry, move |tx| tx.set_sandbox_lifetime(&id, lifetime_s, expires_at_ms))
+            .await;
+        let ((), receipt) = written?;
+        drop(receipt);
+        sandbox.set_lifetime(Lifetime { lifetime_s, expires_at_ms });
+        Ok(())
+    }
+
+    /// Processes of executions that began with an older environment.
+    async fn running_before(&self, sandbox: &Sandbox, version: u64) -> Vec<RunningProcess> {
+        let Ok(shell) = self.shell(sandbox).await else { return Vec::new() };
+        let Ok(usage) = self.inner.machine.usage(shell.id).await else { return Vec::new() };
+        let mut versions: std::collections::HashMap<_, (u64, Option<ringfence_model::ExecutionId>)> =
+            std::collections::HashMap::new();
+        for (exec, version) in sandbox.lingering.lock().expect("nothing panics under this lock").iter() {
+            versions.insert(*exec, (*version, None));
+        }
+        for execution in self.running().values().filter(|e| e.sandbox == sandbox.id) {
+            if let Some((_, exec)) = execution.place() {
+                versions.insert(exec, (execution.env_version, Some(execution.id.clone())));
+            }
+        }
+        usage
+            .running
+            .into_iter()
+            .filter_map(|(exec, _, command)| {
+                let (began_with, execution_id) = versions.get(&exec).cloned().unwrap_or((0, None));
+                (began_with < version).then_some(RunningProcess { execution_id, command })
+            })
+            .collect()
+    }
+
+    /// Starts a stopped sandbox on its disk, or thaws a paused one.
+    pub(crate) async fn do_resume(&self, actor: Actor, reference: &str) -> Result<TransitionAnswer, Failure> {
+        self.admit()?;
+        let sandbox = self.find_live(reference).await?;
+        let mut state = sandbox.state.lock().await;
+        let before = state.status;
+        let message = match before {
+            SandboxStatus::Running => "it was running already",
+            SandboxStatus::Paused => {
+                let shell = state.shell.clone().ok_or_else(|| not_running(&sandbox.id, before))?;
+                self.move_to(actor, "sandbox.resume", &sandbox, SandboxStatus::Running).await?;
+                self.inner.machine.freeze(shell.id, false).await?;
+                state.status = SandboxStatus::Running;
+                "it goes on where it was paused"
+            }
+            SandboxStatus::Stopped => {
+                self.move_to(actor, "sandbox.resume", &sandbox, SandboxStatus::Running).await?;
+                let made =
+                    shelf::furnish(&self.inner.machine, &sandbox.template, sandbox.limits, sandbox.disk, &sandbox.id);
+                match made.await {
+                    Ok((shell, interpreter)) => {
+                        state.shell = Some(shell);
+                        state.next = interpreter.map_or(Next::None, Next::Parked);
+                        state.status = SandboxStatus::Running;
+                    }
+                    Err(error) => {
+                        self.move_to(Actor::System, "sandbox.stop", &sandbox, SandboxStatus::Stopped).await?;
+                        return Err(error);
+                    }
+                }
+                "it runs again, with its files; programs start anew"
+            }
+            other => return Err(not_running(&sandbox.id, other).into()),
+        };
+        drop(state);
+        self.note(&sandbox.id, LogLevel::Info, "system", format!("resumed: {message}"));
+        Ok(self.transition(&sandbox, before, SandboxStatus::Running, message))
+    }
+
+    /// Freezes a running sandbox.
+    pub(crate) async fn do_pause(&self, actor: Actor, reference: &str) -> Result<TransitionAnswer, Failure> {
+        let sandbox = self.find_live(reference).await?;
+        let mut state = sandbox.state.lock().await;
+        let before = state.status;
+        let message = match before {
+            SandboxStatus::Paused => "it was paused already",
+            SandboxStatus::Running => {
+                let shell = state.shell.clone().ok_or_else(|| not_running(&sandbox.id, before))?;
+                self.move_to(actor, "sandbox.pause", &sandbox, SandboxStatus::Paused).await?;
+                self.inner.machine.freeze(shell.id, true).await?;
+                state.status = SandboxStatus::Paused;
+                "its processes are frozen; deadlines and lifetime go on"
+            }
+            other => return Err(not_running(&sandbox.id, other).into()),
+        };
+        Ok(self.transition(&sandbox, before, SandboxStatus::Paused, message))
+    }
+
+    async fn move_to(
+        &self,
+        actor: Actor,
+        event: &str,
+        sandbox: &Sandbox,
+        to: SandboxStatus,
+    ) -> Result<(), Failure> {
+        let now = now_ms();
+        let change = SandboxChange {
+            started_at_ms: (to == SandboxStatus::Running).then_some(now),
+            stopped_at_ms: (to == SandboxStatus::Stopped).then_some(now),
+            ..SandboxChange::default()
+        };
+        let id = sandbox.id.clone();
+        let entry = Self::entry(actor, event).sandbox(&id);
+        let (_, receipt) =
+            self.inner.store.write_with_audit(entry, move |tx| tx.move_sandbox(&id, to, &change)).await?;
+        drop(receipt);
+        Ok(())
+    }
+
+    pub(crate) fn transition(
+        &self,
+        sandbox: &Sandbox,
+        before: SandboxStatus,
+        after: SandboxStatus,
+        message: &str,
+    ) -> TransitionAnswer {
+        TransitionAnswer {
+            success: true,
+            sandbox_id: sandbox.id.clone(),
+            name: sandbox.name.clone(),
+            previous_status: view::status(before),
+            status: view::status(after),
+            message: message.to_owned(),
+            expires_at: view::time(sandbox.lifetime().expires_at_ms),
+        }
+    }
+}

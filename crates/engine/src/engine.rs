@@ -1,0 +1,343 @@
+//! The engine: one node's sandboxes. This file holds what everything shares, and how it starts and ends.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, RwLock},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use ringfence_jail::proto::ShellId;
+use ringfence_model::{ApiError, Code, ExecutionId, LayerDigest, SandboxId};
+use ringfence_store::{Actor, AuditEntry, LogEntry, LogLevel, SealingKey, Store};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    error::Failure,
+    execution::Execution,
+    jailer::{Death, Jailer},
+    machine::Machine,
+    registry::Registry,
+    sandbox::Sandbox,
+    shelf::Shelf,
+};
+
+/// What the engine is started with.
+#[derive(Debug)]
+pub struct Config {
+    /// State directory of the daemon.
+    pub home: PathBuf,
+    /// The layer with the sample bars.
+    pub data: LayerDigest,
+    /// Socket to the jailer.
+    pub jailer: std::os::fd::OwnedFd,
+}
+
+/// Why the engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The key of the environment values.
+    #[error("the sealing key")]
+    Key(#[from] ringfence_store::KeyError),
+    /// The database.
+    #[error("the database")]
+    Open(#[from] ringfence_store::OpenError),
+    /// A file or socket.
+    #[error("{what}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something else.
+    #[error("starting")]
+    Failure(#[from] Failure),
+}
+
+/// One node's sandboxes. Clones share it.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) home: PathBuf,
+    pub(crate) store: Store,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) registry: Registry,
+    pub(crate) shelves: Mutex<HashMap<String, Arc<Shelf>>>,
+    pub(crate) live: RwLock<HashMap<SandboxId, Arc<Sandbox>>>,
+    pub(crate) running: Mutex<HashMap<ExecutionId, Arc<Execution>>>,
+    pub(crate) builds: crate::builds::Builds,
+    pub(crate) started: Instant,
+    pub(crate) started_at_ms: u64,
+    /// Fires once, when a client asked the daemon to stop.
+    pub(crate) stop: tokio::sync::Notify,
+    /// The first disk number that this run gave out: lower ones without an owner are left-overs.
+    pub(crate) first_disk: std::sync::atomic::AtomicU64,
+    /// No new work is taken.
+    pub(crate) draining: std::sync::atomic::AtomicBool,
+}
+
+/// Milliseconds since the Unix epoch.
+#[must_use]
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Memory of this host in MiB.
+fn host_memory_mib() -> usize {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok());
+    kib.unwrap_or(0) / 1024
+}
+
+impl Engine {
+    /// Opens the store, reconciles what an earlier run left, starts zygotes and shelves. The receiver fires when the jailer
+    /// is gone: the process must end then, and is started anew.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config) -> Result<(Self, oneshot::Receiver<()>), StartError> {
+        let own = config.home.join("engine");
+        let io = |what| move |source| StartError::Io { what, source };
+        for dir in [own.join("logs"), own.join("builds")] {
+            std::fs::create_dir_all(dir).map_err(io("making a state directory"))?;
+        }
+        let key = SealingKey::load_or_create(&own.join("sealing.key"))?;
+        let store = Store::open(&own.join("engine.db"), key)?;
+        let (deaths, died) = mpsc::unbounded_channel();
+        let (jailer, gone) = Jailer::new(config.jailer, deaths).map_err(io("watching the jailer's socket"))?;
+        let machine = Arc::new(Machine::new(jailer, config.data).await.map_err(Failure::from)?);
+        // Numbers are never given twice, so one that is taken and thrown away marks where this run begins.
+        let first_disk = store
+            .write(|tx| {
+                let number = tx.insert_disk(None, 0)?;
+                tx.delete_disk(number).map(|_| number)
+            })
+            .await
+            .map_err(Failure::from)?;
+        let engine = Self {
+            inner: Arc::new(Inner {
+                home: config.home,
+                store,
+                machine,
+                registry: Registry::default(),
+                shelves: Mutex::default(),
+                live: RwLock::default(),
+                running: Mutex::default(),
+                builds: crate::builds::Builds::default(),
+                started: Instant::now(),
+                started_at_ms: now_ms(),
+                stop: tokio::sync::Notify::new(),
+                first_disk: std::sync::atomic::AtomicU64::new(first_disk),
+                draining: std::sync::atomic::AtomicBool::new(false),
+            }),
+        };
+        engine.load_templates().await?;
+        engine.reconcile_at_start().await?;
+        for template in engine.inner.registry.all() {
+            engine.open_shelf(template);
+        }
+        tokio::spawn(engine.clone().bury(died));
+        tokio::spawn(engine.clone().tick());
+        Ok((engine, gone))
+    }
+
+    /// Waits until a client asks the daemon to stop.
+    pub async fn stop_wanted(&self) {
+        self.inner.stop.notified().await;
+    }
+
+    /// Ends in order: no new work, sandboxes stopped with their files kept, the store closed.
+    pub async fn close(&self) {
+        self.inner.draining.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.inner.builds.cancel();
+        self.stop_everything("the daemon was stopped").await;
+        if let Err(error) = self.inner.store.clone().close().await {
+            tracing::warn!(%error, "the store did not close in order");
+        }
+    }
+
+    /// Where the logs of outputs are.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.inner.home.join("engine/logs")
+    }
+
+    /// Where the logs of builds are.
+    pub(crate) fn build_logs(&self) -> PathBuf {
+        self.inner.home.join("engine/builds")
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        &self.inner.home
+    }
+
+    pub(crate) fn live(&self, id: &SandboxId) -> Option<Arc<Sandbox>> {
+        self.inner.live.read().expect("nothing panics under this lock").get(id).cloned()
+    }
+
+    pub(crate) fn all_live(&self) -> Vec<Arc<Sandbox>> {
+        self.inner.live.read().expect("nothing panics under this lock").values().cloned().collect()
+    }
+
+    pub(crate) fn add_live(&self, sandbox: Arc<Sandbox>) {
+        self.inner.live.write().expect("nothing panics under this lock").insert(sandbox.id.clone(), sandbox);
+    }
+
+    pub(crate) fn remove_live(&self, id: &SandboxId) {
+        self.inner.live.write().expect("nothing panics under this lock").remove(id);
+    }
+
+    pub(crate) fn shelf(&self, template: &str) -> Option<Arc<Shelf>> {
+        self.inner.shelves.lock().expect("nothing panics under this lock").get(template).cloned()
+    }
+
+    pub(crate) fn running(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Arc<Execution>>> {
+        self.inner.running.lock().expect("nothing panics under this lock")
+    }
+
+    /// Refuses new work while the daemon ends.
+    pub(crate) fn admit(&self) -> Result<(), ApiError> {
+        if self.inner.draining.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(ApiError::new(Code::InsufficientResources, "the daemon is stopping"));
+        }
+        Ok(())
+    }
+
+    /// Starts a template's zygote and its shelf. The shelf fills once the zygote is warm.
+    pub(crate) fn open_shelf(&self, template: Arc<crate::registry::Template>) {
+        let target = crate::shelf::target(host_memory_mib());
+        let shelf = Arc::new(Shelf::new(Arc::clone(&template), target));
+        let old = self
+            .inner
+            .shelves
+            .lock()
+            .expect("nothing panics under this lock")
+            .insert(template.name.clone(), Arc::clone(&shelf));
+        let engine = self.clone();
+        tokio::spawn(async move {
+            if let Some(old) = old {
+                engine.clear_shelf(&old).await;
+            }
+            engine.start_zygote(&template).await;
+            let (machine, store) = (Arc::clone(&engine.inner.machine), engine.inner.store.clone());
+            shelf.keep_full(machine, store).await;
+        });
+    }
+
+    async fn clear_shelf(&self, shelf: &Shelf) {
+        for ready in shelf.close() {
+            if let Err(error) = self.inner.machine.destroy(&ready.shell).await {
+                tracing::error!(%error, "a shell could not be removed");
+            }
+            crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, ready.disk).await;
+        }
+    }
+
+    /// Starts a zygote, again and again until it lives.
+    async fn start_zygote(&self, template: &crate::registry::Template) {
+        if template.preload.is_empty() {
+            return;
+        }
+        const MEMORY_MIB: u32 = 1024;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let started =
+                self.inner.machine.start_zygote(template.zygote, &template.layers, &template.preload, MEMORY_MIB).await;
+            match started {
+                Ok((ready_ms, rss_kib)) => {
+                    tracing::info!(template = template.name, ready_ms, rss_kib, "a warm interpreter is ready");
+                    return;
+                }
+                Err(error) => {
+                    let error = Failure::from(error).chain();
+                    tracing::warn!(template = template.name, error, "a warm interpreter could not be started");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(30));
+                }
+            }
+        }
+    }
+
+    /// Sees to what died unasked.
+    async fn bury(self, mut died: mpsc::UnboundedReceiver<Death>) {
+        while let Some(death) = died.recv().await {
+            match death {
+                Death::Zygote(zygote, reason) => {
+                    tracing::warn!(zygote = zygote.0, reason, "a warm interpreter died");
+                    if let Some(template) = self.inner.registry.of_zygote(zygote) {
+                        let engine = self.clone();
+                        tokio::spawn(async move { engine.start_zygote(&template).await });
+                    }
+                }
+                Death::Shell(shell) => self.on_shell_death(shell).await,
+            }
+        }
+    }
+
+    async fn on_shell_death(&self, shell: ShellId) {
+        let shelves: Vec<_> =
+            self.inner.shelves.lock().expect("nothing panics under this lock").values().cloned().collect();
+        for shelf in shelves {
+            if let Some(ready) = shelf.remove(shell) {
+                let _ = self.inner.machine.destroy(&ready.shell).await;
+                crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, ready.disk).await;
+                return;
+            }
+        }
+        self.on_sandbox_death(shell).await;
+    }
+
+    /// Every half second: lifetimes. Every minute: what reconcile finds.
+    async fn tick(self) {
+        const TICK: Duration = Duration::from_millis(500);
+        const RECONCILE_EVERY: u32 = 120;
+        let mut ticks = 0_u32;
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            if self.admit().is_err() {
+                return;
+            }
+            self.expire(now_ms()).await;
+            ticks += 1;
+            if ticks.is_multiple_of(RECONCILE_EVERY) {
+                self.reconcile_disks().await;
+                self.forget_lingering().await;
+            }
+        }
+    }
+
+    /// Writes a line into a sandbox's log; a failure is logged and not more.
+    pub(crate) fn note(&self, sandbox: &SandboxId, level: LogLevel, source: &str, message: impl Into<String>) {
+        let entry = LogEntry {
+            sandbox: sandbox.clone(),
+            at_ms: now_ms(),
+            level,
+            source: source.to_owned(),
+            message: message.into(),
+        };
+        let store = self.inner.store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.write(move |tx| tx.append_log(&entry)).await {
+                tracing::warn!(%error, "a log line could not be written");
+            }
+        });
+    }
+
+    /// An audit entry of now.
+    pub(crate) fn entry(actor: Actor, event: &str) -> AuditEntry {
+        AuditEntry::new(now_ms(), actor, event)
+    }
+}

@@ -1,0 +1,71 @@
+//! Why something did not happen, inside; and the one place where that becomes what a client is told.
+
+use ringfence_jail::proto::Refusal;
+use ringfence_model::{ApiError, Code};
+use ringfence_store::StoreError;
+
+use crate::{jailer::JailerError, machine::MachineError};
+
+/// A failure with its chain of causes. Clients are told [`Failure::public`]; the chain is for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The database.
+    #[error("the database")]
+    Store(#[from] StoreError),
+    /// The machine.
+    #[error("the machine")]
+    Machine(#[from] MachineError),
+    /// A request that is refused.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+impl Failure {
+    /// All causes in one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
+    /// What the client is told, after the chain was logged where it is a fault of ours.
+    #[must_use]
+    pub fn public(self) -> ApiError {
+        match &self {
+            Self::Api(error) => return error.clone(),
+            Self::Machine(MachineError::Full(max)) => {
+                return ApiError::new(
+                    Code::InsufficientResources,
+                    format!("all {max} places for sandboxes are taken; delete some (`ringfence sandbox rm`) and try again"),
+                );
+            }
+            Self::Machine(MachineError::Jailer(JailerError::Gone)) => {
+                return ApiError::new(
+                    Code::InsufficientResources,
+                    "the daemon is starting its jailer anew; try again in a second",
+                );
+            }
+            Self::Machine(MachineError::Jailer(JailerError::Refused(Refusal::Kernel { step, reason })))
+                if reason.contains("No space left") || reason.contains("ENOSPC") || reason.contains("os error 28") =>
+            {
+                tracing::warn!(step, reason, "the host's disk is full");
+                return ApiError::new(
+                    Code::InsufficientResources,
+                    "the host's disk is full; free some space (`ringfence doctor` says where) and try again",
+                );
+            }
+            Self::Store(StoreError::Refused(why)) => return ApiError::new(Code::InvalidArgument, why.clone()),
+            _ => {}
+        }
+        tracing::error!(error = %self.chain(), "a request failed");
+        ApiError::internal(match &self {
+            Self::Store(_) => "the database could not be used; the daemon's log says why",
+            _ => "the sandbox could not be made or reached; the daemon's log and `ringfence doctor` say why",
+        })
+    }
+}

@@ -1,0 +1,282 @@
+//! One run of code: its output while it runs, and how it ended.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use ringfence_jail::proto::{ExecNo, Exited, ShellId};
+use ringfence_model::{ExecutionId, SandboxId};
+use ringfence_store::{ExecutionEnd, ExecutionStatus, Interpreter};
+use tokio::{
+    io::AsyncWriteExt,
+    net::unix::pipe,
+    sync::{oneshot, watch},
+};
+
+use crate::{capture::Capture, machine::Process};
+
+/// Exit code of a program that its deadline ended, as timeout(1) has it.
+pub const EXIT_TIMEOUT: i32 = 124;
+
+/// A run of code that has begun.
+#[derive(Debug)]
+pub struct Execution {
+    /// Its id.
+    pub id: ExecutionId,
+    /// Where it runs.
+    pub sandbox: SandboxId,
+    /// Its shell and number there, once it has one.
+    place: OnceLock<(ShellId, ExecNo)>,
+    /// `python`, `bash`.
+    pub language: &'static str,
+    /// Where its interpreter came from.
+    pub interpreter: Interpreter,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+    /// Standard output.
+    pub stdout: Capture,
+    /// Standard error.
+    pub stderr: Capture,
+    /// Why it was ended from outside, once it was.
+    ended_by: OnceLock<&'static str>,
+    end: OnceLock<Arc<ExecutionEnd>>,
+    done: watch::Sender<bool>,
+    /// The environment version that it began with.
+    pub env_version: u64,
+}
+
+/// What is needed to know an execution before it runs.
+#[derive(Debug)]
+pub struct Begin {
+    /// See [`Execution`].
+    pub id: ExecutionId,
+    /// See [`Execution`].
+    pub sandbox: SandboxId,
+    /// See [`Execution`].
+    pub language: &'static str,
+    /// See [`Execution`].
+    pub interpreter: Interpreter,
+    /// See [`Execution`].
+    pub started_at_ms: u64,
+    /// See [`Execution`].
+    pub env_version: u64,
+}
+
+impl Execution {
+    /// An execution that begins; the logs of its streams go below `logs`.
+    #[must_use]
+    pub fn new(begin: Begin, logs: &Path) -> Self {
+        let log = |stream: &str| Capture::new(logs.join(format!("{}.{stream}", begin.id)));
+        Self {
+            stdout: log("stdout"),
+            stderr: log("stderr"),
+            id: begin.id,
+            sandbox: begin.sandbox,
+            place: OnceLock::new(),
+            language: begin.language,
+            interpreter: begin.interpreter,
+            started_at_ms: begin.started_at_ms,
+            ended_by: OnceLock::new(),
+            end: OnceLock::new(),
+            done: watch::Sender::new(false),
+            env_version: begin.env_version,
+        }
+    }
+
+    /// Says where it runs, once.
+    pub fn placed(&self, shell: ShellId, exec: ExecNo) {
+        let _ = self.place.set((shell, exec));
+    }
+
+    /// Its shell and number there.
+    #[must_use]
+    pub fn place(&self) -> Option<(ShellId, ExecNo)> {
+        self.place.get().copied()
+    }
+
+    /// Says why it is about to be ended from outside. The first reason counts.
+    pub fn end_because(&self, reason: &'static str) {
+        let _ = self.ended_by.set(reason);
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn end(&self) -> Option<Arc<ExecutionEnd>> {
+        self.end.get().cloned()
+    }
+
+    /// Publishes the end, once.
+    pub fn finish(&self, end: Arc<ExecutionEnd>) {
+        let _ = self.end.set(end);
+        self.done.send_replace(true);
+    }
+
+    /// Waits for the end, at most for `patience`.
+    pub async fn wait(&self, patience: Duration) -> Option<Arc<ExecutionEnd>> {
+        let mut done = self.done.subscribe();
+        let _ = tokio::time::timeout(patience, done.wait_for(|done| *done)).await;
+        self.end()
+    }
+
+    /// The status and exit code that follow from what the jailer measured. `None`: the sandbox ended under it.
+    #[must_use]
+    pub fn verdict(&self, exited: Option<&Exited>) -> (ExecutionStatus, Option<i32>, Vec<String>) {
+        verdict(exited, self.ended_by.get().copied())
+    }
+}
+
+fn verdict(exited: Option<&Exited>, ended_by: Option<&'static str>) -> (ExecutionStatus, Option<i32>, Vec<String>) {
+    const SIGKILL: i32 = 9;
+    let mut warnings = Vec::new();
+    let Some(exited) = exited else {
+        warnings.push(ended_by.unwrap_or("the sandbox ended while the program ran").to_owned());
+        return (ExecutionStatus::Killed, Some(128 + SIGKILL), warnings);
+    };
+    let code = exited.code.or_else(|| exited.signal.map(|signal| 128 + signal));
+    if exited.timed_out {
+        warnings.push("the program ran into its time limit and everything that it had started was killed".into());
+        return (ExecutionStatus::Timeout, Some(EXIT_TIMEOUT), warnings);
+    }
+    if exited.oom_killed {
+        warnings.push("the sandbox ran out of memory: the kernel killed at least one of its processes".into());
+    }
+    if exited.still_running > 0 {
+        let (what, verb) = if exited.still_running == 1 { ("process", "runs") } else { ("processes", "run") };
+        warnings.push(format!("{} {what} that the program started still {verb} in the sandbox", exited.still_running));
+    }
+    match (ended_by, exited.signal) {
+        (Some(reason), Some(SIGKILL)) => {
+            warnings.push(reason.to_owned());
+            (ExecutionStatus::Killed, code, warnings)
+        }
+        _ if code == Some(0) => (ExecutionStatus::Completed, code, warnings),
+        _ => (ExecutionStatus::Failed, code, warnings),
+    }
+}
+
+/// Feeds a program its standard input and reads what it prints until its first process has ended. What it left running
+/// may print on: that is read to nowhere, so that it neither stalls nor dies of it.
+pub async fn attend(execution: &Execution, process: Process, stdin: Vec<u8>) -> Option<Exited> {
+    let Process { stdin: pipe, stdout, stderr, exit, .. } = process;
+    if stdin.is_empty() {
+        drop(pipe);
+    } else {
+        tokio::spawn(feed(pipe, stdin));
+    }
+    let (ended, is_ended) = watch::channel(false);
+    let exit = async move {
+        let exited = exit.await.ok();
+        ended.send_replace(true);
+        exited
+    };
+    let (exited, (), ()) = tokio::join!(
+        exit,
+        read(&execution.stdout, stdout, is_ended.clone()),
+        read(&execution.stderr, stderr, is_ended)
+    );
+    exited
+}
+
+async fn feed(mut pipe: pipe::Sender, bytes: Vec<u8>) {
+    // A program that does not read its input leaves the rest unread; that is its right.
+    let _ = pipe.write_all(&bytes).await;
+}
+
+const CHUNK: usize = 64 << 10;
+
+/// More than a pipe can hold (`/proc/sys/fs/pipe-max-size`, 1 MiB for the unprivileged): what the first process had
+/// written before it ended is within this.
+const DRAIN_BYTES_MAX: usize = 2 << 20;
+
+async fn read(capture: &Capture, stream: pipe::Receiver, mut ended: watch::Receiver<bool>) {
+    let mut buffer = vec![0_u8; CHUNK];
+    let mut drained = 0;
+    loop {
+        tokio::select! {
+            _ = stream.readable() => {}
+            _ = ended.wait_for(|ended| *ended) => {}
+        }
+        let is_over = loop {
+            let is_over = *ended.borrow();
+            match stream.try_read(&mut buffer) {
+                Ok(0) => return,
+                Ok(len) => {
+                    capture.push(&buffer[..len]);
+                    drained += if is_over { len } else { 0 };
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break is_over,
+                Err(_) => return,
+            }
+            if drained > DRAIN_BYTES_MAX {
+                break true;
+            }
+            // One that prints without pause must not keep others from their turn.
+            tokio::task::consume_budget().await;
+        };
+        if is_over {
+            tokio::spawn(discard(stream, buffer));
+            return;
+        }
+    }
+}
+
+async fn discard(stream: pipe::Receiver, mut buffer: Vec<u8>) {
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut buffer) {
+            Ok(0) => return,
+            Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return,
+            _ => {}
+        }
+    }
+}
+
+/// Executions that run or whose end is not on disk yet, by id.
+pub type Running = Mutex<std::collections::HashMap<ExecutionId, Arc<Execution>>>;
+
+/// Whether a parked interpreter is still alive.
+pub fn is_alive(exit: &mut oneshot::Receiver<Exited>) -> bool {
+    matches!(exit.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exited(code: Option<i32>, signal: Option<i32>, timed_out: bool) -> Exited {
+        Exited {
+            shell: ShellId(1),
+            exec: ExecNo(1),
+            code,
+            signal,
+            timed_out,
+            oom_killed: false,
+            cpu_usec: 0,
+            wall_usec: 0,
+            memory_peak_bytes: 0,
+            still_running: 0,
+        }
+    }
+
+    #[track_caller]
+    fn check(exited: Option<Exited>, ended_by: Option<&'static str>, status: ExecutionStatus, code: Option<i32>) {
+        let (got, exit_code, _) = verdict(exited.as_ref(), ended_by);
+        assert_eq!((got, exit_code), (status, code));
+    }
+
+    #[test]
+    fn an_end_has_the_name_of_its_cause() {
+        use ExecutionStatus::{Completed, Failed, Killed, Timeout};
+        check(Some(exited(Some(0), None, false)), None, Completed, Some(0));
+        check(Some(exited(Some(3), None, false)), None, Failed, Some(3));
+        check(Some(exited(None, Some(11), false)), None, Failed, Some(139));
+        check(Some(exited(None, Some(9), true)), None, Timeout, Some(124));
+        // A program that kills itself has failed; one that we killed was killed.
+        check(Some(exited(None, Some(9), false)), None, Failed, Some(137));
+        check(Some(exited(None, Some(9), false)), Some("the sandbox was stopped"), Killed, Some(137));
+        // It ended by itself just before it would have been killed.
+        check(Some(exited(Some(0), None, false)), Some("the sandbox was stopped"), Completed, Some(0));
+        check(None, None, Killed, Some(137));
+    }
+}

@@ -1,0 +1,316 @@
+//! How sandboxes end, and what a start finds of those that an earlier run had.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use ringfence_jail::proto::{DiskId, ShellId};
+use ringfence_store::{
+    Actor, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionStatus, LogLevel, SandboxChange, SandboxRow,
+    SandboxStatus,
+};
+
+use crate::{
+    engine::{Engine, now_ms},
+    error::Failure,
+    registry::Template,
+    sandbox::{Environment, Lifetime, Made, Next, Sandbox, State},
+};
+
+/// How long the ends of a stopped sandbox's executions may take to reach the disk before the stop is answered.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Kills everything in a sandbox's shell and removes the shell. Files stay. Call it under the state's lock, after the
+    /// decision is on disk.
+    pub(crate) async fn halt(&self, sandbox: &Sandbox, state: &mut State, reason: &'static str) {
+        let executions: Vec<_> = self.running().values().filter(|e| e.sandbox == sandbox.id).cloned().collect();
+        for execution in &executions {
+            execution.end_because(reason);
+        }
+        if let Next::Coming(coming) = state.next.take() {
+            coming.abort();
+        }
+        sandbox.lingering.lock().expect("nothing panics under this lock").clear();
+        if let Some(shell) = state.shell.take()
+            && let Err(error) = self.inner.machine.destroy(&shell).await
+        {
+            tracing::error!(%error, sandbox = %sandbox.id, "a shell could not be removed");
+        }
+        for execution in executions {
+            let _ = execution.wait(SETTLE_PATIENCE).await;
+        }
+    }
+
+    /// Ends a sandbox for good: state, processes, environment, disk. `false` when it had ended already.
+    ///
+    /// # Errors
+    /// The decision could not be written; nothing has happened then.
+    pub(crate) async fn end(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        actor: Actor,
+        to: SandboxStatus,
+        reason: &'static str,
+    ) -> Result<bool, Failure> {
+        let mut state = sandbox.state.lock().await;
+        if !state.status.is_live() {
+            return Ok(false);
+        }
+        let now = now_ms();
+        let event = match to {
+            SandboxStatus::Expired => "sandbox.expire",
+            SandboxStatus::Failed => "sandbox.fail",
+            _ => "sandbox.delete",
+        };
+        let entry = Self::entry(actor, event).sandbox(&sandbox.id).detail(serde_json::json!({"reason": reason}));
+        // A failed sandbox keeps its files until somebody deletes it.
+        let keeps_disk = to == SandboxStatus::Failed;
+        let change = SandboxChange {
+            deleted_at_ms: (to == SandboxStatus::Deleted).then_some(now),
+            stopped_at_ms: Some(now),
+            failure: (to == SandboxStatus::Failed).then(|| reason.to_owned()),
+            disk: (!keeps_disk).then_some(None),
+            ..SandboxChange::default()
+        };
+        let id = sandbox.id.clone();
+        let (_, receipt) = self
+            .inner
+            .store
+            .write_with_audit(entry, move |tx| {
+                if !keeps_disk {
+                    tx.erase_environment(&id)?;
+                }
+                tx.move_sandbox(&id, to, &change)
+            })
+            .await?;
+        drop(receipt);
+        state.status = to;
+        self.halt(sandbox, &mut state, reason).await;
+        drop(state);
+        *sandbox.environment() = Environment::default();
+        self.remove_live(&sandbox.id);
+        if !keeps_disk {
+            crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, sandbox.disk).await;
+        }
+        Ok(true)
+    }
+
+    /// Ends every sandbox whose lifetime is over.
+    pub(crate) async fn expire(&self, now_ms: u64) {
+        let over: Vec<_> = self.all_live().into_iter().filter(|s| s.lifetime().expires_at_ms <= now_ms).collect();
+        for sandbox in over {
+            let ended = self.end(&sandbox, Actor::System, SandboxStatus::Expired, "its lifetime was over").await;
+            if let Err(error) = ended {
+                tracing::warn!(error = %error.chain(), sandbox = %sandbox.id, "a lifetime could not be ended; it is tried again");
+            }
+        }
+    }
+
+    /// Stops a sandbox: processes end, files stay. The state before.
+    ///
+    /// # Errors
+    /// The decision could not be written.
+    pub(crate) async fn stop(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        actor: Actor,
+        reason: &'static str,
+    ) -> Result<SandboxStatus, Failure> {
+        let mut state = sandbox.state.lock().await;
+        let before = state.status;
+        if !matches!(before, SandboxStatus::Running | SandboxStatus::Paused) {
+            return Ok(before);
+        }
+        let entry =
+            Self::entry(actor, "sandbox.stop").sandbox(&sandbox.id).detail(serde_json::json!({"reason": reason}));
+        let change = SandboxChange { stopped_at_ms: Some(now_ms()), ..SandboxChange::default() };
+        let id = sandbox.id.clone();
+        let written =
+            self.inner.store.write_with_audit(entry, move |tx| tx.move_sandbox(&id, SandboxStatus::Stopped, &change));
+        let (_, receipt) = written.await?;
+        drop(receipt);
+        state.status = SandboxStatus::Stopped;
+        self.halt(sandbox, &mut state, reason).await;
+        drop(state);
+        self.note(&sandbox.id, LogLevel::Info, "system", format!("stopped: {reason}; files are kept"));
+        Ok(before)
+    }
+
+    /// Stops every sandbox that runs, side by side.
+    pub(crate) async fn stop_everything(&self, reason: &'static str) {
+        let shelves: Vec<_> =
+            self.inner.shelves.lock().expect("nothing panics under this lock").drain().map(|(_, s)| s).collect();
+        for shelf in shelves {
+            for ready in shelf.close() {
+                // The jailer ends the shells when this process goes; the disks go at the next start.
+                drop(ready);
+            }
+        }
+        let stops = self.all_live().into_iter().map(|sandbox| {
+            let engine = self.clone();
+            async move {
+                if let Err(error) = engine.stop(&sandbox, Actor::System, reason).await {
+                    tracing::warn!(error = %error.chain(), sandbox = %sandbox.id, "a sandbox could not be stopped in order");
+                }
+            }
+        });
+        futures::future::join_all(stops).await;
+    }
+
+    /// Pid 1 of a sandbox died, and with it everything inside.
+    pub(crate) async fn on_sandbox_death(&self, shell: ShellId) {
+        for sandbox in self.all_live() {
+            let is_it = sandbox.state.lock().await.shell.as_ref().is_some_and(|s| s.id == shell);
+            if is_it {
+                let reason = "its first process died; delete it and make another";
+                if let Err(error) = self.end(&sandbox, Actor::System, SandboxStatus::Failed, reason).await {
+                    tracing::error!(error = %error.chain(), sandbox = %sandbox.id, "a dead sandbox could not be marked");
+                }
+                return;
+            }
+        }
+    }
+
+    /// What an earlier run left is brought to a true state: nothing of it runs any more, for the jailer has removed every
+    /// cgroup of this installation before it said hello.
+    ///
+    /// # Errors
+    /// The database or the jailer refuses.
+    pub(crate) async fn reconcile_at_start(&self) -> Result<(), Failure> {
+        let store = &self.inner.store;
+        let running = ExecutionFilter { status: Some(ExecutionStatus::Running), ..ExecutionFilter::default() };
+        for row in store.executions(running).await? {
+            let end = ExecutionEnd {
+                status: ExecutionStatus::Killed,
+                exit_code: Some(137),
+                finished_at_ms: now_ms(),
+                execution_time_us: None,
+                cpu_time_us: None,
+                memory_peak_bytes: None,
+                output: ExecutionOutput::default(),
+                truncated: false,
+                warnings: vec!["the daemon ended while the program ran; what it had printed is lost".into()],
+                artifacts: serde_json::json!([]),
+                denials: serde_json::json!([]),
+            };
+            store.finish_execution(&row.id, end).await?;
+        }
+        use SandboxStatus::{Creating, Paused, Running, Stopped};
+        let disks: HashSet<DiskId> = self.inner.machine.disks().await?.into_iter().collect();
+        for row in store.sandboxes_in(&[Creating, Running, Paused, Stopped]).await? {
+            self.adopt(row, &disks).await?;
+        }
+        self.reconcile_disks().await;
+        Ok(())
+    }
+
+    async fn adopt(&self, row: SandboxRow, disks: &HashSet<DiskId>) -> Result<(), Failure> {
+        let store = &self.inner.store;
+        let disk = row.disk.map(DiskId).filter(|disk| disks.contains(disk));
+        let move_to = |to: SandboxStatus, reason: &str, change: SandboxChange| {
+            let event = if to == SandboxStatus::Failed { "sandbox.fail" } else { "sandbox.stop" };
+            let entry = Self::entry(Actor::System, event).sandbox(&row.id).detail(serde_json::json!({"reason": reason}));
+            let id = row.id.clone();
+            store.write_with_audit(entry, move |tx| tx.move_sandbox(&id, to, &change))
+        };
+        let Some(disk) = disk.filter(|_| row.status != SandboxStatus::Creating) else {
+            let reason = "the daemon ended before it was finished";
+            let change = SandboxChange { failure: Some(reason.into()), ..SandboxChange::default() };
+            let _ = move_to(SandboxStatus::Failed, reason, change).await?;
+            return Ok(());
+        };
+        if row.status != SandboxStatus::Stopped {
+            let reason = "the daemon was restarted";
+            let change = SandboxChange { stopped_at_ms: Some(now_ms()), ..SandboxChange::default() };
+            let _ = move_to(SandboxStatus::Stopped, reason, change).await?;
+            self.note(&row.id, LogLevel::Info, "system", "stopped: the daemon was restarted; files are kept");
+        }
+        let id = row.id.clone();
+        let (values, last_execution) =
+            store.read(move |view| Ok((view.environment(&id)?, view.last_execution_number(&id)?))).await?;
+        let values = values
+            .into_iter()
+            .map(|(name, value)| (name, String::from_utf8_lossy(value.expose()).into_owned()))
+            .collect();
+        let sandbox = Sandbox::new(Made {
+            template: self.template_of(&row),
+            id: row.id,
+            name: row.name,
+            limits: row.limits,
+            metadata: row.metadata,
+            created_at_ms: row.created_at_ms,
+            disk,
+            lifetime: Lifetime {
+                lifetime_s: row.lifetime_s,
+                expires_at_ms: row.expires_at_ms.unwrap_or(row.created_at_ms.saturating_add(row.lifetime_s * 1000)),
+            },
+            state: State { status: SandboxStatus::Stopped, shell: None, next: Next::None },
+            last_execution,
+            environment: Environment { version: row.env_version, values },
+        });
+        self.add_live(Arc::new(sandbox));
+        Ok(())
+    }
+
+    /// The template that a stopped sandbox was made from. When a newer version has taken its name the sandbox keeps its
+    /// own layers, without the warm interpreter, which belongs to the new ones.
+    fn template_of(&self, row: &SandboxRow) -> Arc<Template> {
+        let layers: Vec<_> = row.layers.iter().rev().cloned().collect();
+        match self.inner.registry.get(&row.template) {
+            Some(template) if template.layers == layers => template,
+            Some(template) => Arc::new(Template {
+                name: template.name.clone(),
+                layers,
+                zygote: template.zygote,
+                preload: String::new(),
+                language: template.language,
+                env: template.env.clone(),
+                row: template.row.clone(),
+            }),
+            None => Arc::new(Template::without_recipe(&row.template, layers)),
+        }
+    }
+
+    /// Deletes disks that belong to nobody.
+    pub(crate) async fn reconcile_disks(&self) {
+        if let Err(error) = self.try_reconcile_disks().await {
+            tracing::warn!(error = %error.chain(), "disks could not be reconciled");
+        }
+    }
+
+    async fn try_reconcile_disks(&self) -> Result<(), Failure> {
+        let store = &self.inner.store;
+        // In this order: a disk that is made meanwhile has its row before it exists.
+        let exist = self.inner.machine.disks().await?;
+        let rows = store.disks().await?;
+        let failed: Vec<SandboxRow> = store.sandboxes_in(&[SandboxStatus::Failed]).await?;
+        let mut owned: HashSet<u64> = self.all_live().iter().map(|s| s.disk.0).collect();
+        owned.extend(failed.iter().filter_map(|row| row.disk));
+        // On the shelf, or being made for it or for a sandbox: numbers that this run has given out.
+        let fresh = |number: u64| number >= self.inner.first_disk.load(std::sync::atomic::Ordering::Relaxed);
+        for disk in exist {
+            if !owned.contains(&disk.0) && !fresh(disk.0) {
+                crate::shelf::discard_disk(&self.inner.machine, store, disk).await;
+            }
+        }
+        for row in rows {
+            if !owned.contains(&row.number) && !fresh(row.number) {
+                let number = row.number;
+                store.write(move |tx| tx.delete_disk(number)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the cgroups of ended executions whose last processes are gone by now.
+    pub(crate) async fn forget_lingering(&self) {
+        for sandbox in self.all_live() {
+            let Some(shell) = sandbox.state.lock().await.shell.clone() else { continue };
+            let lingering = sandbox.lingering.lock().expect("nothing panics under this lock").clone();
+            for (exec, _) in lingering {
+                if let Ok(0) = self.inner.machine.forget(shell.id, exec).await {
+                    sandbox.lingering.lock().expect("nothing panics under this lock").retain(|(e, _)| *e != exec);
+                }
+            }
+        }
+    }
+}

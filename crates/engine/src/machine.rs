@@ -1,0 +1,396 @@
+//! What this node can make: shells with their disks, interpreters parked in them, programs executed in them. Everything
+//! goes through the jailer; nothing here decides anything.
+
+use std::{
+    collections::BTreeSet,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use ringfence_jail::proto::{
+    DiskId, Done, ExecNo, Exited, HostFacts, Op, Posture, ShellId, ShellPlan, Usage, ZygoteNo, ZygotePlan,
+};
+use ringfence_model::{LayerDigest, Limits};
+use tokio::{
+    net::unix::pipe,
+    sync::{Semaphore, oneshot},
+};
+
+use crate::{
+    guest::GuestClient,
+    jailer::{Jailer, JailerError},
+};
+
+/// Why something could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The jailer said no.
+    #[error(transparent)]
+    Jailer(#[from] JailerError),
+    /// All uid ranges are in use.
+    #[error("all {0} places for sandboxes are taken")]
+    Full(u32),
+    /// A descriptor could not be used.
+    #[error("using a descriptor from the jailer")]
+    Descriptor(#[source] std::io::Error),
+}
+
+/// Uid ranges in use, and the next never used.
+#[derive(Debug, Default)]
+struct Slots {
+    free: BTreeSet<u32>,
+    next: u32,
+}
+
+/// The jailer's hands.
+#[derive(Debug)]
+pub struct Machine {
+    jailer: Jailer,
+    facts: HostFacts,
+    harness: LayerDigest,
+    data: LayerDigest,
+    slots: Mutex<Slots>,
+    next_shell: AtomicU32,
+    /// Forks of zygotes under way. More than the cores can run at once only delay each other.
+    parking: Semaphore,
+}
+
+/// What a shell is made of.
+#[derive(Debug, Clone)]
+pub struct ShellSpec {
+    /// Which zygote's children may join.
+    pub zygote: ZygoteNo,
+    /// The template's layers, uppermost first.
+    pub layers: Vec<LayerDigest>,
+    /// The writable layer; exists.
+    pub disk: DiskId,
+    /// What it may use.
+    pub limits: Limits,
+    /// Host name inside.
+    pub hostname: String,
+    /// 32 hexadecimal digits.
+    pub machine_id: String,
+}
+
+/// A living shell.
+#[derive(Debug)]
+pub struct Shell {
+    /// Its number.
+    pub id: ShellId,
+    slot: u32,
+    /// Its writable layer.
+    pub disk: DiskId,
+    zygote: ZygoteNo,
+    /// Files.
+    pub guest: GuestClient,
+    /// What the kernel said of its init.
+    pub posture: Posture,
+    next_exec: AtomicU32,
+}
+
+/// A process in a shell, stopped just before it becomes a program (parked), or just started (spawned).
+#[derive(Debug)]
+pub struct Process {
+    /// Its number in the shell.
+    pub exec: ExecNo,
+    /// Where a parked interpreter takes its program from.
+    pub control: Option<OwnedFd>,
+    /// Write end.
+    pub stdin: pipe::Sender,
+    /// Read end.
+    pub stdout: pipe::Receiver,
+    /// Read end.
+    pub stderr: pipe::Receiver,
+    /// Fires when it ends.
+    pub exit: oneshot::Receiver<Exited>,
+    /// What the kernel said of it.
+    pub posture: Posture,
+}
+
+impl Machine {
+    /// Asks the jailer what it is, and prepares to use it. `data` is the layer with the sample bars.
+    ///
+    /// # Errors
+    /// The jailer is gone or confused.
+    pub async fn new(jailer: Jailer, data: LayerDigest) -> Result<Self, MachineError> {
+        let (Done::Host(facts), _) = jailer.call(Op::Hello).await? else { return Err(JailerError::Confused.into()) };
+        let harness = LayerDigest::parse(&facts.harness).map_err(|_| JailerError::Confused)?;
+        let parking = Semaphore::new(std::thread::available_parallelism().map_or(2, |n| n.get().max(2)));
+        Ok(Self {
+            jailer,
+            facts,
+            harness,
+            data,
+            slots: Mutex::default(),
+            next_shell: AtomicU32::new(1),
+            parking,
+        })
+    }
+
+    /// What the host offers.
+    #[must_use]
+    pub fn facts(&self) -> &HostFacts {
+        &self.facts
+    }
+
+    /// The jailer itself, for what concerns no shell.
+    #[must_use]
+    pub fn jailer(&self) -> &Jailer {
+        &self.jailer
+    }
+
+    fn take_slot(&self) -> Result<u32, MachineError> {
+        let mut slots = self.slots.lock().expect("nothing panics under this lock");
+        if let Some(slot) = slots.free.pop_first() {
+            return Ok(slot);
+        }
+        if slots.next >= self.facts.slots {
+            return Err(MachineError::Full(self.facts.slots));
+        }
+        slots.next += 1;
+        Ok(slots.next - 1)
+    }
+
+    fn return_slot(&self, slot: u32) {
+        self.slots.lock().expect("nothing panics under this lock").free.insert(slot);
+    }
+
+    /// Starts the warm interpreter of a template. The answer comes once it has imported its list. (`ready_ms`, RSS in KiB)
+    ///
+    /// # Errors
+    /// It could not be started, or an import failed.
+    pub async fn start_zygote(
+        &self,
+        zygote: ZygoteNo,
+        layers: &[LayerDigest],
+        preload: &str,
+        memory_mib: u32,
+    ) -> Result<(u32, u64), MachineError> {
+        let mut all = vec![self.harness.clone()];
+        all.extend_from_slice(layers);
+        let plan = ZygotePlan {
+            zygote,
+            layers: all,
+            argv: ringfence_guest::park::zygote_argv(),
+            env: ringfence_guest::park::zygote_env(preload),
+            memory_mib,
+        };
+        match self.jailer.call(Op::StartZygote(plan)).await?.0 {
+            Done::ZygoteStarted { ready_ms, rss_kib, .. } => Ok((ready_ms, rss_kib)),
+            _ => Err(JailerError::Confused.into()),
+        }
+    }
+
+    /// Makes an empty disk.
+    ///
+    /// # Errors
+    /// The host's disk is full, or the jailer refused.
+    pub async fn create_disk(&self, disk: DiskId, size_mib: u32) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::CreateDisk { disk, size_mib }).await?)
+    }
+
+    /// Gives a disk's bytes back.
+    ///
+    /// # Errors
+    /// A shell still uses it.
+    pub async fn delete_disk(&self, disk: DiskId) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::DeleteDisk(disk)).await?)
+    }
+
+    /// Every disk that exists.
+    ///
+    /// # Errors
+    /// The jailer is gone.
+    pub async fn disks(&self) -> Result<Vec<DiskId>, MachineError> {
+        match self.jailer.call(Op::ListDisks).await?.0 {
+            Done::Disks(disks) => Ok(disks),
+            _ => Err(JailerError::Confused.into()),
+        }
+    }
+
+    /// Bytes on a disk, and its limit.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn disk_usage(&self, disk: DiskId) -> Result<(u64, u64), MachineError> {
+        match self.jailer.call(Op::DiskUsage(disk)).await?.0 {
+            Done::DiskUsage { bytes, limit_bytes } => Ok((bytes, limit_bytes)),
+            _ => Err(JailerError::Confused.into()),
+        }
+    }
+
+    /// Builds a shell.
+    ///
+    /// # Errors
+    /// A step failed; nothing is left of it then.
+    pub async fn build_shell(&self, spec: ShellSpec) -> Result<Shell, MachineError> {
+        let slot = self.take_slot()?;
+        let id = ShellId(self.next_shell.fetch_add(1, Ordering::Relaxed));
+        let mut layers = vec![self.harness.clone(), self.data.clone()];
+        layers.extend(spec.layers);
+        let plan = ShellPlan {
+            shell: id,
+            slot,
+            zygote: spec.zygote,
+            layers,
+            disk: spec.disk,
+            limits: spec.limits,
+            hostname: spec.hostname,
+            machine_id: spec.machine_id,
+        };
+        let built = match self.jailer.call(Op::BuildShell(plan)).await {
+            Ok((Done::ShellBuilt { posture }, fds)) => stream(fds).map(|stream| (posture, stream)),
+            Ok(_) => Err(JailerError::Confused.into()),
+            Err(e) => Err(e.into()),
+        };
+        match built {
+            Ok((posture, stream)) => Ok(Shell {
+                id,
+                slot,
+                disk: spec.disk,
+                zygote: spec.zygote,
+                guest: GuestClient::new(stream),
+                posture,
+                next_exec: AtomicU32::new(1),
+            }),
+            Err(e) => {
+                // What a failed builder left is removed before its uid range is used again.
+                let _ = self.jailer.done(Op::Destroy(id)).await;
+                self.return_slot(slot);
+                Err(e)
+            }
+        }
+    }
+
+    /// Forks the zygote into the shell and parks the child.
+    ///
+    /// # Errors
+    /// The zygote is dead, or what came out was not as planned.
+    pub async fn park(&self, shell: &Shell) -> Result<Process, MachineError> {
+        let _turn = self.parking.acquire().await.expect("the semaphore is never closed");
+        let exec = ExecNo(shell.next_exec.fetch_add(1, Ordering::Relaxed));
+        let exit = self.jailer.on_exit(shell.id, exec);
+        let (done, mut fds) = self.jailer.call(Op::Park { shell: shell.id, zygote: shell.zygote, exec }).await?;
+        let Done::Parked { posture } = done else { return Err(JailerError::Confused.into()) };
+        if fds.len() != 4 {
+            return Err(JailerError::Confused.into());
+        }
+        let control = fds.remove(0);
+        process(exec, Some(control), fds, exit, posture)
+    }
+
+    /// Executes a program in the shell as its user.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub async fn spawn(
+        &self,
+        shell: &Shell,
+        argv: Vec<String>,
+        env: Vec<String>,
+        cwd: String,
+    ) -> Result<Process, MachineError> {
+        let exec = ExecNo(shell.next_exec.fetch_add(1, Ordering::Relaxed));
+        let exit = self.jailer.on_exit(shell.id, exec);
+        let (done, fds) = self.jailer.call(Op::Spawn { shell: shell.id, exec, argv, env, cwd }).await?;
+        let Done::Spawned { posture } = done else { return Err(JailerError::Confused.into()) };
+        process(exec, None, fds, exit, posture)
+    }
+
+    /// Starts an execution's deadline.
+    ///
+    /// # Errors
+    /// The jailer is gone.
+    pub async fn arm(&self, shell: ShellId, exec: ExecNo, timeout_ms: u64) -> Result<(), MachineError> {
+        Ok(self.jailer.tell(Op::Arm { shell, exec, timeout_ms }).await?)
+    }
+
+    /// Kills everything that an execution started.
+    ///
+    /// # Errors
+    /// There is no such execution.
+    pub async fn kill(&self, shell: ShellId, exec: ExecNo) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::Kill { shell, exec }).await?)
+    }
+
+    /// Removes the cgroup of an ended execution. How many of its processes are still alive (then it stays).
+    ///
+    /// # Errors
+    /// There is no such execution.
+    pub async fn forget(&self, shell: ShellId, exec: ExecNo) -> Result<u32, MachineError> {
+        match self.jailer.call(Op::Forget { shell, exec }).await?.0 {
+            Done::Forgotten { still_running } => Ok(still_running),
+            _ => Err(JailerError::Confused.into()),
+        }
+    }
+
+    /// What a shell uses now.
+    ///
+    /// # Errors
+    /// There is no such shell.
+    pub async fn usage(&self, shell: ShellId) -> Result<Usage, MachineError> {
+        match self.jailer.call(Op::Usage(shell)).await?.0 {
+            Done::Usage(usage) => Ok(usage),
+            _ => Err(JailerError::Confused.into()),
+        }
+    }
+
+    /// Freezes or thaws a shell.
+    ///
+    /// # Errors
+    /// There is no such shell.
+    pub async fn freeze(&self, shell: ShellId, frozen: bool) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::Freeze { shell, frozen }).await?)
+    }
+
+    /// Changes a shell's limits of memory, CPU and processes.
+    ///
+    /// # Errors
+    /// They are out of range, or there is no such shell.
+    pub async fn set_limits(&self, shell: ShellId, limits: Limits) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::SetLimits { shell, limits }).await?)
+    }
+
+    /// Kills everything in a shell and removes it; its disk stays. Must run to its end: the uid range is used again after.
+    ///
+    /// # Errors
+    /// A process does not die; its uid range is then not used again.
+    pub async fn destroy(&self, shell: &Shell) -> Result<(), MachineError> {
+        self.jailer.done(Op::Destroy(shell.id)).await?;
+        self.jailer.forget_exits(shell.id);
+        self.return_slot(shell.slot);
+        Ok(())
+    }
+}
+
+fn stream(fds: Vec<OwnedFd>) -> Result<tokio::net::UnixStream, MachineError> {
+    let fd = fds.into_iter().next().ok_or(JailerError::Confused)?;
+    let stream = std::os::unix::net::UnixStream::from(fd);
+    stream.set_nonblocking(true).map_err(MachineError::Descriptor)?;
+    tokio::net::UnixStream::from_std(stream).map_err(MachineError::Descriptor)
+}
+
+fn process(
+    exec: ExecNo,
+    control: Option<OwnedFd>,
+    fds: Vec<OwnedFd>,
+    exit: oneshot::Receiver<Exited>,
+    posture: Posture,
+) -> Result<Process, MachineError> {
+    let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(fds).map_err(|_| JailerError::Confused)?;
+    Ok(Process {
+        exec,
+        control,
+        stdin: pipe::Sender::from_owned_fd(stdin).map_err(MachineError::Descriptor)?,
+        stdout: pipe::Receiver::from_owned_fd(stdout).map_err(MachineError::Descriptor)?,
+        stderr: pipe::Receiver::from_owned_fd(stderr).map_err(MachineError::Descriptor)?,
+        exit,
+        posture,
+    })
+}
+
+/// Shells are shared by everything that happens in them.
+pub type SharedShell = Arc<Shell>;

@@ -1,0 +1,97 @@
+//! Templates that can be used now.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLock},
+};
+
+use ringfence_jail::proto::ZygoteNo;
+use ringfence_model::LayerDigest;
+use ringfence_store::TemplateRow;
+
+/// A template whose layers are there.
+#[derive(Debug)]
+pub struct Template {
+    /// Its name.
+    pub name: String,
+    /// Its layers as a shell takes them: uppermost first.
+    pub layers: Vec<LayerDigest>,
+    /// Its zygote's number.
+    pub zygote: ZygoteNo,
+    /// What the zygote imports, comma-separated.
+    pub preload: String,
+    /// What an execution without `language` is.
+    pub language: &'static str,
+    /// `NAME=value` that every execution begins with.
+    pub env: Vec<(String, String)>,
+    /// The row that it comes from.
+    pub row: TemplateRow,
+}
+
+impl Template {
+    /// What is left of a template whose recipe is gone: its layers, on which sandboxes that were made from it live on.
+    #[must_use]
+    pub fn without_recipe(name: &str, layers: Vec<LayerDigest>) -> Self {
+        Self {
+            name: name.to_owned(),
+            zygote: ZygoteNo(0),
+            preload: String::new(),
+            language: "bash",
+            env: Vec::new(),
+            row: TemplateRow {
+                name: name.to_owned(),
+                version: 0,
+                layers: Vec::new(),
+                recipe: serde_json::Value::Null,
+                packages: serde_json::json!([]),
+                size_bytes: 0,
+                created_at_ms: 0,
+                status: ringfence_store::TemplateStatus::Failed,
+                build_log: None,
+                error: None,
+            },
+            layers,
+        }
+    }
+}
+
+/// Those templates by name.
+#[derive(Debug, Default)]
+pub struct Registry {
+    by_name: RwLock<HashMap<String, Arc<Template>>>,
+}
+
+/// The one template that a shorthand of the contract means.
+#[must_use]
+pub fn canonical(name: &str) -> &str {
+    match name {
+        "vanilla" => "base",
+        "nodejs" => "node",
+        other => other,
+    }
+}
+
+impl Registry {
+    /// The template of that name, or of that shorthand.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Template>> {
+        self.by_name.read().expect("nothing panics under this lock").get(canonical(name)).cloned()
+    }
+
+    /// Adds a template or a newer version of one.
+    pub fn put(&self, template: Arc<Template>) {
+        self.by_name.write().expect("nothing panics under this lock").insert(template.name.clone(), template);
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Template>> {
+        self.by_name.read().expect("nothing panics under this lock").values().cloned().collect()
+    }
+
+    /// The template of that zygote.
+    #[must_use]
+    pub fn of_zygote(&self, zygote: ZygoteNo) -> Option<Arc<Template>> {
+        self.by_name.read().expect("nothing panics under this lock").values().find(|t| t.zygote == zygote).cloned()
+    }
+}

@@ -1,0 +1,497 @@
+//! Running code in a sandbox.
+
+use std::{sync::Arc, time::Duration};
+
+use ringfence_guest::park;
+use ringfence_jail::proto::Exited;
+use ringfence_model::{
+    ApiError, Code, ExecutionId,
+    api::Artifact,
+};
+use ringfence_store::{
+    Actor, CodeHash, ExecutionEnd, ExecutionOutput, ExecutionStatus, Interpreter, LogEntry, LogLevel, NewExecution,
+    SandboxStatus,
+};
+
+use crate::{
+    engine::{Engine, now_ms},
+    error::Failure,
+    execution::{self, Begin, Execution},
+    lookup::not_running,
+    machine::{Process, SharedShell},
+    sandbox::{Next, Sandbox},
+};
+
+/// Home of the program's user, and where programs start.
+pub(crate) const HOME: &str = "/home/user";
+
+/// Where a program puts files for its caller.
+const ARTIFACTS_DIR: &str = "/home/user/artifacts";
+
+/// What code is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// CPython of the template.
+    Python,
+    /// bash of the template.
+    Bash,
+}
+
+impl Language {
+    /// The word as clients read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Bash => "bash",
+        }
+    }
+
+    /// What a client means by a word.
+    ///
+    /// # Errors
+    /// No template of this version has that language, or it is none.
+    pub fn parse(word: &str) -> Result<Self, ApiError> {
+        match word.to_ascii_lowercase().as_str() {
+            "python" | "python3" | "py" => Ok(Self::Python),
+            "bash" | "sh" | "shell" => Ok(Self::Bash),
+            "javascript" | "js" | "node" | "nodejs" | "typescript" | "ts" => Err(ApiError::new(
+                Code::LanguageNotAvailable,
+                "this sandbox's template has no JavaScript; it runs `python` and `bash`",
+            )),
+            other => {
+                let shown: String = other.chars().take(40).collect();
+                Err(ApiError::new(
+                    Code::LanguageNotAvailable,
+                    format!("`{}` is no language of this template; it runs `python` and `bash`", shown.escape_debug()),
+                ))
+            }
+        }
+    }
+}
+
+/// What is to be run.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) code: String,
+    pub(crate) language: Language,
+    /// On top of the sandbox's own.
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) working_dir: Option<String>,
+    pub(crate) timeout: Duration,
+    pub(crate) stdin: Vec<u8>,
+    pub(crate) background: bool,
+}
+
+/// How long after an answer the next interpreter is begun: a client that deletes its sandbox next is not slowed down by
+/// one that nobody will use.
+const PARK_DELAY: Duration = Duration::from_millis(1);
+
+/// Bytes of one figure that are put into the answer itself.
+const FIGURE_BYTES_MAX: u64 = 2 << 20;
+
+/// Artefacts listed in one answer.
+const ARTIFACTS_MAX: usize = 64;
+
+/// Lines of a stream that go into the sandbox's log.
+const LOG_LINES: usize = 50;
+
+impl Engine {
+    /// Begins a run: the decision is on disk before the program has its first instruction.
+    ///
+    /// # Errors
+    /// The sandbox does not run, or could not.
+    pub(crate) async fn begin(
+        &self,
+        actor: Actor,
+        sandbox: &Arc<Sandbox>,
+        program: Program,
+    ) -> Result<Arc<Execution>, Failure> {
+        let (shell, next) = {
+            let mut state = sandbox.state.lock().await;
+            match (state.status, &state.shell) {
+                (SandboxStatus::Running, Some(shell)) => {
+                    let shell = Arc::clone(shell);
+                    let next = if program.language == Language::Python { state.next.take() } else { Next::None };
+                    (shell, next)
+                }
+                (status, _) => return Err(not_running(&sandbox.id, status).into()),
+            }
+        };
+        let (process, interpreter) = match program.language {
+            Language::Python => self.interpreter(sandbox, &shell, next).await,
+            Language::Bash => (None, Interpreter::Fresh),
+        };
+        let id = ExecutionId::from_parts(now_ms(), rand::random());
+        let (env, env_version) = environment(sandbox, &program);
+        let cwd = absolute(program.working_dir.as_deref().unwrap_or(HOME));
+        let begin = Begin {
+            id: id.clone(),
+            sandbox: sandbox.id.clone(),
+            language: program.language.as_str(),
+            interpreter,
+            started_at_ms: now_ms(),
+            env_version,
+        };
+        let execution = Arc::new(Execution::new(begin, &self.logs()));
+        self.running().insert(id.clone(), Arc::clone(&execution));
+        let begun = self.record(actor, sandbox, &execution, &program).await;
+        if let Err(error) = begun {
+            self.running().remove(&id);
+            return Err(error);
+        }
+        let timeout_ms = u64::try_from(program.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+        let started = self.start(&shell, &execution, process, &program, env, cwd, timeout_ms).await;
+        let (engine, sandbox, stdin) = (self.clone(), Arc::clone(sandbox), program.stdin);
+        let attended = Arc::clone(&execution);
+        match started {
+            Ok(process) => {
+                tokio::spawn(async move {
+                    let exited = execution::attend(&attended, process, stdin).await;
+                    engine.conclude(&sandbox, &shell, &attended, exited).await;
+                });
+                Ok(execution)
+            }
+            Err(error) => {
+                execution.end_because("it could not be started");
+                self.conclude(&sandbox, &shell, &execution, None).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The interpreter that a program runs in: the one that waits, else one forked now, else none (then it is executed
+    /// anew).
+    async fn interpreter(&self, sandbox: &Sandbox, shell: &SharedShell, next: Next) -> (Option<Box<Process>>, Interpreter) {
+        let waiting = match next {
+            Next::Parked(process) => Some(process),
+            Next::Coming(coming) => coming.await.ok().flatten(),
+            Next::None => None,
+        };
+        if let Some(mut process) = waiting
+            && execution::is_alive(&mut process.exit)
+        {
+            return (Some(process), Interpreter::Parked);
+        }
+        if sandbox.template.preload.is_empty() {
+            return (None, Interpreter::Fresh);
+        }
+        match self.inner.machine.park(shell).await {
+            Ok(process) => (Some(Box::new(process)), Interpreter::Forked),
+            Err(error) => {
+                tracing::warn!(error = %Failure::from(error).chain(), sandbox = %sandbox.id, "an interpreter could not be forked");
+                (None, Interpreter::Fresh)
+            }
+        }
+    }
+
+    /// Audit entry and row, in one transaction.
+    async fn record(
+        &self,
+        actor: Actor,
+        sandbox: &Sandbox,
+        execution: &Execution,
+        program: &Program,
+    ) -> Result<(), Failure> {
+        let code = program.code.clone().into_bytes();
+        let env: Vec<&str> = program.env.iter().map(|(name, _)| name.as_str()).collect();
+        let detail = serde_json::json!({
+            "code_sha256": CodeHash::of(&code).to_string(),
+            "code_bytes": code.len(),
+            "language": execution.language,
+            "interpreter": execution.interpreter.as_str(),
+            "timeout_ms": u64::try_from(program.timeout.as_millis()).unwrap_or(u64::MAX),
+            "env_version": execution.env_version,
+            "env_names": env,
+        });
+        let entry =
+            Self::entry(actor, "execution.start").sandbox(&sandbox.id).execution(&execution.id).detail(detail);
+        let new = NewExecution {
+            id: execution.id.clone(),
+            sandbox: sandbox.id.clone(),
+            number: sandbox.next_number(),
+            language: execution.language.to_owned(),
+            code,
+            started_at_ms: execution.started_at_ms,
+            timeout_ms: u64::try_from(program.timeout.as_millis()).unwrap_or(u64::MAX),
+            background: program.background,
+            interpreter: execution.interpreter,
+        };
+        let (_, receipt) =
+            self.inner.store.write_with_audit(entry, move |tx| tx.insert_execution(&new).map(drop)).await?;
+        drop(receipt);
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is one of the facts that a start consists of")]
+    async fn start(
+        &self,
+        shell: &SharedShell,
+        execution: &Execution,
+        process: Option<Box<Process>>,
+        program: &Program,
+        env: Vec<String>,
+        cwd: String,
+        timeout_ms: u64,
+    ) -> Result<Process, Failure> {
+        let machine = &self.inner.machine;
+        let Some(mut process) = process else {
+            let (path, argv) = match program.language {
+                Language::Python => {
+                    let path = park::program_path(execution.id.as_str());
+                    (path.clone(), vec![park::PYTHON.to_owned(), park::FRESH_SCRIPT.to_owned(), path])
+                }
+                Language::Bash => {
+                    let path = format!("{}/{}.sh", park::RUN_DIR, execution.id);
+                    (path.clone(), vec!["/bin/bash".to_owned(), path])
+                }
+            };
+            shell.guest.write(&path, 0o644, program.code.as_bytes()).await.map_err(crate::files::refusal)?;
+            let process = machine.spawn(shell, argv, env, cwd).await?;
+            execution.placed(shell.id, process.exec);
+            machine.arm(shell.id, process.exec, timeout_ms).await?;
+            return Ok(process);
+        };
+        execution.placed(shell.id, process.exec);
+        let request = park::Request {
+            flags: 0,
+            path: park::program_path(execution.id.as_str()),
+            cwd,
+            code: program.code.clone().into_bytes(),
+            argv: Vec::new(),
+            env,
+        };
+        let bytes = park::encode(&request).map_err(|e| ApiError::new(Code::InvalidArgument, e.to_string()))?;
+        machine.arm(shell.id, process.exec, timeout_ms).await?;
+        let control = process.control.take().expect("a parked interpreter has a control socket");
+        // It may have died or be hostile: what it does not read is its own loss, and its end is seen by the jailer.
+        tokio::spawn(hand_over(control, bytes));
+        Ok(*process)
+    }
+
+    /// Writes the end down and publishes it; then the next interpreter is made.
+    async fn conclude(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        shell: &SharedShell,
+        execution: &Arc<Execution>,
+        exited: Option<Exited>,
+    ) {
+        let (status, exit_code, mut warnings) = execution.verdict(exited.as_ref());
+        let finished_at_ms = now_ms();
+        let artifacts = match &exited {
+            Some(_) => self.artifacts(shell, execution).await,
+            None => Vec::new(),
+        };
+        let ((stdout, stdout_seen_bytes), (stderr, stderr_seen_bytes)) =
+            (execution.stdout.snapshot(), execution.stderr.snapshot());
+        let truncated = stdout_seen_bytes > stdout.len() as u64 || stderr_seen_bytes > stderr.len() as u64;
+        for (stream, capture) in [("standard output", &execution.stdout), ("standard error", &execution.stderr)] {
+            if capture.file().is_some() {
+                let seen = capture.seen();
+                warnings.push(format!(
+                    "of {seen} bytes of {stream}, the first {} are kept here, and the first {} in the operator's log",
+                    crate::capture::KEPT_BYTES_MAX,
+                    seen.min(crate::capture::LOG_BYTES_MAX)
+                ));
+            }
+        }
+        let end = Arc::new(ExecutionEnd {
+            status,
+            exit_code,
+            finished_at_ms,
+            execution_time_us: exited.as_ref().map(|e| e.wall_usec),
+            cpu_time_us: exited.as_ref().map(|e| e.cpu_usec),
+            memory_peak_bytes: exited.as_ref().map(|e| e.memory_peak_bytes),
+            output: ExecutionOutput { stdout, stderr, stdout_seen_bytes, stderr_seen_bytes },
+            truncated,
+            warnings,
+            artifacts: serde_json::to_value(artifacts).unwrap_or_default(),
+            denials: serde_json::json!([]),
+        });
+        let lines = log_lines(execution, &end);
+        let (id, row) = (execution.id.clone(), Arc::clone(&end));
+        let written = self
+            .inner
+            .store
+            .write(move |tx| {
+                tx.finish_execution(&id, &row)?;
+                lines.iter().try_for_each(|line| tx.append_log(line))
+            })
+            .await;
+        if let Err(error) = written {
+            tracing::error!(error = %Failure::from(error).chain(), execution = %execution.id, "the end of an execution could not be written");
+        }
+        execution.finish(end);
+        self.running().remove(&execution.id);
+        self.park_next(sandbox, execution, exited);
+    }
+
+    /// In the background: gives the execution's cgroup back, and parks the next interpreter.
+    fn park_next(&self, sandbox: &Arc<Sandbox>, execution: &Arc<Execution>, exited: Option<Exited>) {
+        let (engine, sandbox, place, env_version) =
+            (self.clone(), Arc::clone(sandbox), execution.place(), execution.env_version);
+        tokio::spawn(async move {
+            tokio::time::sleep(PARK_DELAY).await;
+            let mut state = sandbox.state.lock().await;
+            let (SandboxStatus::Running, Some(shell)) = (state.status, state.shell.clone()) else { return };
+            if let (Some((of, exec)), Some(_)) = (place, &exited)
+                && of == shell.id
+                && engine.inner.machine.forget(shell.id, exec).await.is_ok_and(|left| left > 0)
+            {
+                sandbox.lingering.lock().expect("nothing panics under this lock").push((exec, env_version));
+            }
+            if matches!(state.next, Next::None) && !sandbox.template.preload.is_empty() {
+                let (machine, id) = (Arc::clone(&engine.inner.machine), sandbox.id.clone());
+                state.next = Next::Coming(tokio::spawn(async move {
+                    match machine.park(&shell).await {
+                        Ok(process) => Some(Box::new(process)),
+                        Err(error) => {
+                            tracing::debug!(error = %Failure::from(error).chain(), sandbox = %id, "no interpreter was parked");
+                            None
+                        }
+                    }
+                }));
+            }
+        });
+    }
+
+    /// What the program left for its caller: files, and its figures.
+    async fn artifacts(&self, shell: &SharedShell, execution: &Execution) -> Vec<Artifact> {
+        let figures = park::figures_dir(execution.id.as_str());
+        let mut found = Vec::new();
+        for (dir, is_figure) in [(ARTIFACTS_DIR, false), (figures.as_str(), true)] {
+            if is_figure && execution.language != Language::Python.as_str() {
+                continue;
+            }
+            let Ok(entries) = shell.guest.list(dir, ARTIFACTS_MAX).await else { continue };
+            for entry in entries.into_iter().filter(|e| e.is_file()) {
+                if found.len() >= ARTIFACTS_MAX {
+                    break;
+                }
+                let path = format!("{dir}/{}", entry.name);
+                let mime = mime(&entry.name);
+                let mut artifact =
+                    Artifact { name: entry.name, path, size: entry.size, mime: mime.into(), content_base64: None };
+                if is_figure && artifact.size <= FIGURE_BYTES_MAX {
+                    artifact.content_base64 = crate::files::read_base64(shell, &artifact.path, FIGURE_BYTES_MAX).await;
+                }
+                found.push(artifact);
+            }
+        }
+        found
+    }
+}
+
+async fn hand_over(control: std::os::fd::OwnedFd, bytes: Vec<u8>) {
+    use tokio::io::AsyncWriteExt;
+    let stream = std::os::unix::net::UnixStream::from(control);
+    if stream.set_nonblocking(true).is_ok()
+        && let Ok(mut stream) = tokio::net::UnixStream::from_std(stream)
+    {
+        let _ = stream.write_all(&bytes).await;
+    }
+}
+
+/// The complete environment of a program (template, then what every program has, then sandbox, then its own), and the
+/// version of the sandbox's.
+fn environment(sandbox: &Sandbox, program: &Program) -> (Vec<String>, u64) {
+    let mut all: std::collections::BTreeMap<&str, &str> = std::collections::BTreeMap::new();
+    for (name, value) in [
+        ("HOME", HOME),
+        ("USER", "user"),
+        ("LOGNAME", "user"),
+        ("SHELL", "/bin/bash"),
+        ("LANG", "C.UTF-8"),
+        ("PATH", "/home/user/.local/bin:/usr/local/bin:/usr/bin:/bin"),
+    ] {
+        all.insert(name, value);
+    }
+    all.extend(sandbox.template.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let own = sandbox.environment();
+    all.extend(own.values.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    all.extend(program.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    (all.into_iter().map(|(name, value)| format!("{name}={value}")).collect(), own.version)
+}
+
+/// A path as the program's user means it.
+pub(crate) fn absolute(path: &str) -> String {
+    match path.strip_prefix("~/") {
+        Some(rest) => format!("{HOME}/{rest}"),
+        None if path == "~" => HOME.to_owned(),
+        None if path.starts_with('/') => path.to_owned(),
+        None => format!("{HOME}/{path}"),
+    }
+}
+
+fn mime(name: &str) -> &'static str {
+    let extension = name.rsplit_once('.').map_or("", |(_, e)| e).to_ascii_lowercase();
+    match extension.as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "svg" => "image/svg+xml",
+        "csv" => "text/csv",
+        "json" => "application/json",
+        "html" => "text/html",
+        "txt" | "md" | "log" => "text/plain",
+        "parquet" => "application/vnd.apache.parquet",
+        "pdf" => "application/pdf",
+        _ => "application/octet-stream",
+    }
+}
+
+/// What goes into the sandbox's log: the first lines of each stream, and how it ended.
+fn log_lines(execution: &Execution, end: &ExecutionEnd) -> Vec<LogEntry> {
+    let line = |level, source: &str, message: String| LogEntry {
+        sandbox: execution.sandbox.clone(),
+        at_ms: end.finished_at_ms,
+        level,
+        source: source.to_owned(),
+        message,
+    };
+    let mut lines = Vec::new();
+    for (source, level, bytes) in
+        [("stdout", LogLevel::Info, &end.output.stdout), ("stderr", LogLevel::Warn, &end.output.stderr)]
+    {
+        // A flood is one line in the log; the whole of it is the execution's own record.
+        let head = &bytes[..bytes.len().min(64 << 10)];
+        let text = String::from_utf8_lossy(head);
+        lines.extend(text.lines().take(LOG_LINES).map(|l| line(level, source, l.to_owned())));
+    }
+    let level = if end.status == ExecutionStatus::Completed { LogLevel::Info } else { LogLevel::Warn };
+    let seconds = end.execution_time_us.map_or(0.0, |us| us as f64 / 1e6);
+    let code = end.exit_code.map_or_else(|| "none".into(), |code| code.to_string());
+    lines.push(line(
+        level,
+        "system",
+        format!("{} {} after {seconds:.3} s, exit code {code}", execution.id, end.status.as_str()),
+    ));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_the_users() {
+        for (given, meant) in [
+            ("a.csv", "/home/user/a.csv"),
+            ("~/a.csv", "/home/user/a.csv"),
+            ("~", "/home/user"),
+            ("/tmp/a", "/tmp/a"),
+            ("../x", "/home/user/../x"),
+        ] {
+            assert_eq!(absolute(given), meant);
+        }
+    }
+
+    #[test]
+    fn languages_have_the_names_that_agents_use() {
+        assert_eq!(Language::parse("Python"), Ok(Language::Python));
+        assert_eq!(Language::parse("sh"), Ok(Language::Bash));
+        for word in ["javascript", "cobol", ""] {
+            assert_eq!(Language::parse(word).expect_err("not here").code, Code::LanguageNotAvailable);
+        }
+    }
+}

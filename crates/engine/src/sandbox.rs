@@ -1,0 +1,173 @@
+//! A living sandbox as the engine holds it. The row in the store is the truth; this is what cannot be a row: the shell,
+//! the interpreter that waits in it, and the lock under which its state changes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ringfence_jail::proto::{DiskId, ExecNo};
+use ringfence_model::{Limits, SandboxId};
+use ringfence_store::SandboxStatus;
+use tokio::sync::Notify;
+
+use crate::{
+    machine::{Process, SharedShell},
+    registry::Template,
+};
+
+/// A sandbox that has not ended.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Its id.
+    pub id: SandboxId,
+    /// Not unique.
+    pub name: String,
+    /// What it was made from.
+    pub template: Arc<Template>,
+    /// What it may use.
+    pub limits: Limits,
+    /// As the client gave it.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// Milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// Its writable layer.
+    pub disk: DiskId,
+    lifetime: Mutex<Lifetime>,
+    /// Under this lock its state changes; executions take it only to look and to get their interpreter.
+    pub state: tokio::sync::Mutex<State>,
+    next_execution: AtomicU64,
+    /// Environment: version, and values by name.
+    pub environment: Mutex<Environment>,
+    /// Set when somebody wants the next interpreter at once.
+    pub hurry: Notify,
+    /// Executions that have ended but left processes: their cgroups are removed once those are gone.
+    pub lingering: Mutex<Vec<(ExecNo, u64)>>,
+}
+
+/// How long it lives.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetime {
+    /// As asked for, in seconds.
+    pub lifetime_s: u64,
+    /// Milliseconds since the Unix epoch.
+    pub expires_at_ms: u64,
+}
+
+/// The environment that its next execution begins with.
+#[derive(Default)]
+pub struct Environment {
+    /// 0 before the first value.
+    pub version: u64,
+    /// Values; never shown.
+    pub values: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment").field("version", &self.version).field("names", &self.values.keys()).finish()
+    }
+}
+
+/// What changes.
+#[derive(Debug)]
+pub struct State {
+    /// As in the row.
+    pub status: SandboxStatus,
+    /// While it runs or is paused.
+    pub shell: Option<SharedShell>,
+    /// The interpreter that waits, or is on its way.
+    pub next: Next,
+}
+
+/// The interpreter of the next execution.
+#[derive(Debug)]
+pub enum Next {
+    /// Nobody has asked for one.
+    None,
+    /// It waits.
+    Parked(Box<Process>),
+    /// It is being made.
+    Coming(tokio::task::JoinHandle<Option<Box<Process>>>),
+}
+
+impl Next {
+    /// Takes it away.
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::None)
+    }
+}
+
+/// What a sandbox is made with.
+#[derive(Debug)]
+pub struct Made {
+    /// See [`Sandbox`].
+    pub id: SandboxId,
+    /// See [`Sandbox`].
+    pub name: String,
+    /// See [`Sandbox`].
+    pub template: Arc<Template>,
+    /// See [`Sandbox`].
+    pub limits: Limits,
+    /// See [`Sandbox`].
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// See [`Sandbox`].
+    pub created_at_ms: u64,
+    /// See [`Sandbox`].
+    pub disk: DiskId,
+    /// See [`Sandbox`].
+    pub lifetime: Lifetime,
+    /// See [`Sandbox`].
+    pub state: State,
+    /// Number of its last execution, 0 before the first.
+    pub last_execution: u64,
+    /// See [`Sandbox`].
+    pub environment: Environment,
+}
+
+impl Sandbox {
+    /// A sandbox that lives from now on.
+    #[must_use]
+    pub fn new(made: Made) -> Self {
+        Self {
+            id: made.id,
+            name: made.name,
+            template: made.template,
+            limits: made.limits,
+            metadata: made.metadata,
+            created_at_ms: made.created_at_ms,
+            disk: made.disk,
+            lifetime: Mutex::new(made.lifetime),
+            state: tokio::sync::Mutex::new(made.state),
+            next_execution: AtomicU64::new(made.last_execution + 1),
+            environment: Mutex::new(made.environment),
+            hurry: Notify::new(),
+            lingering: Mutex::default(),
+        }
+    }
+
+    /// How long it lives.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        *self.lifetime.lock().expect("nothing panics under this lock")
+    }
+
+    /// Sets how long it lives.
+    pub fn set_lifetime(&self, lifetime: Lifetime) {
+        *self.lifetime.lock().expect("nothing panics under this lock") = lifetime;
+    }
+
+    /// A number for its next execution.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.next_execution.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Version and values of its environment.
+    pub fn environment(&self) -> std::sync::MutexGuard<'_, Environment> {
+        self.environment.lock().expect("nothing panics under this lock")
+    }
+}

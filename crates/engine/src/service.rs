@@ -1,0 +1,588 @@
+//! The engine as [`Sandboxes`]: requests in, answers out. What changes something runs in a task of its own, so that a
+//! client that goes away leaves nothing half done.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ringfence_model::{
+    ApiError, Code, ExecutionId,
+    api::{
+        self, AuditEntryView, AuditHeadView, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest,
+        BuildAnswer, BuildRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
+        DownloadAnswer, DownloadRequest, ExecuteRequest, ExecutionAnswer, ExecutionCounts, ExecutionRequest,
+        HealthAnswer, HostHealth, ListAnswer, ListRequest, LogLine, LogsAnswer, LogsRequest, Resources, RunningProcess,
+        SandboxCounts, SandboxDetail, SandboxRequest, StatusAnswer, TemplateAnswer, TemplateListAnswer,
+        TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+    },
+};
+use ringfence_store::{
+    Actor, AuditFilter, AuditHash, ExecutionStatus, Interpreter, SandboxFilter, SandboxRow, SandboxStatus, Verification,
+};
+
+use crate::{
+    api::{Answering, ProgressSender, Sandboxes},
+    engine::{Engine, now_ms},
+    error::Failure,
+    lookup::Found,
+    run::{Language, Program},
+    sandbox::{Next, Sandbox},
+    view,
+};
+
+fn actor(actor: api::Actor) -> Actor {
+    match actor {
+        api::Actor::Operator => Actor::Operator,
+        api::Actor::Agent => Actor::Agent,
+    }
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// Runs to its end whether or not anybody still waits.
+fn tracked<'a, T, F>(work: F) -> Answering<'a, T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Failure>> + Send + 'static,
+{
+    Box::pin(async move {
+        match tokio::spawn(work).await {
+            Ok(result) => result.map_err(Failure::public),
+            Err(error) => {
+                tracing::error!(%error, "a request panicked");
+                Err(ApiError::internal("the request failed inside the daemon; its log says where"))
+            }
+        }
+    })
+}
+
+/// Only looks: it may be dropped.
+fn looking<'a, T, F>(work: F) -> Answering<'a, T>
+where
+    F: Future<Output = Result<T, Failure>> + Send + 'a,
+{
+    Box::pin(async move { work.await.map_err(Failure::public) })
+}
+
+impl Engine {
+    async fn do_execute(&self, by: Actor, request: ExecuteRequest) -> Result<ExecutionAnswer, Failure> {
+        self.admit()?;
+        let sandbox = self.find_live(&request.sandbox_id).await?;
+        request.check()?;
+        let language = Language::parse(request.language.as_deref().unwrap_or(sandbox.template.language))?;
+        let (wait, timeout) = (request.wait_s(), request.timeout_s());
+        let program = Program {
+            code: request.code,
+            language,
+            env: request.env_vars.into_inner().into_iter().collect(),
+            working_dir: request.working_dir,
+            timeout: Duration::from_secs_f64(timeout),
+            stdin: request.stdin.unwrap_or_default().into_bytes(),
+            background: request.background,
+        };
+        let execution = self.begin(by, &sandbox, program).await?;
+        if wait > 0.0 {
+            execution.wait(Duration::from_secs_f64(wait)).await;
+        }
+        Ok(view::execution(&execution))
+    }
+
+    async fn do_execution(&self, request: ExecutionRequest) -> Result<ExecutionAnswer, Failure> {
+        let unknown = || {
+            let shown: String = request.execution_id.chars().take(80).collect();
+            ApiError::new(Code::ExecutionNotFound, format!("there is no execution `{}`", shown.escape_debug()))
+        };
+        let id = ExecutionId::parse(&request.execution_id).map_err(|_| unknown())?;
+        request.check()?;
+        let running = self.running().get(&id).cloned();
+        if let Some(execution) = running {
+            execution.wait(Duration::from_secs_f64(request.wait_s())).await;
+            return Ok(view::execution(&execution));
+        }
+        let of = id.clone();
+        let (row, output) =
+            self.inner.store.read(move |view| Ok((view.execution(&of)?, view.execution_output(&of)?))).await?;
+        Ok(view::execution_row(row.ok_or_else(unknown)?, output))
+    }
+
+    async fn do_status(&self, request: SandboxRequest) -> Result<StatusAnswer, Failure> {
+        let found = self.find(&request.sandbox_id).await?;
+        let (id, live) = match found {
+            Found::Live(sandbox) => (sandbox.id.clone(), Some(sandbox)),
+            Found::Ended(row) => (row.id, None),
+        };
+        let of = id.clone();
+        let (row, counts, names) = self
+            .inner
+            .store
+            .read(move |view| Ok((view.sandbox(&of)?, view.execution_counts(&of)?, view.environment_names(&of)?)))
+            .await?;
+        let row = row.ok_or_else(|| ApiError::internal("the row of a living sandbox is gone"))?;
+        let (resources, processes, isolation, next) = match &live {
+            Some(sandbox) => self.seen(sandbox).await,
+            None => (None, Vec::new(), None, Interpreter::Fresh),
+        };
+        let _ = next;
+        Ok(StatusAnswer {
+            success: true,
+            status: view::status(row.status),
+            sandbox: detail(row, &counts, names, resources, processes, isolation, live.as_deref()),
+        })
+    }
+
+    /// What is measured of a sandbox now.
+    async fn seen(
+        &self,
+        sandbox: &Sandbox,
+    ) -> (Option<Resources>, Vec<RunningProcess>, Option<api::Isolation>, Interpreter) {
+        let (shell, next) = {
+            let state = sandbox.state.lock().await;
+            let next = match &state.next {
+                Next::Parked(_) | Next::Coming(_) => Interpreter::Parked,
+                Next::None if sandbox.template.preload.is_empty() => Interpreter::Fresh,
+                Next::None => Interpreter::Forked,
+            };
+            (state.shell.clone(), next)
+        };
+        let machine = &self.inner.machine;
+        let (disk_bytes, disk_limit_bytes) = machine.disk_usage(sandbox.disk).await.unwrap_or_default();
+        let Some(shell) = shell else {
+            let idle = Resources { disk_bytes, disk_limit_bytes, ..Resources::default() };
+            return (Some(idle), Vec::new(), None, next);
+        };
+        let isolation = view::isolation(&shell.posture, next, &machine.facts().missing);
+        let Ok(usage) = machine.usage(shell.id).await else { return (None, Vec::new(), Some(isolation), next) };
+        let by_place: BTreeMap<_, _> = self
+            .running()
+            .values()
+            .filter(|e| e.sandbox == sandbox.id)
+            .filter_map(|e| Some((e.place()?.1, e.id.clone())))
+            .collect();
+        let processes = usage
+            .running
+            .iter()
+            .map(|(exec, _, command)| RunningProcess {
+                execution_id: by_place.get(exec).cloned(),
+                command: command.clone(),
+            })
+            .collect();
+        let resources = Resources {
+            cpu_time: Duration::from_micros(usage.cpu_usec).as_secs_f64(),
+            memory_bytes: usage.memory_bytes,
+            memory_peak_bytes: usage.memory_peak_bytes,
+            disk_bytes,
+            disk_limit_bytes,
+            processes: usage.processes,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        (Some(resources), processes, Some(isolation), next)
+    }
+
+    async fn do_list(&self, request: ListRequest) -> Result<ListAnswer, Failure> {
+        let (status, limit) = request.checked()?;
+        let filter = SandboxFilter {
+            status: status.map(view::stored_status),
+            template: request.template.map(|t| crate::registry::canonical(&t).to_owned()),
+            name: None,
+            limit: Some(limit),
+        };
+        let sandboxes: Vec<_> = self.inner.store.sandboxes(filter).await?.into_iter().map(view::summary).collect();
+        Ok(ListAnswer { success: true, count: count(sandboxes.len()), sandboxes })
+    }
+
+    async fn do_stop(&self, by: Actor, request: SandboxRequest) -> Result<TransitionAnswer, Failure> {
+        let sandbox = self.find_live(&request.sandbox_id).await?;
+        let before = self.stop(&sandbox, by, "the sandbox was stopped").await?;
+        let message = match before {
+            SandboxStatus::Stopped => "it was stopped already",
+            SandboxStatus::Running | SandboxStatus::Paused => "its processes have ended, its files are kept",
+            other => return Err(crate::lookup::ended(&sandbox.id, other).into()),
+        };
+        Ok(self.transition(&sandbox, before, SandboxStatus::Stopped, message))
+    }
+
+    async fn do_delete(&self, by: Actor, request: SandboxRequest) -> Result<DeleteAnswer, Failure> {
+        let (id, name) = match self.find(&request.sandbox_id).await? {
+            Found::Live(sandbox) => {
+                let name = sandbox.name.clone();
+                if self.end(&sandbox, by, SandboxStatus::Deleted, "the sandbox was deleted").await? {
+                    return Ok(DeleteAnswer {
+                        success: true,
+                        sandbox_id: sandbox.id.clone(),
+                        name,
+                        message: "the sandbox and its files are gone".into(),
+                        deleted_at: view::time(now_ms()),
+                        already_deleted: false,
+                    });
+                }
+                (sandbox.id.clone(), name)
+            }
+            Found::Ended(row) if row.status != SandboxStatus::Deleted => return self.clear_away(by, *row).await,
+            Found::Ended(row) => (row.id, row.name),
+        };
+        let row = self.inner.store.sandbox(&id).await?;
+        let deleted_at_ms = row.and_then(|r| r.deleted_at_ms).unwrap_or_else(now_ms);
+        Ok(DeleteAnswer {
+            success: true,
+            sandbox_id: id,
+            name,
+            message: "it was deleted before".into(),
+            deleted_at: view::time(deleted_at_ms),
+            already_deleted: true,
+        })
+    }
+
+    /// Deletes what is left of an expired or failed sandbox.
+    async fn clear_away(&self, by: Actor, row: SandboxRow) -> Result<DeleteAnswer, Failure> {
+        let now = now_ms();
+        let entry = Self::entry(by, "sandbox.delete").sandbox(&row.id);
+        let change = ringfence_store::SandboxChange {
+            deleted_at_ms: Some(now),
+            disk: Some(None),
+            ..ringfence_store::SandboxChange::default()
+        };
+        let id = row.id.clone();
+        let written = self
+            .inner
+            .store
+            .write_with_audit(entry, move |tx| {
+                tx.erase_environment(&id)?;
+                tx.move_sandbox(&id, SandboxStatus::Deleted, &change)
+            })
+            .await;
+        let (_, receipt) = written?;
+        drop(receipt);
+        if let Some(disk) = row.disk {
+            let disk = ringfence_jail::proto::DiskId(disk);
+            crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, disk).await;
+        }
+        Ok(DeleteAnswer {
+            success: true,
+            sandbox_id: row.id,
+            name: row.name,
+            message: format!("it was {}; what was left of it is gone", row.status),
+            deleted_at: view::time(now),
+            already_deleted: false,
+        })
+    }
+
+    async fn do_logs(&self, request: LogsRequest) -> Result<LogsAnswer, Failure> {
+        let id = match self.find(&request.sandbox_id).await? {
+            Found::Live(sandbox) => sandbox.id.clone(),
+            Found::Ended(row) => row.id,
+        };
+        request.check()?;
+        let lines = request.lines_wanted();
+        let logs: Vec<LogLine> = if request.source.as_deref() == Some("audit") {
+            let filter = AuditFilter { sandbox: Some(id.clone()), limit: Some(lines), ..AuditFilter::default() };
+            let mut records = self.inner.store.audit_records(filter).await?;
+            records.reverse();
+            records
+                .into_iter()
+                .map(|record| LogLine {
+                    timestamp: view::time(record.at_ms),
+                    level: "info".into(),
+                    source: "audit".into(),
+                    message: format!("#{} {} by {} {}", record.seq, record.event, record.actor.as_str(), record.detail),
+                })
+                .collect()
+        } else {
+            let rows = self.inner.store.logs(&id, lines, request.source.as_deref()).await?;
+            rows.into_iter()
+                .map(|row| LogLine {
+                    timestamp: view::time(row.at_ms),
+                    level: row.level.as_str().into(),
+                    source: row.source,
+                    message: row.message,
+                })
+                .collect()
+        };
+        Ok(LogsAnswer { success: true, sandbox_id: id, count: count(logs.len()), logs })
+    }
+
+    async fn do_audit_log(&self, request: AuditLogRequest) -> Result<AuditLogAnswer, Failure> {
+        let sandbox = match &request.sandbox_id {
+            Some(reference) => Some(match self.find(reference).await? {
+                Found::Live(sandbox) => sandbox.id.clone(),
+                Found::Ended(row) => row.id,
+            }),
+            None => None,
+        };
+        let limit = api::list_limit(request.limit)?;
+        let since_ms = match &request.since {
+            Some(text) => {
+                let since: jiff::Timestamp = text.parse().map_err(|e| {
+                    let example = "2026-11-25T09:30:00Z";
+                    ApiError::new(Code::InvalidArgument, format!("`since` is no RFC 3339 time such as {example}: {e}"))
+                })?;
+                Some(u64::try_from(since.as_millisecond()).unwrap_or(0))
+            }
+            None => None,
+        };
+        let filter =
+            AuditFilter { sandbox, event_prefix: request.event.clone(), since_ms, limit: Some(limit), after_seq: None };
+        let mut records = self.inner.store.audit_records(filter).await?;
+        records.reverse();
+        // The store's prefix knows no dots: `sandbox.create` must not find `sandbox.created`.
+        let named = |event: &str| match &request.event {
+            Some(wanted) => event.strip_prefix(wanted.as_str()).is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with('.') || wanted.ends_with('.')
+            }),
+            None => true,
+        };
+        let entries: Vec<_> = records
+            .into_iter()
+            .filter(|record| named(&record.event))
+            .map(|record| AuditEntryView {
+                seq: record.seq,
+                timestamp: view::time(record.at_ms),
+                actor: record.actor.as_str().into(),
+                event: record.event,
+                sandbox_id: record.sandbox.map(|id| id.to_string()),
+                execution_id: record.execution.map(|id| id.to_string()),
+                detail: record.detail.as_object().cloned().unwrap_or_default(),
+                hash: record.hash.to_string(),
+            })
+            .collect();
+        Ok(AuditLogAnswer { success: true, count: count(entries.len()), entries })
+    }
+
+    async fn do_audit_verify(&self, request: AuditVerifyRequest) -> Result<AuditVerifyAnswer, Failure> {
+        let broken = |entries: u64, seq: u64, fault: String| AuditVerifyAnswer {
+            success: true,
+            valid: false,
+            entries,
+            head: None,
+            broken_at: Some(seq),
+            fault: Some(fault),
+        };
+        if let Some(remembered) = &request.remembered
+            && remembered.seq > 0
+        {
+            let hash = AuditHash::parse(&remembered.hash).ok_or_else(|| {
+                ApiError::new(Code::InvalidArgument, "`remembered.hash` is not 64 hexadecimal digits")
+            })?;
+            let before = remembered.seq - 1;
+            let filter = AuditFilter { after_seq: Some(before), limit: Some(1), ..AuditFilter::default() };
+            let record = self.inner.store.audit_records(filter).await?.pop();
+            match record {
+                Some(record) if record.seq == remembered.seq && record.hash == hash => {}
+                _ => {
+                    let fault = format!("entry {} is not the one that was remembered: the chain was cut or written anew", remembered.seq);
+                    return Ok(broken(0, remembered.seq, fault));
+                }
+            }
+        }
+        match self.inner.store.verify(request.from.unwrap_or(1), request.to).await? {
+            Verification::Sound(verified) => Ok(AuditVerifyAnswer {
+                success: true,
+                valid: true,
+                entries: verified.entries,
+                head: Some(AuditHeadView { seq: verified.head.seq, hash: verified.head.hash.to_string() }),
+                broken_at: None,
+                fault: None,
+            }),
+            Verification::Broken(link) => Ok(broken(link.seq.saturating_sub(1), link.seq, link.to_string())),
+        }
+    }
+
+    async fn do_health(&self) -> Result<HealthAnswer, Failure> {
+        let mut counts = SandboxCounts::default();
+        for sandbox in self.all_live() {
+            match sandbox.state.lock().await.status {
+                SandboxStatus::Creating => counts.creating += 1,
+                SandboxStatus::Running => counts.running += 1,
+                SandboxStatus::Paused => counts.paused += 1,
+                SandboxStatus::Stopped => counts.stopped += 1,
+                SandboxStatus::Expired | SandboxStatus::Failed | SandboxStatus::Deleted => {}
+            }
+        }
+        let templates = self.template_health().await?;
+        let facts = self.inner.machine.facts();
+        let mut problems = facts.missing.clone();
+        for template in &templates {
+            if template.status == api::TemplateStatus::Failed {
+                problems.push(format!("the last build of template `{}` failed; `ringfence template show {0}` says why", template.name));
+            }
+        }
+        if self.admit().is_err() {
+            problems.push("the daemon is stopping".into());
+        }
+        Ok(HealthAnswer {
+            success: true,
+            status: if problems.is_empty() { "ok" } else { "degraded" }.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            build: crate::BUILD.into(),
+            uptime: self.inner.started.elapsed().as_secs_f64(),
+            sandboxes: counts,
+            executions_running: count(self.running().len()),
+            templates,
+            host: HostHealth {
+                kernel: facts.kernel.clone(),
+                cgroups: facts.cgroups.clone(),
+                disks: facts.disks.clone(),
+                cpus: count(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
+                sandboxes_max: facts.slots,
+                missing: facts.missing.clone(),
+            },
+            problems,
+        })
+    }
+}
+
+fn detail(
+    row: SandboxRow,
+    counts: &[(ExecutionStatus, u64)],
+    env_vars: Vec<String>,
+    resources: Option<Resources>,
+    processes: Vec<RunningProcess>,
+    isolation: Option<api::Isolation>,
+    live: Option<&Sandbox>,
+) -> SandboxDetail {
+    let of = |status| counts.iter().find(|(s, _)| *s == status).map_or(0, |(_, n)| *n);
+    let expires_at_ms = view::expires_at_ms(&row);
+    let expires_in = if row.status.is_live() { expires_at_ms.saturating_sub(now_ms()) / 1000 } else { 0 };
+    SandboxDetail {
+        sandbox_id: row.id,
+        name: row.name,
+        template: row.template,
+        template_version: live.map_or(0, |s| s.template.row.version),
+        status: view::status(row.status),
+        created_at: view::time(row.created_at_ms),
+        expires_at: view::time(expires_at_ms),
+        expires_in,
+        timeout: row.lifetime_s,
+        metadata: row.metadata,
+        network: "none".into(),
+        env_vars,
+        env_version: row.env_version,
+        resources,
+        limits: view::limits(&row.limits),
+        executions: ExecutionCounts {
+            running: of(ExecutionStatus::Running),
+            completed: of(ExecutionStatus::Completed),
+            failed: of(ExecutionStatus::Failed),
+            timeout: of(ExecutionStatus::Timeout),
+            killed: of(ExecutionStatus::Killed),
+        },
+        processes,
+        isolation,
+        reason: row.failure,
+    }
+}
+
+fn operators_only(by: api::Actor, what: &str) -> Result<(), Failure> {
+    match by {
+        api::Actor::Operator => Ok(()),
+        api::Actor::Agent => Err(ApiError::new(
+            Code::PermissionDenied,
+            format!("{what} is for operators: use the `ringfence` command on the daemon's machine"),
+        )
+        .into()),
+    }
+}
+
+impl Sandboxes for Engine {
+    fn create(
+        &self,
+        by: api::Actor,
+        request: CreateRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, CreateAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_create(actor(by), request, progress).await })
+    }
+
+    fn configure(&self, by: api::Actor, request: ConfigureRequest) -> Answering<'_, ConfigureAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_configure(actor(by), request).await })
+    }
+
+    fn execute(&self, by: api::Actor, request: ExecuteRequest) -> Answering<'_, ExecutionAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_execute(actor(by), request).await })
+    }
+
+    fn execution(&self, _: api::Actor, request: ExecutionRequest) -> Answering<'_, ExecutionAnswer> {
+        looking(self.do_execution(request))
+    }
+
+    fn status(&self, _: api::Actor, request: SandboxRequest) -> Answering<'_, StatusAnswer> {
+        looking(self.do_status(request))
+    }
+
+    fn list(&self, _: api::Actor, request: ListRequest) -> Answering<'_, ListAnswer> {
+        looking(self.do_list(request))
+    }
+
+    fn stop(&self, by: api::Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_stop(actor(by), request).await })
+    }
+
+    fn pause(&self, by: api::Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_pause(actor(by), &request.sandbox_id).await })
+    }
+
+    fn resume(&self, by: api::Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_resume(actor(by), &request.sandbox_id).await })
+    }
+
+    fn delete(&self, by: api::Actor, request: SandboxRequest) -> Answering<'_, DeleteAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_delete(actor(by), request).await })
+    }
+
+    fn upload(&self, by: api::Actor, request: UploadRequest) -> Answering<'_, UploadAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_upload(actor(by), request).await })
+    }
+
+    fn download(&self, by: api::Actor, request: DownloadRequest) -> Answering<'_, DownloadAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_download(actor(by), request).await })
+    }
+
+    fn logs(&self, _: api::Actor, request: LogsRequest) -> Answering<'_, LogsAnswer> {
+        looking(self.do_logs(request))
+    }
+
+    fn templates(&self, _: api::Actor, request: TemplateListRequest) -> Answering<'_, TemplateListAnswer> {
+        looking(self.do_templates(request))
+    }
+
+    fn template(&self, _: api::Actor, request: TemplateRequest) -> Answering<'_, TemplateAnswer> {
+        looking(self.do_template(request))
+    }
+
+    fn build(
+        &self,
+        by: api::Actor,
+        request: BuildRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, BuildAnswer> {
+        let engine = self.clone();
+        tracked(async move {
+            operators_only(by, "building a template")?;
+            engine.do_build(request, progress).await
+        })
+    }
+
+    fn audit_log(&self, _: api::Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {
+        looking(self.do_audit_log(request))
+    }
+
+    fn audit_verify(&self, by: api::Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer> {
+        looking(async move {
+            operators_only(by, "verifying the audit chain")?;
+            self.do_audit_verify(request).await
+        })
+    }
+
+    fn health(&self, _: api::Actor) -> Answering<'_, HealthAnswer> {
+        looking(self.do_health())
+    }
+}

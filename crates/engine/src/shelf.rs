@@ -1,0 +1,221 @@
+//! Sandboxes made ahead: an empty disk, a shell on it, and a warm interpreter parked inside, under an id that nobody has
+//! been told yet. Refilled in the background, within a memory budget.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use ringfence_jail::proto::DiskId;
+use ringfence_model::{Limits, SandboxId};
+use ringfence_store::Store;
+use tokio::sync::Notify;
+
+use crate::{
+    error::Failure,
+    execution,
+    machine::{Machine, Process, SharedShell, ShellSpec},
+    registry::Template,
+};
+
+/// A sandbox that only lacks an owner.
+#[derive(Debug)]
+pub struct Ready {
+    /// Its id, which is its host name too.
+    pub id: SandboxId,
+    /// Its disk.
+    pub disk: DiskId,
+    /// Its shell, with default limits.
+    pub shell: SharedShell,
+    /// The interpreter in it; none for a template without one.
+    pub interpreter: Option<Box<Process>>,
+}
+
+/// What one parked sandbox is reckoned to use, in MiB: 2 for the interpreter's own pages, 1 for shell and kernel objects.
+const RECKONED_MIB: usize = 3;
+
+/// How many sandboxes to keep on a shelf, from the host's memory in MiB: a fiftieth of it, within bounds.
+#[must_use]
+pub fn target(memory_mib: usize) -> usize {
+    (memory_mib / 50 / RECKONED_MIB).clamp(2, 64)
+}
+
+/// The shelf of one template.
+#[derive(Debug)]
+pub struct Shelf {
+    template: Arc<Template>,
+    ready: Mutex<VecDeque<Ready>>,
+    target: AtomicUsize,
+    wanted: Notify,
+}
+
+impl Shelf {
+    /// An empty shelf that wants `target` sandboxes.
+    #[must_use]
+    pub fn new(template: Arc<Template>, target: usize) -> Self {
+        Self { template, ready: Mutex::default(), target: AtomicUsize::new(target), wanted: Notify::new() }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn template(&self) -> &Arc<Template> {
+        &self.template
+    }
+
+    /// How many wait, and how many should.
+    #[must_use]
+    pub fn level(&self) -> (usize, usize) {
+        (self.lock().len(), self.target.load(Ordering::Relaxed))
+    }
+
+    /// Takes one whose interpreter is still alive, and has the gap filled.
+    #[must_use]
+    pub fn take(&self) -> Option<Ready> {
+        let taken = loop {
+            let Some(mut ready) = self.lock().pop_front() else { break None };
+            // A dead interpreter is no reason to throw the sandbox away: the next one is forked on demand.
+            if let Some(process) = &mut ready.interpreter
+                && !execution::is_alive(&mut process.exit)
+            {
+                ready.interpreter = None;
+            }
+            break Some(ready);
+        };
+        self.wanted.notify_one();
+        taken
+    }
+
+    /// Takes everything, and wants nothing any more.
+    #[must_use]
+    pub fn close(&self) -> Vec<Ready> {
+        self.target.store(0, Ordering::Relaxed);
+        self.wanted.notify_one();
+        self.lock().drain(..).collect()
+    }
+
+    /// Removes a sandbox whose shell died on the shelf.
+    #[must_use]
+    pub fn remove(&self, shell: ringfence_jail::proto::ShellId) -> Option<Ready> {
+        let mut ready = self.lock();
+        let position = ready.iter().position(|r| r.shell.id == shell)?;
+        let removed = ready.remove(position);
+        self.wanted.notify_one();
+        removed
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Ready>> {
+        self.ready.lock().expect("nothing panics under this lock")
+    }
+
+    /// Keeps the shelf full until it is closed.
+    pub async fn keep_full(self: Arc<Self>, machine: Arc<Machine>, store: Store) {
+        let mut pause = Duration::ZERO;
+        loop {
+            let (level, target) = self.level();
+            if target == 0 {
+                return;
+            }
+            if level >= target {
+                self.wanted.notified().await;
+                continue;
+            }
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            match make(&machine, &store, &self.template, Limits::default()).await {
+                Ok(ready) => {
+                    pause = Duration::ZERO;
+                    self.lock().push_back(ready);
+                    if self.target.load(Ordering::Relaxed) == 0 {
+                        return; // closed meanwhile; whoever closes the daemon ends every shell
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(template = self.template.name, error = %error.chain(), "a sandbox could not be made ahead");
+                    pause = (pause * 2).clamp(Duration::from_millis(100), Duration::from_secs(10));
+                }
+            }
+        }
+    }
+}
+
+/// Makes a sandbox from nothing: disk, shell, interpreter.
+///
+/// # Errors
+/// The step that failed; nothing is left then.
+pub async fn make(machine: &Machine, store: &Store, template: &Template, limits: Limits) -> Result<Ready, Failure> {
+    let size_mib = limits.disk_mib;
+    let number = store.write(move |tx| tx.insert_disk(None, size_mib)).await?;
+    let disk = DiskId(number);
+    machine.create_disk(disk, size_mib).await?;
+    let id = SandboxId::from_random(rand::random());
+    match furnish(machine, template, limits, disk, &id).await {
+        Ok((shell, interpreter)) => Ok(Ready { id, disk, shell, interpreter }),
+        Err(error) => {
+            discard_disk(machine, store, disk).await;
+            Err(error)
+        }
+    }
+}
+
+/// A shell on a disk, with an interpreter where the template has one.
+///
+/// # Errors
+/// The step that failed; no shell is left then.
+pub async fn furnish(
+    machine: &Machine,
+    template: &Template,
+    limits: Limits,
+    disk: DiskId,
+    id: &SandboxId,
+) -> Result<(SharedShell, Option<Box<Process>>), Failure> {
+    let spec = ShellSpec {
+        zygote: template.zygote,
+        layers: template.layers.clone(),
+        disk,
+        limits,
+        hostname: id.to_string(),
+        machine_id: hex::encode(rand::random::<[u8; 16]>()),
+    };
+    let shell = Arc::new(machine.build_shell(spec).await?);
+    if template.preload.is_empty() {
+        return Ok((shell, None));
+    }
+    match machine.park(&shell).await {
+        Ok(process) => Ok((shell, Some(Box::new(process)))),
+        Err(error) => {
+            if let Err(error) = machine.destroy(&shell).await {
+                tracing::error!(%error, "a shell could not be removed");
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Gives a disk's bytes and number back. What fails here, reconcile repeats.
+pub async fn discard_disk(machine: &Machine, store: &Store, disk: DiskId) {
+    if let Err(error) = machine.delete_disk(disk).await {
+        tracing::warn!(%error, disk = disk.0, "a disk could not be deleted");
+        return;
+    }
+    if let Err(error) = store.write(move |tx| tx.delete_disk(disk.0)).await {
+        tracing::warn!(%error, disk = disk.0, "a disk's row could not be deleted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shelf_grows_with_the_host() {
+        assert_eq!(target(1024), 6);
+        assert_eq!(target(4096), 27);
+        assert_eq!(target(24 * 1024), 64);
+        assert_eq!(target(0), 2);
+    }
+}

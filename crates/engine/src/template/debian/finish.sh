@@ -1,0 +1,30 @@
+# Step "finish": the user, compiled bytecode, and away with what nobody reads in a sandbox. Runs without network.
+# STRIP: paths that the recipe gives up, as shell patterns.
+set -eu
+rm -rf /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /var/log/* /var/cache/debconf/*-old \
+    /var/lib/dpkg/*-old /var/cache/ldconfig /tmp/* /usr/sbin/policy-rc.d
+find /usr/share/doc -mindepth 1 ! -type d ! -name copyright -delete
+find /usr/share/doc -mindepth 1 -type d -empty -delete
+# shellcheck disable=SC2086 # patterns are to be expanded
+rm -rf $STRIP
+
+echo "finish: making the user"
+# Written by hand: useradd wants to tell the kernel's audit, which a build step cannot reach. 999 is guest init's.
+grep -q ^user: /etc/passwd || {
+    echo 'init:x:999:999::/nonexistent:/usr/sbin/nologin' >> /etc/passwd
+    echo 'user:x:1000:1000::/home/user:/bin/bash' >> /etc/passwd
+    printf 'init:x:999:\nuser:x:1000:\n' >> /etc/group
+    printf 'init:!:19000::::::\nuser:!:19000::::::\n' >> /etc/shadow
+    printf 'init:!::\nuser:!::\n' >> /etc/gshadow
+}
+mkdir -p /home/user /data
+chown 1000:1000 /home/user
+
+if command -v python3 > /dev/null; then
+    echo "finish: compiling bytecode"
+    # Valid while the source's time and size stay what they are now: sealing a layer keeps them.
+    python3 -m compileall -q -j 2 "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
+fi
+# The same tree gets the same digest on every day.
+rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/.pwd.lock
+echo "finish: $(du -sxm / | cut -f 1) MiB"

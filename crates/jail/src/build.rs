@@ -1,0 +1,72 @@
+//! Building templates: steps in the *build* posture, and the trees that they leave.
+//!
+//! A step is root inside a user namespace of its own, with five capabilities there and nothing on the host, so that
+//! maintainer scripts and package installers never run as host root. The tree that steps work on lies below
+//! `builds/<tree>/rootfs` with canonical ids (0 is root inside) and becomes a layer when it is sealed.
+//!
+//! * [`step`]: the process, and what it gives up before third-party code runs in it;
+//! * [`root`]: what it sees;
+//! * [`listing`]: what a tree holds, as one digest;
+//! * [`remove`]: taking away a tree that somebody hostile filled.
+
+use std::{fs, io, os::fd::OwnedFd, path::PathBuf};
+
+use ringfence_model::LayerDigest;
+use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+
+use crate::{
+    host::Host,
+    shell::{Step, StepError},
+};
+
+pub mod listing;
+pub mod remove;
+pub mod root;
+pub mod step;
+
+pub use listing::Listing;
+
+/// Directory inside where the files of a step's plan are.
+pub const FILES_DIR: &str = "/build";
+
+/// Where a build tree is.
+#[must_use]
+pub fn tree_dir(host: &Host, tree: &str) -> PathBuf {
+    host.home.join("builds").join(tree)
+}
+
+/// Makes a tree a layer under its digest. When that layer exists already, the tree is removed instead.
+///
+/// # Errors
+/// The step that failed. The tree is left as it was, unless it was being removed.
+pub fn seal(host: &Host, tree: &str) -> Result<(LayerDigest, Listing), StepError> {
+    let dir = tree_dir(host, tree);
+    let root = open_root(host, tree).step("opening the tree")?;
+    let listing = listing::list(&root).map_err(|e| StepError { step: e.what, source: e.source })?;
+    let digest = LayerDigest::parse(&listing.digest).expect("a SHA-256 in hexadecimal");
+    let layer = host.layers().join(digest.as_str());
+    if layer.is_dir() {
+        remove::tree(&dir).step("removing a tree that is a layer already")?;
+        return Ok((digest, listing));
+    }
+    // What the name promises must be on disk before the name is: after a crash nobody lists the content again.
+    rustix::fs::syncfs(&root).step("writing the tree to disk")?;
+    fs::rename(&dir, &layer).step("naming the layer")?;
+    fs::File::open(host.layers()).and_then(|layers| layers.sync_all()).step("writing the layer's name to disk")?;
+    Ok((digest, listing))
+}
+
+/// Removes the mount point of [`FILES_DIR`] from a tree. One that is missing, or holds something, is left.
+pub(crate) fn remove_mount_point(host: &Host, tree: &str) {
+    if let Ok(root) = open_root(host, tree) {
+        // rmdir does not follow a link in the last place, and the descriptor is the tree's root itself.
+        let _ = unlinkat(&root, FILES_DIR.trim_start_matches('/'), AtFlags::REMOVEDIR);
+    }
+}
+
+/// The root of a tree. `builds/<tree>` is ours alone; steps see only what is below its `rootfs`.
+fn open_root(host: &Host, tree: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(tree_dir(host, tree), flags, Mode::empty())?;
+    Ok(openat(&dir, "rootfs", flags, Mode::empty())?)
+}

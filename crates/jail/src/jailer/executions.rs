@@ -1,0 +1,141 @@
+//! Executions: their deadlines, their ends, their accounts.
+
+use std::time::{Duration, Instant};
+
+use super::{Jailer, Timer, cgroup_refusal, unknown};
+use crate::{
+    proto::{Done, ExecNo, Exited, Notice, Refusal, ShellId},
+    shell, sys,
+};
+
+#[derive(Debug)]
+pub(super) struct Execution {
+    pub(super) number: ExecNo,
+    pub(super) stage: Stage,
+    armed: Option<Armed>,
+    timed_out: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Being made.
+    Joining,
+    /// Parked, or running.
+    Ready { pid: i32 },
+    /// Its first process ended; others may live on.
+    Ended,
+}
+
+/// The accounts when an execution began.
+#[derive(Debug, Clone, Copy)]
+struct Armed {
+    at: Instant,
+    cpu_usec: u64,
+    oom_kills: u64,
+}
+
+impl Execution {
+    pub(super) fn new(number: ExecNo) -> Self {
+        Self { number, stage: Stage::Joining, armed: None, timed_out: false }
+    }
+
+    pub(super) fn part(&self) -> String {
+        part(self.number)
+    }
+
+    /// Whether its processes are a program's: parked interpreters are not listed.
+    pub(super) fn is_visible(&self) -> bool {
+        self.armed.is_some()
+    }
+}
+
+/// Name of an execution's cgroup below its shell's.
+pub(super) fn part(exec: ExecNo) -> String {
+    format!("e-{}", exec.0)
+}
+
+impl Jailer {
+    fn execution(&mut self, id: ShellId, exec: ExecNo) -> Result<&mut Execution, Refusal> {
+        self.alive(id)?;
+        let shell = self.shells.get_mut(&id).ok_or_else(|| unknown(format!("shell {id}")))?;
+        shell.executions.get_mut(&exec).ok_or_else(|| unknown(format!("execution {} of shell {id}", exec.0)))
+    }
+
+    pub(super) fn arm(&mut self, id: ShellId, exec: ExecNo, timeout_ms: u64) -> Result<(), Refusal> {
+        let group = shell::group(id);
+        let armed = Armed {
+            at: Instant::now(),
+            cpu_usec: self.host.cgroups.part_cpu_usec(&group, &part(exec)).unwrap_or(0),
+            oom_kills: self.host.cgroups.oom_kills(&group),
+        };
+        self.execution(id, exec)?.armed = Some(armed);
+        self.host.cgroups.reset_memory_peak(&group);
+        // A deadline so far away that it cannot be represented is none.
+        if let Some(when) = armed.at.checked_add(Duration::from_millis(timeout_ms)) {
+            self.at(when, Timer::Deadline(id, exec));
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_deadline(&mut self, id: ShellId, exec: ExecNo) {
+        let Ok(execution) = self.execution(id, exec) else { return };
+        if matches!(execution.stage, Stage::Ready { .. }) {
+            execution.timed_out = true;
+            let _ = self.kill_execution(id, exec);
+        }
+    }
+
+    pub(super) fn kill_execution(&mut self, id: ShellId, exec: ExecNo) -> Result<(), Refusal> {
+        let stage = self.execution(id, exec)?.stage;
+        let killed = self.host.cgroups.kill_part(&shell::group(id), &part(exec)).map_err(cgroup_refusal);
+        if killed.is_err()
+            && let Stage::Ready { pid } = stage
+        {
+            let _ = sys::kill_child(pid, sys::SIGKILL);
+        }
+        killed
+    }
+
+    pub(super) fn on_program_death(&mut self, id: ShellId, exec: ExecNo, ended: sys::Ended) {
+        let Some(shell) = self.shells.get_mut(&id) else { return };
+        let Some(execution) = shell.executions.get_mut(&exec) else { return };
+        let was = execution.stage;
+        execution.stage = Stage::Ended;
+        let (armed, timed_out, number) = (execution.armed, execution.timed_out, execution.number);
+        if was == Stage::Joining {
+            return; // its socket tells
+        }
+        let group = shell::group(id);
+        let cgroups = &self.host.cgroups;
+        let since = |now: u64, then: Option<u64>| now.saturating_sub(then.unwrap_or(0));
+        let still_running = cgroups.part_pids(&group, &part(exec)).map_or(0, |pids| pids.len());
+        self.notify(Notice::Exited(Exited {
+            shell: id,
+            exec: number,
+            code: ended.code,
+            signal: ended.signal,
+            timed_out,
+            oom_killed: since(cgroups.oom_kills(&group), armed.map(|a| a.oom_kills)) > 0,
+            cpu_usec: since(cgroups.part_cpu_usec(&group, &part(exec)).unwrap_or(0), armed.map(|a| a.cpu_usec)),
+            wall_usec: armed.map_or(0, |a| u64::try_from(a.at.elapsed().as_micros()).unwrap_or(u64::MAX)),
+            memory_peak_bytes: cgroups.memory_peak_bytes(&group).unwrap_or(0),
+            still_running: u32::try_from(still_running).unwrap_or(u32::MAX),
+        }));
+    }
+
+    pub(super) fn forget(&mut self, id: ShellId, exec: ExecNo) -> Result<Done, Refusal> {
+        let stage = self.execution(id, exec)?.stage;
+        if stage != Stage::Ended {
+            return Err(Refusal::Plan(format!("execution {} of shell {id} has not ended", exec.0)));
+        }
+        let group = shell::group(id);
+        if self.host.cgroups.remove_part(&group, &part(exec)) {
+            if let Some(shell) = self.shells.get_mut(&id) {
+                shell.executions.remove(&exec);
+            }
+            return Ok(Done::Forgotten { still_running: 0 });
+        }
+        let pids = self.host.cgroups.part_pids(&group, &part(exec)).unwrap_or_default();
+        Ok(Done::Forgotten { still_running: u32::try_from(pids.len()).unwrap_or(u32::MAX).max(1) })
+    }
+}

@@ -1,0 +1,263 @@
+//! Shells as the jailer keeps them: building, alive, dying.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use ringfence_model::Limits;
+
+use super::{Jailer, Role, Timer, Token, cgroup_refusal, executions::Execution, kernel, unknown};
+use crate::{
+    check,
+    posture::{self, Expect, ShellIdentity},
+    proto::{DiskId, Done, ExecNo, Notice, Posture, Refusal, ShellId, ShellPlan, Usage},
+    shell, sys,
+};
+
+/// A builder that takes longer than this is stuck.
+const BUILD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a dying shell's processes and cgroups may take to go.
+const DEATH_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at a dying shell.
+const DEATH_POLL: Duration = Duration::from_millis(2);
+
+#[derive(Debug)]
+pub(super) struct Shell {
+    pub(super) plan: ShellPlan,
+    pub(super) state: State,
+    pub(super) executions: HashMap<ExecNo, Execution>,
+    pub(super) highest_exec: u32,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    Building { request: u64, builder: i32, report: OwnedFd },
+    Alive { init: i32, identity: ShellIdentity },
+    Dying { requests: Vec<u64>, since: Instant },
+}
+
+impl Shell {
+    pub(super) fn disk(&self) -> DiskId {
+        self.plan.disk
+    }
+}
+
+impl Jailer {
+    pub(super) fn build_shell(&mut self, request: u64, plan: ShellPlan) -> Result<(), Refusal> {
+        check::shell(&plan)?;
+        let id = plan.shell;
+        if id.0 <= self.highest_shell {
+            return Err(Refusal::Plan(format!("shell {id} is not a new number")));
+        }
+        if self.shells.values().any(|s| s.plan.slot == plan.slot) {
+            return Err(Refusal::Plan(format!("slot {} is taken", plan.slot)));
+        }
+        if self.shells.values().any(|s| s.plan.disk == plan.disk) {
+            return Err(Refusal::Plan(format!("disk {} is taken", plan.disk.0)));
+        }
+        if !self.disks.exists(plan.disk) {
+            return Err(unknown(format!("disk {}", plan.disk.0)));
+        }
+        for layer in &plan.layers {
+            if !self.host.layers().join(layer.as_str()).join("rootfs").is_dir() {
+                return Err(unknown(format!("layer {layer}")));
+            }
+        }
+        self.disks.ready_again(plan.disk).map_err(|e| super::disk_refusal(&e))?;
+        self.write_synthetic(&plan.limits)?;
+        self.highest_shell = id.0;
+        let (builder, report) = shell::start_builder(&self.host, &plan).map_err(|e| kernel(&e))?;
+        self.roles.insert(builder, Role::Builder);
+        self.at(Instant::now() + BUILD_PATIENCE, Timer::BuildTooLong(id));
+        let watched = self.watch(report.as_fd(), Token::Builder(id));
+        let state = State::Building { request, builder, report };
+        self.shells.insert(id, Shell { plan, state, executions: HashMap::new(), highest_exec: 0 });
+        if let Err(e) = watched {
+            self.end_shell(id);
+            return Err(Refusal::Failed(format!("watching the builder: {e}")));
+        }
+        Ok(())
+    }
+
+    /// The synthetic procfs files are shared by all sandboxes of one size.
+    fn write_synthetic(&self, limits: &Limits) -> Result<(), Refusal> {
+        let cpus = shell::shown_cpus(limits.cpu_millis);
+        let dir = self.host.synthetic(limits.memory_mib, cpus);
+        if dir.exists() {
+            return Ok(());
+        }
+        crate::synth::write(&dir, limits.memory_mib, cpus, &self.facts.kernel, "virtual CPU").map_err(|e| {
+            Refusal::Kernel { step: "writing the synthetic procfs files".into(), reason: e.to_string() }
+        })
+    }
+
+    pub(super) fn on_builder(&mut self, id: ShellId) {
+        let Some(Shell { state: State::Building { request, report, .. }, .. }) = self.shells.get(&id) else { return };
+        let request = *request;
+        let report = match shell::read_report(report.as_fd()) {
+            Ok(None) => return,
+            Ok(Some(report)) => report,
+            Err(e) => shell::Report::Failed(format!("the builder's socket: {e}")),
+        };
+        self.unwatch(|token| *token == Token::Builder(id));
+        let result = match report {
+            shell::Report::Failed(why) => Err(Refusal::Failed(why)),
+            shell::Report::Built(init, frames) => self.adopt_shell(id, init).map(|posture| (posture, frames)),
+        };
+        match result {
+            Ok((posture, frames)) => self.reply(request, Ok(Done::ShellBuilt { posture }), vec![frames]),
+            Err(refusal) => {
+                self.reply(request, Err(refusal), Vec::new());
+                self.end_shell(id);
+            }
+        }
+    }
+
+    /// Init is alive: move it to its leaf, read its posture.
+    fn adopt_shell(&mut self, id: ShellId, init: i32) -> Result<Posture, Refusal> {
+        self.roles.insert(init, Role::Init(id));
+        let group = shell::group(id);
+        self.host.cgroups.attach_part(&group, "init", init).map_err(cgroup_refusal)?;
+        let shell = self.shells.get_mut(&id).ok_or_else(|| unknown(format!("shell {id}")))?;
+        let base = self.host.uids.slot(shell.plan.slot);
+        let identity = posture::identify(init, base).map_err(Refusal::Posture)?;
+        shell.state = State::Alive { init, identity };
+        posture::check(init, &identity, Expect::Init, self.host.cgroups.describe()).map_err(Refusal::Posture)
+    }
+
+    pub(super) fn on_build_too_long(&mut self, id: ShellId) {
+        let Some(Shell { state: State::Building { request, builder, .. }, .. }) = self.shells.get(&id) else { return };
+        let (request, builder) = (*request, *builder);
+        let _ = sys::kill_child(builder, sys::SIGKILL);
+        self.reply(request, Err(Refusal::Failed("the builder was stuck".into())), Vec::new());
+        self.end_shell(id);
+    }
+
+    pub(super) fn alive(&self, id: ShellId) -> Result<(&Shell, i32, ShellIdentity), Refusal> {
+        match self.shells.get(&id) {
+            Some(shell) => match shell.state {
+                State::Alive { init, identity } => Ok((shell, init, identity)),
+                _ => Err(unknown(format!("live shell {id}"))),
+            },
+            None => Err(unknown(format!("shell {id}"))),
+        }
+    }
+
+    pub(super) fn on_init_death(&mut self, id: ShellId) {
+        let Some(shell) = self.shells.get(&id) else { return };
+        if matches!(shell.state, State::Dying { .. }) {
+            return;
+        }
+        self.notify(Notice::ShellDied { shell: id });
+        self.end_shell(id);
+    }
+
+    pub(super) fn destroy(&mut self, request: u64, id: ShellId) -> Result<(), Refusal> {
+        let shell = self.shells.get_mut(&id).ok_or_else(|| unknown(format!("shell {id}")))?;
+        if let State::Dying { requests, .. } = &mut shell.state {
+            requests.push(request);
+            return Ok(());
+        }
+        self.end_shell(id);
+        if let Some(Shell { state: State::Dying { requests, .. }, .. }) = self.shells.get_mut(&id) {
+            requests.push(request);
+        } else {
+            self.reply(request, Ok(Done::Ok), Vec::new());
+        }
+        Ok(())
+    }
+
+    /// Kills everything in a shell and starts its removal.
+    fn end_shell(&mut self, id: ShellId) {
+        let Some(shell) = self.shells.get_mut(&id) else { return };
+        if let State::Building { builder, .. } = shell.state {
+            let _ = sys::kill_child(builder, sys::SIGKILL);
+        }
+        if let State::Alive { init, .. } = shell.state {
+            // The death of pid 1 takes its whole pid namespace with it (pid_namespaces(7)).
+            let _ = sys::kill_child(init, sys::SIGKILL);
+        }
+        shell.state = State::Dying { requests: Vec::new(), since: Instant::now() };
+        self.unwatch(|token| *token == Token::Builder(id));
+        let joins: Vec<u64> = self.joins.iter().filter(|(_, j)| j.shell == id).map(|(n, _)| *n).collect();
+        for join in joins {
+            self.fail_join(join, "its sandbox ended");
+        }
+        let _ = self.host.cgroups.kill(&shell::group(id));
+        self.at(Instant::now() + DEATH_POLL, Timer::RemoveShell(id));
+    }
+
+    pub(super) fn try_remove_shell(&mut self, id: ShellId) {
+        let Some(Shell { state: State::Dying { since, .. }, .. }) = self.shells.get(&id) else { return };
+        let since = *since;
+        let group = shell::group(id);
+        let gone = self.host.cgroups.remove(&group);
+        if !gone && since.elapsed() < DEATH_PATIENCE {
+            // A process that was being made may have arrived after the first kill.
+            let _ = self.host.cgroups.kill(&group);
+            self.at(Instant::now() + DEATH_POLL, Timer::RemoveShell(id));
+            return;
+        }
+        let Some(Shell { state: State::Dying { requests, .. }, .. }) = self.shells.remove(&id) else { return };
+        let why = format!("shell {id}: a process does not die");
+        for request in requests {
+            let result = if gone { Ok(Done::Ok) } else { Err(Refusal::Failed(why.clone())) };
+            self.reply(request, result, Vec::new());
+        }
+    }
+
+    pub(super) fn freeze(&mut self, id: ShellId, frozen: bool) -> Result<(), Refusal> {
+        self.alive(id)?;
+        self.host.cgroups.freeze(&shell::group(id), frozen).map_err(cgroup_refusal)
+    }
+
+    pub(super) fn set_limits(&mut self, id: ShellId, limits: Limits) -> Result<(), Refusal> {
+        limits.check().map_err(|e| Refusal::Plan(e.to_string()))?;
+        self.alive(id)?;
+        self.host.cgroups.set_limits(&shell::group(id), shell::group_limits(&limits)).map_err(cgroup_refusal)?;
+        if let Some(shell) = self.shells.get_mut(&id) {
+            shell.plan.limits = limits;
+        }
+        Ok(())
+    }
+
+    pub(super) fn usage(&self, id: ShellId) -> Result<Usage, Refusal> {
+        let (shell, ..) = self.alive(id)?;
+        let group = shell::group(id);
+        let cgroups = &self.host.cgroups;
+        let mut running = Vec::new();
+        for exec in shell.executions.values().filter(|e| e.is_visible()) {
+            for pid in cgroups.part_pids(&group, &exec.part()).unwrap_or_default() {
+                const LISTED_MAX: usize = 256;
+                if running.len() < LISTED_MAX {
+                    running.push((exec.number, u32::try_from(pid).unwrap_or(0), command_line(pid)));
+                }
+            }
+        }
+        Ok(Usage {
+            memory_bytes: cgroups.memory_bytes(&group).map_err(cgroup_refusal)?,
+            memory_peak_bytes: cgroups.memory_peak_bytes(&group).unwrap_or(0),
+            cpu_usec: cgroups.cpu_usec(&group).unwrap_or(0),
+            processes: cgroups.process_count(&group),
+            oom_kills: cgroups.oom_kills(&group),
+            running,
+        })
+    }
+}
+
+
+/// A process's command line for people: NULs as spaces, cut, lossy.
+fn command_line(pid: i32) -> String {
+    const BYTES_MAX: u64 = 200;
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    if let Ok(file) = std::fs::File::open(format!("/proc/{pid}/cmdline")) {
+        let _ = file.take(BYTES_MAX).read_to_end(&mut bytes);
+    }
+    let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
+    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,196 @@
+//! Build steps and trees as the jailer keeps them. Everything here runs in forked processes: a step may take minutes,
+//! and sealing or removing a large tree seconds.
+
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Jailer, Role, Timer, kernel, unknown};
+use crate::{
+    build, check,
+    proto::{BuildPlan, Done, Notice, Refusal},
+    shell::{self, StepError},
+    sys,
+};
+
+/// Steps that run at once; each may use several GiB.
+const STEPS_MAX: usize = 4;
+
+/// Sealing reads every byte of a tree.
+const JOB_PATIENCE: Duration = Duration::from_secs(900);
+
+/// A step or a job on a tree, in a process of its own. Kept under the jailer's own number, never used twice: a timer of
+/// one that ended must not end another.
+#[derive(Debug)]
+pub(super) struct RunningStep {
+    pid: i32,
+    tree: String,
+    kind: Kind,
+    timed_out: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Step { step: u32, group: String },
+    /// Its report is written into the pipe, which holds it until the process has ended.
+    Job { request: u64, report: OwnedFd },
+}
+
+/// What a job's process says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report(Result<Done, Refusal>);
+
+impl Jailer {
+    pub(super) fn build_step(&mut self, request: u64, plan: &BuildPlan) -> Result<(), Refusal> {
+        check::build(plan)?;
+        if self.number_of(plan.step).is_some() {
+            return Err(Refusal::Plan(format!("step {} is not a new number", plan.step)));
+        }
+        self.tree_is_free(&plan.tree)?;
+        if self.steps.len() >= STEPS_MAX {
+            return Err(Refusal::Plan(format!("{STEPS_MAX} build steps are running already")));
+        }
+        self.generation += 1;
+        let number = self.generation;
+        let group = build::step::group(plan.step, number);
+        let (pid, output) = build::step::start(&self.host, plan, &group).map_err(|e| kernel(&e))?;
+        let kind = Kind::Step { step: plan.step, group };
+        self.keep(number, RunningStep { pid, tree: plan.tree.clone(), kind, timed_out: false }, Duration::from_millis(plan.timeout_ms));
+        self.reply(request, Ok(Done::StepStarted), vec![output]);
+        Ok(())
+    }
+
+    fn keep(&mut self, number: u32, running: RunningStep, patience: Duration) {
+        self.roles.insert(running.pid, Role::Step(number));
+        self.at(Instant::now() + patience, Timer::StepTooLong(number));
+        self.steps.insert(number, running);
+    }
+
+    /// The jailer's number of a running step.
+    fn number_of(&self, wanted: u32) -> Option<u32> {
+        let is_it = |running: &RunningStep| matches!(running.kind, Kind::Step { step, .. } if step == wanted);
+        self.steps.iter().find(|(_, running)| is_it(running)).map(|(number, _)| *number)
+    }
+
+    pub(super) fn kill_step(&mut self, step: u32) -> Result<(), Refusal> {
+        let number = self.number_of(step).ok_or_else(|| unknown(format!("step {step}")))?;
+        self.end_step(number);
+        Ok(())
+    }
+
+    /// Kills a step's processes; its death is reaped soon.
+    fn end_step(&self, number: u32) {
+        let Some(running) = self.steps.get(&number) else { return };
+        // Everything dies with the stepper, also when the cgroup was not made or entered yet.
+        let _ = sys::kill_child(running.pid, sys::SIGKILL);
+        if let Kind::Step { group, .. } = &running.kind {
+            let _ = self.host.cgroups.kill(group);
+        }
+    }
+
+    pub(super) fn on_step_too_long(&mut self, number: u32) {
+        let Some(running) = self.steps.get_mut(&number) else { return };
+        running.timed_out = true;
+        self.end_step(number);
+    }
+
+    pub(super) fn on_step_death(&mut self, number: u32, ended: sys::Ended) {
+        let Some(running) = self.steps.remove(&number) else { return };
+        match running.kind {
+            Kind::Step { step, group } => {
+                let _ = self.host.cgroups.kill(&group);
+                self.remove_group_soon(group);
+                build::remove_mount_point(&self.host, &running.tree);
+                let code = ended.code.unwrap_or_else(|| 128 + ended.signal.unwrap_or(0));
+                self.notify(Notice::StepExited { step, code, timed_out: running.timed_out });
+            }
+            Kind::Job { request, report } => {
+                let mut bytes = Vec::new();
+                let read = File::from(report).read_to_end(&mut bytes);
+                let result = match (read, postcard::from_bytes::<Report>(&bytes)) {
+                    (Ok(_), Ok(Report(result))) => result,
+                    _ if running.timed_out => Err(Refusal::Failed("it took too long and was killed".into())),
+                    _ => Err(Refusal::Failed("its process died".into())),
+                };
+                self.reply(request, result, Vec::new());
+            }
+        }
+    }
+
+    pub(super) fn seal_layer(&mut self, request: u64, tree: &str) -> Result<(), Refusal> {
+        let name = tree.to_owned();
+        self.start_job(request, tree, move |host| {
+            if !build::tree_dir(host, &name).is_dir() {
+                return Err(unknown(format!("build tree {name}")));
+            }
+            let (digest, listing) = build::seal(host, &name).map_err(|e| kernel(&e))?;
+            Ok(Done::LayerSealed { digest, bytes: listing.bytes, files: listing.files })
+        })
+    }
+
+    pub(super) fn drop_tree(&mut self, request: u64, tree: &str) -> Result<(), Refusal> {
+        let name = tree.to_owned();
+        self.start_job(request, tree, move |host| {
+            let removed = build::remove::tree(&build::tree_dir(host, &name));
+            let refusal = |source| kernel(&StepError { step: format!("removing the build tree {name}"), source });
+            removed.map(|()| Done::Ok).map_err(refusal)
+        })
+    }
+
+    /// Runs `job` in a forked process; its result answers the request.
+    fn start_job(
+        &mut self,
+        request: u64,
+        tree: &str,
+        job: impl FnOnce(&crate::host::Host) -> Result<Done, Refusal>,
+    ) -> Result<(), Refusal> {
+        if !check::is_tree_name(tree) {
+            return Err(Refusal::Plan("the tree's name is not 1 to 63 of a-z, 0-9 and -".into()));
+        }
+        self.tree_is_free(tree)?;
+        let failed = |what: &str, e: std::io::Error| Refusal::Kernel { step: what.into(), reason: e.to_string() };
+        let (report, theirs) = shell::pipe().map_err(|e| failed("making a pipe", e))?;
+        match sys::fork().map_err(|e| failed("forking a job", e))? {
+            sys::Forked::Child => {
+                let code = match keep_only(theirs) {
+                    Ok(theirs) => {
+                        let bytes = postcard::to_stdvec(&Report(job(&self.host))).unwrap_or_default();
+                        i32::from(shell::write_all(&theirs, &bytes).is_err())
+                    }
+                    Err(_) => 1,
+                };
+                sys::exit_now(code)
+            }
+            sys::Forked::Parent(pid) => {
+                self.generation += 1;
+                let kind = Kind::Job { request, report };
+                self.keep(self.generation, RunningStep { pid, tree: tree.to_owned(), kind, timed_out: false }, JOB_PATIENCE);
+                Ok(())
+            }
+        }
+    }
+
+    /// One process at a time works on a tree: sealing believes that nobody changes it meanwhile.
+    fn tree_is_free(&self, tree: &str) -> Result<(), Refusal> {
+        match self.steps.values().find(|running| running.tree == tree) {
+            Some(_) => Err(Refusal::Plan(format!("the build tree {tree} is in use"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Closes the jailer's descriptors but the standard ones and `report`: an end of a pipe that a job held would keep some
+/// execution's output from ending.
+fn keep_only(report: OwnedFd) -> std::io::Result<OwnedFd> {
+    const REPORT: i32 = 3;
+    sys::die_with_parent()?;
+    sys::place_fd(report.as_fd(), REPORT)?;
+    std::mem::forget(report); // closed by number
+    sys::close_from(REPORT + 1)?;
+    sys::inherited_fd(REPORT)
+}

@@ -1,0 +1,336 @@
+//! The supervisor: pid 1 of a private pid namespace, root, one thread, and without a word to anybody untrusted. It starts
+//! the jailer and `serve`, and starts both anew when one of them dies.
+//!
+//! What it is started by (the *outer* process, which a terminal or systemd sees) waits for it and hands it SIGTERM. When
+//! the outer process dies the supervisor is killed, and with the supervisor the kernel kills its whole pid namespace:
+//! nothing outlives the daemon.
+
+use std::{
+    ffi::{CString, OsStr},
+    fs, io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rustix::net::SocketType;
+
+use crate::{
+    host::Uids,
+    installation::Installation,
+    shell::{Step, StepError},
+    sys, wire,
+};
+
+/// What the daemon is started with.
+#[derive(Debug)]
+pub struct Daemon {
+    /// State directory.
+    pub home: PathBuf,
+    /// Identity, claimed for as long as the daemon lives.
+    pub installation: Installation,
+    /// Arguments of `serve`, after its name.
+    pub serve_args: Vec<String>,
+    /// Descriptors that `serve` finds at 4, 5, … (3 is its socket to the jailer).
+    pub serve_fds: Vec<OwnedFd>,
+}
+
+/// Name under which the jailer is executed.
+pub const JAILER_ROLE: &str = "ringfence-jailer";
+
+/// Name under which `serve` is executed.
+pub const SERVE_ROLE: &str = "ringfence-serve";
+
+/// Descriptor of the socket between jailer and `serve`, in both.
+pub const CONTROL_FD: i32 = 3;
+
+/// A role may die so often within [`RESTART_WINDOW`] before the daemon gives up.
+const RESTARTS_MAX: usize = 5;
+
+/// See [`RESTARTS_MAX`].
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+
+/// How long `serve` may take to end after SIGTERM, and the jailer to clear up after it.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs the daemon until SIGTERM, SIGINT, or a stop that a client asked for. Returns the exit code.
+///
+/// # Errors
+/// It could not start.
+pub fn run(daemon: &Daemon) -> Result<i32, StepError> {
+    assert_eq!(sys::threads().step("counting threads")?, 1, "the daemon forks before it starts any thread");
+    let signals = sys::signal_fd(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD]).step("blocking signals")?;
+    sys::unshare(sys::CLONE_NEWPID).step("making a pid namespace")?;
+    let supervisor = match sys::fork().step("forking the supervisor")? {
+        sys::Forked::Child => {
+            let code = match supervise(daemon, signals.as_fd()) {
+                Ok(code) => code,
+                Err(e) => {
+                    eprintln!("ringfence: {e}");
+                    1
+                }
+            };
+            sys::exit_now(code)
+        }
+        sys::Forked::Parent(pid) => pid,
+    };
+    loop {
+        match wait_for_signal(signals.as_fd(), None).step("waiting for signals")? {
+            Some(libc::SIGCHLD) => {
+                while let Some(ended) = sys::reap_one().step("waiting for the supervisor")? {
+                    if ended.pid == supervisor {
+                        return Ok(ended.code.unwrap_or(1));
+                    }
+                }
+            }
+            Some(_) => {
+                let _ = sys::kill_child(supervisor, sys::SIGTERM);
+            }
+            None => {}
+        }
+    }
+}
+
+/// Waits for one of the blocked signals. `None` at the end of the patience.
+fn wait_for_signal(signals: BorrowedFd<'_>, patience: Option<Duration>) -> io::Result<Option<i32>> {
+    let end = patience.map(|p| Instant::now() + p);
+    loop {
+        if let Some(signal) = sys::read_signal(signals)? {
+            return Ok(Some(signal));
+        }
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Ok(None);
+        }
+        let timeout = left.map(|left| rustix::time::Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
+        let mut poll = [rustix::event::PollFd::new(&signals, rustix::event::PollFlags::IN)];
+        match rustix::event::poll(&mut poll, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+fn supervise(daemon: &Daemon, signals: BorrowedFd<'_>) -> Result<i32, StepError> {
+    sys::die_with_parent().step("tying the supervisor to its starter")?;
+    sys::new_session().step("starting a session")?;
+    sys::unshare(sys::CLONE_NEWNS).step("making a mount namespace")?;
+    sys::mount("none", "/", "", sys::MS_REC | sys::MS_PRIVATE, "").step("making mounts private")?;
+    let flags = sys::MS_NOSUID | sys::MS_NODEV | sys::MS_NOEXEC;
+    sys::mount("proc", "/proc", "proc", flags, "").step("mounting procfs of the pid namespace")?;
+    let executable = fs::File::open("/proc/self/exe").step("opening the executable")?;
+    let mut starts: Vec<Instant> = Vec::new();
+    loop {
+        starts.retain(|at| at.elapsed() < RESTART_WINDOW);
+        if starts.len() >= RESTARTS_MAX {
+            eprintln!("ringfence: the roles died {RESTARTS_MAX} times within a minute; giving up");
+            return Ok(1);
+        }
+        starts.push(Instant::now());
+        let pair = start_roles(daemon, executable.as_fd())?;
+        if let Some(code) = watch(&pair, signals)? {
+            return Ok(code);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Roles {
+    jailer: i32,
+    serve: i32,
+}
+
+fn start_roles(daemon: &Daemon, executable: BorrowedFd<'_>) -> Result<Roles, StepError> {
+    let (jailer_end, serve_end) = wire::pair(SocketType::SEQPACKET).step("making the roles' socket")?;
+    for end in [&jailer_end, &serve_end] {
+        // A burst of plans must not stall either side; the kernel's default holds a few datagrams of the largest size.
+        const BUFFER_BYTES: usize = 4 << 20;
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, BUFFER_BYTES);
+    }
+    let home = daemon.home.to_string_lossy().into_owned();
+    let jailer = start_role(executable, JAILER_ROLE, std::slice::from_ref(&home), &[jailer_end.as_fd()], None)?;
+    let mut fds = vec![serve_end.as_fd()];
+    fds.extend(daemon.serve_fds.iter().map(AsFd::as_fd));
+    let mut args = vec![home];
+    args.extend(daemon.serve_args.iter().cloned());
+    let uid = Uids::of_block(daemon.installation.uid_block).serve();
+    let serve = start_role(executable, SERVE_ROLE, &args, &fds, Some(uid))?;
+    Ok(Roles { jailer, serve })
+}
+
+/// Forks and executes this program under another name. With `uid` it gives up every privilege.
+fn start_role(
+    executable: BorrowedFd<'_>,
+    name: &str,
+    args: &[String],
+    fds: &[BorrowedFd<'_>],
+    uid: Option<u32>,
+) -> Result<i32, StepError> {
+    match sys::fork().step("forking a role")? {
+        sys::Forked::Parent(pid) => Ok(pid),
+        sys::Forked::Child => {
+            let e = match become_role(executable, name, args, fds, uid) {
+                Ok(never) => match never {},
+                Err(e) => e,
+            };
+            eprintln!("ringfence: starting {name}: {e}");
+            sys::exit_now(1)
+        }
+    }
+}
+
+fn become_role(
+    executable: BorrowedFd<'_>,
+    name: &str,
+    args: &[String],
+    fds: &[BorrowedFd<'_>],
+    uid: Option<u32>,
+) -> Result<std::convert::Infallible, StepError> {
+    let stdin = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).step("opening /dev/null")?;
+    let (stdout, stderr) = (rustix::stdio::stdout(), rustix::stdio::stderr());
+    let mut all = vec![stdin.as_fd(), stdout, stderr];
+    all.extend_from_slice(fds);
+    // The executable stays above the placed descriptors and is close-on-exec.
+    let executable = rustix::io::fcntl_dupfd_cloexec(executable, 64).step("keeping the executable")?;
+    sys::place_fds(&all).step("placing descriptors")?;
+    sys::default_signals().step("restoring signals")?;
+    if let Some(uid) = uid {
+        sys::drop_bounding_set().step("emptying the bounding set")?;
+        sys::become_id(uid, uid).step("becoming an unprivileged user")?;
+        sys::set_caps(0).step("dropping capabilities")?;
+        sys::no_new_privs().step("forbidding new privileges")?;
+    }
+    sys::die_with_parent().step("tying the role to the supervisor")?;
+    let mut argv = vec![text(OsStr::new(name))];
+    argv.extend(args.iter().map(|a| text(OsStr::new(a))));
+    let env: Vec<CString> = std::env::vars_os()
+        .map(|(name, value)| {
+            let mut entry = name;
+            entry.push("=");
+            entry.push(value);
+            text(&entry)
+        })
+        .collect();
+    Err(sys::exec_fd(executable.as_fd(), &argv, &env)).step("executing the role")
+}
+
+fn text(value: &OsStr) -> CString {
+    CString::new(value.as_bytes()).expect("arguments and environment come from NUL-terminated strings")
+}
+
+/// Watches one pair of roles. Either's death ends both: `serve` keeps no state that the other's successor could not
+/// rebuild from rows and cgroups. `Some` is the daemon's exit code; `None` starts a new pair.
+fn watch(roles: &Roles, signals: BorrowedFd<'_>) -> Result<Option<i32>, StepError> {
+    let mut stopping: Option<Instant> = None;
+    let (mut jailer_alive, mut serve_alive) = (true, true);
+    let mut code = None;
+    while jailer_alive || serve_alive {
+        let patience = stopping.map(|at| (at + STOP_PATIENCE).saturating_duration_since(Instant::now()));
+        match wait_for_signal(signals, patience).step("waiting for signals")? {
+            Some(libc::SIGCHLD) => {
+                while let Some(ended) = sys::reap_one().step("reaping")? {
+                    if ended.pid == roles.serve {
+                        serve_alive = false;
+                        // `serve` ends with 0 when it was told to; the jailer sees its socket close and clears up.
+                        if ended.code == Some(0) {
+                            code = Some(0);
+                        } else {
+                            eprintln!("ringfence: serve ended ({})", how(ended));
+                        }
+                        stopping.get_or_insert_with(Instant::now);
+                    } else if ended.pid == roles.jailer {
+                        jailer_alive = false;
+                        if serve_alive {
+                            eprintln!("ringfence: the jailer ended ({})", how(ended));
+                            let _ = sys::kill_child(roles.serve, sys::SIGKILL);
+                        }
+                    }
+                }
+            }
+            Some(_) => {
+                code = Some(0);
+                stopping.get_or_insert_with(Instant::now);
+                if serve_alive {
+                    let _ = sys::kill_child(roles.serve, sys::SIGTERM);
+                }
+            }
+            None => {
+                for (pid, alive) in [(roles.serve, serve_alive), (roles.jailer, jailer_alive)] {
+                    if alive {
+                        let _ = sys::kill_child(pid, sys::SIGKILL);
+                    }
+                }
+                stopping = Some(Instant::now());
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn how(ended: sys::Ended) -> String {
+    match (ended.code, ended.signal) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "unknown".into(),
+    }
+}
+
+/// The lock of a state directory.
+#[derive(Debug)]
+pub struct HomeLock {
+    _file: fs::File,
+}
+
+/// Why a state directory could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another daemon has it.
+    #[error("a daemon with pid {pid} already serves {home}; stop it with `ringfence stop`, or choose another RINGFENCE_HOME")]
+    Held {
+        /// State directory.
+        home: String,
+        /// Its outer process.
+        pid: String,
+    },
+    /// The file cannot be used.
+    #[error("locking {home}")]
+    Io {
+        /// State directory.
+        home: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl HomeLock {
+    /// Locks `home` for this process and its forks, and writes the pid into `daemon.lock`.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] with the pid of the holder.
+    pub fn take(home: &Path) -> Result<Self, LockError> {
+        use std::io::Write;
+        let shown = home.display().to_string();
+        let io = |source| LockError::Io { home: shown.clone(), source };
+        let path = home.join("daemon.lock");
+        let mut file =
+            fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+                return Err(LockError::Held { home: shown, pid });
+            }
+            Err(e) => return Err(io(e.into())),
+        }
+        file.set_len(0).map_err(io)?;
+        writeln!(file, "{}", std::process::id()).map_err(io)?;
+        Ok(Self { _file: file })
+    }
+}

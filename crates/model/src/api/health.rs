@@ -1,0 +1,84 @@
+//! How the daemon and its host are.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::TemplateStatus;
+
+/// Arguments of `system_health`: none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthRequest {}
+
+/// Result of `system_health`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct HealthAnswer {
+    /// True.
+    pub success: bool,
+    /// `ok`, or `degraded` when `problems` is not empty.
+    pub status: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Its build.
+    pub build: String,
+    /// Seconds since it started.
+    pub uptime: f64,
+    /// Sandboxes by state.
+    pub sandboxes: SandboxCounts,
+    /// Executions that run now.
+    pub executions_running: u32,
+    /// The templates and their shelves.
+    pub templates: Vec<TemplateHealth>,
+    /// The host.
+    pub host: HostHealth,
+    /// What is wrong, in sentences.
+    pub problems: Vec<String>,
+}
+
+/// Sandboxes by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[allow(missing_docs, reason = "the words of `status` in sandbox_status")]
+pub struct SandboxCounts {
+    pub creating: u64,
+    pub running: u64,
+    pub paused: u64,
+    pub stopped: u64,
+}
+
+/// A template, as far as health goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct TemplateHealth {
+    /// Its name.
+    pub name: String,
+    /// How far it is.
+    pub status: TemplateStatus,
+    /// Whether its warm interpreter is ready.
+    pub warm: bool,
+    /// Sandboxes prepared ahead.
+    pub shelf: u32,
+}
+
+/// The host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct HostHealth {
+    /// Kernel release.
+    pub kernel: String,
+    /// `v1`, `v2` or `hybrid`.
+    pub cgroups: String,
+    /// What holds the disks' limits, such as `btrfs`.
+    pub disks: String,
+    /// CPUs.
+    pub cpus: u32,
+    /// Sandboxes that can exist at once.
+    pub sandboxes_max: u32,
+    /// What it could not give, in plain words.
+    pub missing: Vec<String>,
+}
+
+/// The answer of `POST /v1/stop`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct StopAnswer {
+    /// True: the daemon is ending.
+    pub success: bool,
+}
