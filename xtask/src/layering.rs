@@ -31,7 +31,9 @@ pub(crate) fn findings(root: &Path) -> Result<Vec<String>, Unusable> {
 
 fn refused(name: &str, uses: &BTreeSet<String>, allowed: &Edges, next: u32) -> Vec<String> {
     let Some(row) = allowed.get(name) else {
-        return vec![format!("`{name}` is not in the layering table of ARCHITECTURE.md: add a row with what it may use")];
+        return vec![format!(
+            "`{name}` is not in the layering table of ARCHITECTURE.md: add a row with what it may use"
+        )];
     };
     let sentence = |used: &String| {
         format!(
@@ -92,7 +94,8 @@ mod tests {
 
     #[test]
     fn a_new_edge_names_the_record_to_write() {
-        let allowed = table("x\n| crate | may use |\n|---|---|\n| `model` | — |\n| `store` | `model`, `jail` |\n\nx").expect("a table");
+        let allowed = table("x\n| crate | may use |\n|---|---|\n| `model` | — |\n| `store` | `model`, `jail` |\n\nx")
+            .expect("a table");
         let uses = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
         assert_eq!(refused("store", &uses(&["model"]), &allowed, 7), Vec::<String>::new());
         let found = refused("model", &uses(&["jail"]), &allowed, 7);

@@ -2,19 +2,16 @@
 //! all; each is a test too.
 
 mod layering;
+mod promises;
 mod sources;
 
 use std::{path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
     let root = root();
-    let findings = match layering::findings(root).and_then(|mut found| {
-        found.extend(sources::findings(root)?);
-        Ok(found)
-    }) {
-        Ok(findings) => findings,
-        Err(e) => vec![e.to_string()],
-    };
+    let rules = [layering::findings, sources::findings, promises::findings];
+    let findings: Vec<String> =
+        rules.iter().flat_map(|rule| rule(root).unwrap_or_else(|unusable| vec![unusable.to_string()])).collect();
     for finding in &findings {
         println!("{finding}");
     }

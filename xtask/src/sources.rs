@@ -36,7 +36,8 @@ fn may_be_unsafe(name: &str) -> bool {
     name.ends_with("/sys.rs") || name.contains("/src/sys/") || name.starts_with("crates/guest/join/")
 }
 
-fn sources(root: &Path) -> Result<Vec<PathBuf>, Unusable> {
+/// Every source file of ours, sorted.
+pub(crate) fn sources(root: &Path) -> Result<Vec<PathBuf>, Unusable> {
     let mut dirs: Vec<PathBuf> = ROOTS.iter().map(|dir| root.join(dir)).collect();
     let mut files = Vec::new();
     while let Some(dir) = dirs.pop() {

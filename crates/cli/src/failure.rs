@@ -44,7 +44,7 @@ pub(crate) fn report(error: &anyhow::Error, as_json: bool) -> i32 {
             (None, true) => Code::InvalidArgument,
             (None, false) => Code::Internal,
         };
-        let text = json!({"success": false, "code": code, "message": format!("{error:#}")});
+        let text = json!({"success": false, "error": {"code": code, "message": format!("{error:#}")}});
         let _ = output::json(&text);
     } else {
         let code = refused.map(|refused| format!(" ({})", refused.code.as_str())).unwrap_or_default();

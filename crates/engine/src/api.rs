@@ -86,7 +86,7 @@ pub trait Sandboxes: Send + Sync + 'static {
     /// One template.
     fn template(&self, actor: Actor, request: TemplateRequest) -> Answering<'_, TemplateAnswer>;
 
-    /// Builds a template unless it is ready; operators only.
+    /// Builds a template unless it is ready. Not offered over MCP.
     fn build(
         &self,
         actor: Actor,
@@ -97,7 +97,7 @@ pub trait Sandboxes: Send + Sync + 'static {
     /// Entries of the audit chain.
     fn audit_log(&self, actor: Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer>;
 
-    /// Whether the audit chain holds; operators only.
+    /// Whether the audit chain holds. Not offered over MCP.
     fn audit_verify(&self, actor: Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer>;
 
     /// How the daemon and its host are.

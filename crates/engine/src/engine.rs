@@ -31,6 +31,8 @@ pub struct Config {
     pub data: LayerDigest,
     /// Socket to the jailer.
     pub jailer: std::os::fd::OwnedFd,
+    /// Which build this is.
+    pub build: String,
 }
 
 /// Why the engine could not start.
@@ -77,10 +79,11 @@ pub(crate) struct Inner {
     pub(crate) live: RwLock<HashMap<SandboxId, Arc<Sandbox>>>,
     pub(crate) running: Mutex<HashMap<ExecutionId, Arc<Execution>>>,
     pub(crate) builds: crate::builds::Builds,
+    pub(crate) builder: crate::builder::Builder,
     pub(crate) started: Instant,
     pub(crate) started_at_ms: u64,
-    /// Fires once, when a client asked the daemon to stop.
-    pub(crate) stop: tokio::sync::Notify,
+    /// Which build this is.
+    pub(crate) build: String,
     /// The first disk number that this run gave out: lower ones without an owner are left-overs.
     pub(crate) first_disk: std::sync::atomic::AtomicU64,
     /// No new work is taken.
@@ -118,6 +121,7 @@ impl Engine {
         let (deaths, died) = mpsc::unbounded_channel();
         let (jailer, gone) = Jailer::new(config.jailer, deaths).map_err(io("watching the jailer's socket"))?;
         let machine = Arc::new(Machine::new(jailer, config.data).await.map_err(Failure::from)?);
+        let builder = crate::builder::Builder::new(Arc::clone(&machine));
         // Numbers are never given twice, so one that is taken and thrown away marks where this run begins.
         let first_disk = store
             .write(|tx| {
@@ -136,9 +140,10 @@ impl Engine {
                 live: RwLock::default(),
                 running: Mutex::default(),
                 builds: crate::builds::Builds::default(),
+                builder,
                 started: Instant::now(),
                 started_at_ms: now_ms(),
-                stop: tokio::sync::Notify::new(),
+                build: config.build,
                 first_disk: std::sync::atomic::AtomicU64::new(first_disk),
                 draining: std::sync::atomic::AtomicBool::new(false),
             }),
@@ -153,15 +158,9 @@ impl Engine {
         Ok((engine, gone))
     }
 
-    /// Waits until a client asks the daemon to stop.
-    pub async fn stop_wanted(&self) {
-        self.inner.stop.notified().await;
-    }
-
     /// Ends in order: no new work, sandboxes stopped with their files kept, the store closed.
     pub async fn close(&self) {
         self.inner.draining.store(true, std::sync::atomic::Ordering::SeqCst);
-        self.inner.builds.cancel();
         self.stop_everything("the daemon was stopped").await;
         if let Err(error) = self.inner.store.clone().close().await {
             tracing::warn!(%error, "the store did not close in order");
@@ -253,7 +252,7 @@ impl Engine {
         let mut pause = Duration::from_millis(100);
         loop {
             let started =
-                self.inner.machine.start_zygote(template.zygote, &template.layers, &template.preload, MEMORY_MIB).await;
+                self.inner.machine.start_zygote(template, MEMORY_MIB).await;
             match started {
                 Ok((ready_ms, rss_kib)) => {
                     tracing::info!(template = template.name, ready_ms, rss_kib, "a warm interpreter is ready");

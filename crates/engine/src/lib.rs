@@ -4,6 +4,7 @@
 //! there before it acts. No HTTP, no orders, no keys.
 
 pub mod api;
+mod builder;
 mod builds;
 mod capture;
 mod create;
@@ -25,6 +26,3 @@ pub mod template;
 mod view;
 
 pub use engine::{Config, Engine, StartError};
-
-/// Which build this is: version and a hash of the sources that it was made from.
-pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("RINGFENCE_BUILD"));

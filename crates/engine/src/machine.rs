@@ -22,7 +22,11 @@ use tokio::{
 use crate::{
     guest::GuestClient,
     jailer::{Jailer, JailerError},
+    registry::Template,
 };
+
+/// Length of a program's path inside: ids of executions have 24 characters.
+const PROGRAM_PATH_BYTES: usize = "/run/ringfence/exec_1757371623056abcdef.py".len();
 
 /// Why something could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -162,26 +166,29 @@ impl Machine {
     ///
     /// # Errors
     /// It could not be started, or an import failed.
-    pub async fn start_zygote(
-        &self,
-        zygote: ZygoteNo,
-        layers: &[LayerDigest],
-        preload: &str,
-        memory_mib: u32,
-    ) -> Result<(u32, u64), MachineError> {
-        let mut all = vec![self.harness.clone()];
-        all.extend_from_slice(layers);
+    pub async fn start_zygote(&self, template: &Template, memory_mib: u32) -> Result<(u32, u64), MachineError> {
+        let mut layers = vec![self.harness.clone()];
+        layers.extend_from_slice(&template.layers);
+        let preload: Vec<&str> = template.preload.split(',').collect();
         let plan = ZygotePlan {
-            zygote,
-            layers: all,
-            argv: ringfence_guest::park::zygote_argv(),
-            env: ringfence_guest::park::zygote_env(preload),
+            zygote: template.zygote,
+            layers,
+            argv: ringfence_guest::park::zygote_argv(PROGRAM_PATH_BYTES),
+            env: ringfence_guest::park::zygote_env(&crate::run::base_environment(template), &preload),
             memory_mib,
         };
         match self.jailer.call(Op::StartZygote(plan)).await?.0 {
             Done::ZygoteStarted { ready_ms, rss_kib, .. } => Ok((ready_ms, rss_kib)),
             _ => Err(JailerError::Confused.into()),
         }
+    }
+
+    /// Ends a warm interpreter; its children live on.
+    ///
+    /// # Errors
+    /// There is no such zygote.
+    pub async fn stop_zygote(&self, zygote: ZygoteNo) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::StopZygote(zygote)).await?)
     }
 
     /// Makes an empty disk.
@@ -344,14 +351,6 @@ impl Machine {
     /// There is no such shell.
     pub async fn freeze(&self, shell: ShellId, frozen: bool) -> Result<(), MachineError> {
         Ok(self.jailer.done(Op::Freeze { shell, frozen }).await?)
-    }
-
-    /// Changes a shell's limits of memory, CPU and processes.
-    ///
-    /// # Errors
-    /// They are out of range, or there is no such shell.
-    pub async fn set_limits(&self, shell: ShellId, limits: Limits) -> Result<(), MachineError> {
-        Ok(self.jailer.done(Op::SetLimits { shell, limits }).await?)
     }
 
     /// Kills everything in a shell and removes it; its disk stays. Must run to its end: the uid range is used again after.

@@ -1,6 +1,6 @@
 //! Running code in a sandbox.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ringfence_guest::park;
 use ringfence_jail::proto::Exited;
@@ -19,6 +19,7 @@ use crate::{
     execution::{self, Begin, Execution},
     lookup::not_running,
     machine::{Process, SharedShell},
+    registry::Template,
     sandbox::{Next, Sandbox},
 };
 
@@ -141,7 +142,7 @@ impl Engine {
             return Err(error);
         }
         let timeout_ms = u64::try_from(program.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        let started = self.start(&shell, &execution, process, &program, env, cwd, timeout_ms).await;
+        let started = self.launch(&shell, &execution, process, &program, env, cwd, timeout_ms).await;
         let (engine, sandbox, stdin) = (self.clone(), Arc::clone(sandbox), program.stdin);
         let attended = Arc::clone(&execution);
         match started {
@@ -224,7 +225,7 @@ impl Engine {
     }
 
     #[allow(clippy::too_many_arguments, reason = "each is one of the facts that a start consists of")]
-    async fn start(
+    async fn launch(
         &self,
         shell: &SharedShell,
         execution: &Execution,
@@ -239,7 +240,7 @@ impl Engine {
             let (path, argv) = match program.language {
                 Language::Python => {
                     let path = park::program_path(execution.id.as_str());
-                    (path.clone(), vec![park::PYTHON.to_owned(), park::FRESH_SCRIPT.to_owned(), path])
+                    (path.clone(), park::fresh_argv(&path, &[]))
                 }
                 Language::Bash => {
                     let path = format!("{}/{}.sh", park::RUN_DIR, execution.id);
@@ -393,21 +394,28 @@ async fn hand_over(control: std::os::fd::OwnedFd, bytes: Vec<u8>) {
     }
 }
 
-/// The complete environment of a program (template, then what every program has, then sandbox, then its own), and the
-/// version of the sandbox's.
-fn environment(sandbox: &Sandbox, program: &Program) -> (Vec<String>, u64) {
-    let mut all: std::collections::BTreeMap<&str, &str> = std::collections::BTreeMap::new();
-    for (name, value) in [
+/// What every program of a template begins with.
+fn base(template: &Template) -> BTreeMap<&str, &str> {
+    let mut all = BTreeMap::from([
         ("HOME", HOME),
         ("USER", "user"),
         ("LOGNAME", "user"),
         ("SHELL", "/bin/bash"),
         ("LANG", "C.UTF-8"),
         ("PATH", "/home/user/.local/bin:/usr/local/bin:/usr/bin:/bin"),
-    ] {
-        all.insert(name, value);
-    }
-    all.extend(sandbox.template.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    ]);
+    all.extend(template.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    all
+}
+
+/// `NAME=value` of what every program of a template begins with: a warm interpreter is started with it.
+pub(crate) fn base_environment(template: &Template) -> Vec<String> {
+    base(template).into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+/// The complete environment of a program (template, then sandbox, then its own), and the version of the sandbox's.
+fn environment(sandbox: &Sandbox, program: &Program) -> (Vec<String>, u64) {
+    let mut all = base(&sandbox.template);
     let own = sandbox.environment();
     all.extend(own.values.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     all.extend(program.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));

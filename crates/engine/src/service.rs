@@ -413,7 +413,7 @@ impl Engine {
             success: true,
             status: if problems.is_empty() { "ok" } else { "degraded" }.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            build: crate::BUILD.into(),
+            build: self.inner.build.clone(),
             uptime: self.inner.started.elapsed().as_secs_f64(),
             sandboxes: counts,
             executions_running: count(self.running().len()),

@@ -124,7 +124,7 @@ fn is_mount_point(path: &Path) -> bool {
 }
 
 /// Content that nobody can change, executable through its descriptor.
-fn sealed(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
+pub fn sealed(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     fs::File::from(fd.try_clone()?).write_all(content)?;
     let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;

@@ -9,7 +9,11 @@
 //! * [`listing`]: what a tree holds, as one digest;
 //! * [`remove`]: taking away a tree that somebody hostile filled.
 
-use std::{fs, io, os::fd::OwnedFd, path::PathBuf};
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use ringfence_model::LayerDigest;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
@@ -40,19 +44,27 @@ pub fn tree_dir(host: &Host, tree: &str) -> PathBuf {
 /// # Errors
 /// The step that failed. The tree is left as it was, unless it was being removed.
 pub fn seal(host: &Host, tree: &str) -> Result<(LayerDigest, Listing), StepError> {
-    let dir = tree_dir(host, tree);
-    let root = open_root(host, tree).step("opening the tree")?;
+    seal_dir(&tree_dir(host, tree), &host.layers())
+}
+
+/// As [`seal`], for a tree that lies anywhere on the layers' file system: what this program makes itself, such as the
+/// sample bars.
+///
+/// # Errors
+/// As [`seal`].
+pub fn seal_dir(dir: &Path, layers: &Path) -> Result<(LayerDigest, Listing), StepError> {
+    let root = open_root_of(dir).step("opening the tree")?;
     let listing = listing::list(&root).map_err(|e| StepError { step: e.what, source: e.source })?;
     let digest = LayerDigest::parse(&listing.digest).expect("a SHA-256 in hexadecimal");
-    let layer = host.layers().join(digest.as_str());
+    let layer = layers.join(digest.as_str());
     if layer.is_dir() {
-        remove::tree(&dir).step("removing a tree that is a layer already")?;
+        remove::tree(dir).step("removing a tree that is a layer already")?;
         return Ok((digest, listing));
     }
     // What the name promises must be on disk before the name is: after a crash nobody lists the content again.
     rustix::fs::syncfs(&root).step("writing the tree to disk")?;
-    fs::rename(&dir, &layer).step("naming the layer")?;
-    fs::File::open(host.layers()).and_then(|layers| layers.sync_all()).step("writing the layer's name to disk")?;
+    fs::rename(dir, &layer).step("naming the layer")?;
+    fs::File::open(layers).and_then(|layers| layers.sync_all()).step("writing the layer's name to disk")?;
     Ok((digest, listing))
 }
 
@@ -66,7 +78,11 @@ pub(crate) fn remove_mount_point(host: &Host, tree: &str) {
 
 /// The root of a tree. `builds/<tree>` is ours alone; steps see only what is below its `rootfs`.
 fn open_root(host: &Host, tree: &str) -> io::Result<OwnedFd> {
+    open_root_of(&tree_dir(host, tree))
+}
+
+fn open_root_of(dir: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(tree_dir(host, tree), flags, Mode::empty())?;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
     Ok(openat(&dir, "rootfs", flags, Mode::empty())?)
 }

@@ -53,10 +53,8 @@ pub fn parquet(series: &Series) -> Result<Vec<u8>, ParquetError> {
     let volumes: Result<Vec<i64>, _> = bars.iter().map(|bar| i64::try_from(bar.volume)).collect();
     let volumes = volumes.map_err(|e| ParquetError::External(Box::new(e)))?;
 
-    let properties = WriterProperties::builder()
-        .set_created_by(CREATED_BY.to_owned())
-        .set_compression(Compression::SNAPPY)
-        .build();
+    let properties =
+        WriterProperties::builder().set_created_by(CREATED_BY.to_owned()).set_compression(Compression::SNAPPY).build();
     let schema = Arc::new(parse_message_type(SCHEMA)?);
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties))?;
     let mut rows = writer.next_row_group()?;

@@ -184,11 +184,15 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> SampleError + '_ {
     |source| SampleError::Write { path: path.to_owned(), source }
 }
 
-/// Every file of the sample, path and bytes, and the manifest, which is the last of them.
-fn contents() -> Result<(Manifest, Vec<(String, Vec<u8>)>), SampleError> {
+/// Paths below the directory, and what is to be written there.
+type Contents = Vec<(String, Vec<u8>)>;
+
+/// Every file of the sample, and the manifest, which is the last of them.
+fn contents() -> Result<(Manifest, Contents), SampleError> {
     let actions = actions()?;
     let mut symbols = Vec::new();
-    let mut files = vec![("README.txt".to_owned(), README.into()), ("actions.csv".to_owned(), ACTIONS.into())];
+    let mut files: Contents =
+        vec![("README.txt".to_owned(), README.into()), ("actions.csv".to_owned(), ACTIONS.into())];
     for raw in raw()? {
         let adjusted = adjust::adjust(&raw, &actions)?;
         for (kind, series) in [("raw", &raw), ("adjusted", &adjusted)] {

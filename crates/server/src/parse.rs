@@ -50,6 +50,13 @@ fn plain(error: &serde_json::Error) -> String {
         Some(rest) => format!("a string, {}", rest.rfind("expected ").map_or("which is not expected", |at| &rest[at..])),
         None => text,
     };
+    let text = ["f64", "u64", "u32", "u16"].into_iter().fold(text, |text, kind| {
+        let word = if kind == "f64" { "a number" } else { "a whole number, 0 or more" };
+        match text.strip_suffix(kind) {
+            Some(start) => format!("{start}{word}"),
+            None => text,
+        }
+    });
     text.replacen("invalid type: ", "", 1)
         .replacen("unknown field", "unknown argument", 1)
         .replacen("missing field", "missing argument", 1)
@@ -111,7 +118,7 @@ mod tests {
             json!({"sandbox_id": "x", "code": "", "kernel": 1}),
             &["unknown argument `kernel`; accepted are", "`working_dir`"],
         );
-        check::<CreateRequest>(json!({"template": "x", "timeout": "hunter2"}), &["`timeout`", "a string, expected"]);
+        check::<CreateRequest>(json!({"template": "x", "timeout": "hunter2"}), &["`timeout`", "a string, expected a whole number"]);
         check::<CreateRequest>(json!({"template": "x", "secrets": "hunter2"}), &["`secrets`"]);
         check::<CreateRequest>(json!({"template": "x", "env_vars": "hunter2"}), &["`env_vars`"]);
         check::<CreateRequest>(json!({"template": "x", "env_vars": {"KEY": ["hunter2"]}}), &["`env_vars", "KEY"]);

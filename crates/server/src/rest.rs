@@ -13,7 +13,7 @@ use axum::{
 use ringfence_engine::api::SharedSandboxes;
 
 pub(crate) use body::Judge;
-pub(crate) use reply::{ErrorBody, Refused, unauthorised};
+pub(crate) use reply::{ErrorBody, LONG_ANSWER_TIMEOUT, NDJSON, Refused, unauthorised};
 use routes as r;
 
 use crate::serve::Stop;

@@ -86,7 +86,9 @@ fn splits_show_in_the_raw_closes_and_nothing_else_looks_like_one() {
                 }
                 // A missing split of 2 or more would show: its day's high stays below half the close before. The worst real
                 // day comes near: AAPL after a profit warning, 53.50 to a high of 29.00 on 2000-09-29.
-                None => assert!(pair[0].close / pair[1].high < Decimal::new(19, 1), "{} {}", series.symbol(), pair[1].date),
+                None => {
+                    assert!(pair[0].close / pair[1].high < Decimal::new(19, 1), "{} {}", series.symbol(), pair[1].date)
+                }
             }
         }
     }
@@ -125,7 +127,8 @@ fn dividends_are_the_known_ones() {
     assert_eq!(paid("MSFT", "2004-11-15"), cash("3.08"), "3.00 once, with the quarterly 0.08");
     assert_eq!(paid("AAPL", "2012-08-09"), cash("2.65"), "its first since 1995");
     assert_eq!(paid("IBM", "2013-02-06"), cash("0.85"));
-    let count = |symbol| all.iter().filter(|a| a.symbol.as_str() == symbol && matches!(a.kind, Kind::Dividend(_))).count();
+    let count =
+        |symbol| all.iter().filter(|a| a.symbol.as_str() == symbol && matches!(a.kind, Kind::Dividend(_))).count();
     assert_eq!(["AAPL", "FB", "GOOG", "IBM", "MSFT"].map(count), [3, 0, 0, 52, 37]);
 }
 

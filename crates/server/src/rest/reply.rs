@@ -10,7 +10,10 @@ use axum::{
 };
 use futures::{future::BoxFuture, stream};
 use ringfence_engine::api::{Answering, PROGRESS_QUEUE, ProgressSender};
-use ringfence_model::{ApiError, Code, api::Event};
+use ringfence_model::{
+    ApiError, Code,
+    api::{Event, Progress},
+};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
@@ -83,20 +86,22 @@ pub(crate) fn lines<T: Serialize + Send + 'static>(
 
 async fn pump<T: Serialize>(
     mut work: BoxFuture<'static, Result<T, ApiError>>,
-    mut steps: mpsc::Receiver<ringfence_model::api::Progress>,
+    mut steps: mpsc::Receiver<Progress>,
     lines: mpsc::Sender<Vec<u8>>,
 ) {
+    // A client that does not read gets no progress, and the result in the end.
+    let show = |step| drop(lines.try_send(line(&Event::<T>::Progress(step))));
     let result = loop {
         tokio::select! {
             biased;
-            Some(step) = steps.recv() => {
-                // A client that does not read gets no progress, and the result in the end.
-                let _ = lines.try_send(line(&Event::<T>::Progress(step)));
-            }
+            Some(step) = steps.recv() => show(step),
             result = &mut work => break result,
             () = lines.closed() => return,
         }
     };
+    while let Ok(step) = steps.try_recv() {
+        show(step);
+    }
     let last = match result {
         Ok(answer) => Event::Result(answer),
         Err(error) => Event::Error(error),

@@ -2,7 +2,7 @@
 # STRIP: paths that the recipe gives up, as shell patterns.
 set -eu
 rm -rf /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /var/log/* /var/cache/debconf/*-old \
-    /var/lib/dpkg/*-old /var/cache/ldconfig /tmp/* /usr/sbin/policy-rc.d
+    /var/lib/dpkg/*-old /var/cache/ldconfig /usr/sbin/policy-rc.d
 find /usr/share/doc -mindepth 1 ! -type d ! -name copyright -delete
 find /usr/share/doc -mindepth 1 -type d -empty -delete
 # shellcheck disable=SC2086 # patterns are to be expanded

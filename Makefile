@@ -1,0 +1,107 @@
+# Everything is compiled in the release profile, tests too, so that a dependency is compiled once:
+# docs/decisions/0001-one-compile-profile.md.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+BIN := target/release/ringfence
+LOG := target/test.log
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PACKAGES := mmdebstrap btrfs-progs debian-archive-keyring ca-certificates gcc
+BENCH_PACKAGES := bubblewrap crun
+# rustup's place, for a root shell that has not read the profile.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help deps bench-deps build template demo test root checks unit integration bench suites clean install
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Install the system packages that are missing (apt-get; sudo unless root)
+	@$(call install-missing,$(PACKAGES))
+	@command -v $(CARGO) >/dev/null || { echo "deps: cargo is missing; install Rust from https://rustup.rs"; exit 1; }
+
+bench-deps:
+	@$(call install-missing,$(BENCH_PACKAGES))
+
+# Names what is missing, installs that, and is silent when nothing is.
+define install-missing
+missing=; \
+if ! command -v dpkg-query >/dev/null; then \
+	echo "deps: this is no Debian; these packages, or their like, must be there: $(1)"; exit 0; \
+fi; \
+for package in $(1); do \
+	status=$$(dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null || true); \
+	[ "$$status" = installed ] || missing="$$missing $$package"; \
+done; \
+if [ -n "$$missing" ]; then \
+	echo "deps: installing with apt-get:$$missing"; \
+	$(SUDO) apt-get update -q; \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+fi
+endef
+
+build: ## Compile target/release/ringfence
+	$(CARGO) build --release --locked
+
+template: build ## Build the Python template (minutes the first time; needs root and the network)
+	$(SUDO) $(BIN) template build python
+
+demo: deps ## Build everything, start the daemon, and show it working
+	@echo "demo: 1/3 compiling (some minutes the first time)"
+	@$(MAKE) --no-print-directory build
+	@echo "demo: 2/3 building the Python template (some minutes the first time)"
+	@$(MAKE) --no-print-directory template
+	@echo "demo: 3/3 running"
+	@$(SUDO) $(BIN) demo
+
+# A step that fails ends the run, the cheap ones first. The last line counts the tests; a step that failed without a test's
+# verdict (a warning, a compile error) counts as one failure, and a run without any test as well.
+test: ## Format, lints, documentation, unit tests, integration tests (as root); ends with "N passed, N failed"
+	@mkdir -p target; : > $(LOG)
+	@status=0; \
+	for step in root deps checks unit integration; do \
+		$(MAKE) --no-print-directory $$step || { status=1; break; }; \
+	done; \
+	awk -v status=$$status ' \
+		{ gsub(/\033\[[0-9;]*m/, "") } \
+		/^test result: / { passed += $$4; failed += $$6 } \
+		END { \
+			if (failed == 0 && (status != 0 || passed == 0)) failed = 1; \
+			printf "%d passed, %d failed\n", passed, failed; \
+			exit failed != 0 \
+		}' $(LOG)
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "make test needs root: the integration tests build real sandboxes. Use: sudo make test"; exit 1; }
+
+checks:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --locked
+
+unit:
+	$(CARGO) test --release --workspace --locked --no-fail-fast --lib --bins 2>&1 | tee -a $(LOG)
+	$(CARGO) test --release --workspace --locked --no-fail-fast --doc 2>&1 | tee -a $(LOG)
+
+# A state directory of their own, away from a daemon that this machine may run.
+integration: root
+	@home=$$(mktemp -d /var/tmp/ringfence-test.XXXXXX); trap 'rm -rf --one-file-system "$$home"' EXIT; \
+	echo "integration tests in $$home"; \
+	RINGFENCE_HOME=$$home $(CARGO) test --release --workspace --locked --no-fail-fast --test '*' 2>&1 | tee -a $(LOG)
+
+bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubblewrap, crun and bare python3
+	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --locked --package ringfence
+
+suites: ## The integration tests with the long ones: attacks, thousands of cycles
+	@RINGFENCE_LONG=1 $(MAKE) --no-print-directory test
+
+clean: ## Remove what was compiled; state directories stay
+	$(CARGO) clean
+
+install: build ## Install the binary below PREFIX (/usr/local)
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/ringfence

@@ -1,0 +1,175 @@
+//! The command line as a whole. Each command's own arguments are beside its code.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{audit, bench, demo, doctor, mcp, run, sandbox, serve, status, stop, template};
+
+/// Runs code that nobody trusts, in sandboxes that are ready in milliseconds.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ringfence",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 110,
+    after_help = "\
+Examples:
+  ringfence run backtest.py                     run a file in a sandbox of its own, and delete that
+  echo 'print(6 * 7)' | ringfence run - --language python
+  ringfence sandbox create python --name lab    one that stays
+  ringfence sandbox exec lab -c 'print(6 * 7)'
+  ringfence mcp config                          connect an MCP client
+  ringfence doctor                              what this host offers and what it lacks
+
+A command starts the daemon when none runs and it may (as root). Its state is in $RINGFENCE_HOME, or in
+/var/lib/ringfence. Exit codes: 0 done, 1 refused or failed, 2 a command line that makes no sense; `run` and
+`sandbox exec` end with the program's own code, 124 when its time ran out."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// State directory of the daemon [default: /var/lib/ringfence]
+    #[arg(long, global = true, value_name = "DIR", env = "RINGFENCE_HOME", hide_env_values = true, help_heading = "Everywhere")]
+    pub(crate) home: Option<PathBuf>,
+    /// Print data as JSON, errors too
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(run::RunArgs),
+    #[command(subcommand)]
+    Sandbox(sandbox::SandboxCommand),
+    #[command(subcommand)]
+    Template(template::TemplateCommand),
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    Mcp(mcp::McpArgs),
+    Serve(serve::ServeArgs),
+    Stop(stop::StopArgs),
+    Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
+    Demo(demo::DemoArgs),
+    Bench(bench::BenchArgs),
+}
+
+/// `NAME=value` of an environment variable.
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not NAME=value")),
+    }
+}
+
+/// A duration in seconds: `90`, `1.5`, `90s`, `15m`, `2h`, `1d`.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) {
+        number if number.len() == text.len() => (text, 1.0),
+        number => {
+            let unit = match &text[number.len()..] {
+                "s" => 1.0,
+                "m" | "min" => 60.0,
+                "h" => 3600.0,
+                "d" => 86_400.0,
+                unit => return Err(format!("`{unit}` is not a unit of time: use s, m, h or d")),
+            };
+            (number, unit)
+        }
+    };
+    match number.trim().parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value * unit),
+        _ => Err(format!("`{text}` is not a duration: write 90, 1.5, 90s, 15m, 2h or 1d")),
+    }
+}
+
+/// A duration in whole seconds.
+pub(crate) fn whole_seconds(text: &str) -> Result<u64, String> {
+    match seconds(text)? {
+        s if s >= 1.0 && s < u64::MAX as f64 => Ok(s.round() as u64),
+        _ => Err(format!("`{text}` is less than a second")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, expected) in [("90", 90.0), ("1.5", 1.5), ("90s", 90.0), ("15m", 900.0), ("2h", 7200.0), ("1d", 86_400.0)] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for text in ["", "x", "-1", "0", "1w", "nan", "inf"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert_eq!(whole_seconds("1.4s"), Ok(1));
+        assert!(whole_seconds("0.4").is_err());
+    }
+
+    #[test]
+    fn values_may_hold_an_equals_sign_and_names_may_not_be_empty() {
+        assert_eq!(key_value("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert_eq!(key_value("A="), Ok(("A".into(), String::new())));
+        assert!(key_value("A").is_err());
+        assert!(key_value("=b").is_err());
+    }
+
+    #[track_caller]
+    fn check(line: &str, accepted: bool) {
+        let words = std::iter::once("ringfence").chain(line.split_whitespace());
+        assert_eq!(Cli::try_parse_from(words).is_ok(), accepted, "{line}");
+    }
+
+    #[test]
+    fn what_the_help_shows_is_accepted() {
+        for line in [
+            "run backtest.py --timeout 2m --env A=1 --env B=2 --keep",
+            "run - --language python",
+            "run --template python backtest.py --json",
+            "serve --tcp none",
+            "serve --tcp 127.0.0.1:7433 --home /tmp/x",
+            "mcp",
+            "mcp config --json",
+            "sandbox create python --name lab --timeout 2h --memory-mb 512",
+            "sandbox create",
+            "sandbox exec lab -c print(1)",
+            "sandbox exec lab file.py",
+            "sandbox exec lab",
+            "sandbox ls --status running",
+            "sandbox rm lab other",
+            "sandbox cp lab:/home/user/a.txt .",
+            "sandbox configure lab --env A=1 --unset B --timeout 1d --run true",
+            "template build python --rebuild",
+            "template build",
+            "audit tail -n 20 --follow",
+            "audit verify",
+            "health",
+            "status",
+            "doctor --json",
+            "demo --json",
+            "bench --alive 1000 --cycles 10000",
+        ] {
+            check(line, true);
+        }
+        for line in ["", "run", "sandbox", "serve --tcp nonsense", "sandbox exec lab -c 1 file.py", "nonsense", "sandbox rm", "run a.py --timeout 0"] {
+            check(line, false);
+        }
+    }
+}

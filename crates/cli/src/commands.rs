@@ -1,0 +1,51 @@
+//! The commands, one a file, and what they share: the choice among them, and the connection to the daemon.
+
+pub(crate) mod audit;
+pub(crate) mod bench;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod mcp;
+pub(crate) mod run;
+pub(crate) mod sandbox;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod template;
+
+use std::future::Future;
+
+use crate::{
+    args::{Cli, Command, Global},
+    failure,
+};
+
+/// Runs the command and returns the exit code.
+pub(crate) fn run(cli: Cli) -> i32 {
+    let Cli { global, command } = cli;
+    let as_json = global.json;
+    let done = match command {
+        // These two need a process without threads.
+        Command::Serve(args) => serve::run(&global, &args),
+        Command::Doctor(args) => doctor::run(&global, &args),
+        Command::Run(args) => waiting(run::run(global, args)),
+        Command::Sandbox(command) => waiting(sandbox::run(global, command)),
+        Command::Template(command) => waiting(template::run(global, command)),
+        Command::Audit(command) => waiting(audit::run(global, command)),
+        Command::Mcp(args) => waiting(mcp::run(global, args)),
+        Command::Stop(_) => waiting(stop::run(global)),
+        Command::Status(_) => waiting(status::run(global)),
+        Command::Demo(args) => waiting(demo::run(global, args)),
+        Command::Bench(args) => waiting(bench::run(global, args)),
+    };
+    done.unwrap_or_else(|error| failure::report(&error, as_json))
+}
+
+/// Waits for a command that talks to the daemon. One thread is enough for what is mostly waiting, and the quickest.
+pub(crate) fn waiting(command: impl Future<Output = anyhow::Result<i32>>) -> anyhow::Result<i32> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(command);
+    // A thread that waits for standard input cannot be waited for.
+    runtime.shutdown_background();
+    done
+}
+

@@ -1,0 +1,155 @@
+//! `ringfence audit`: what was decided, and whether the record of it is whole.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ringfence_model::api::{Actor, AuditEntryView, AuditHeadView, AuditLogRequest, AuditVerifyRequest, LIST_MAX};
+
+use crate::{args::Global, daemon, daemon::Daemon, failure, output};
+
+/// Reads and checks the audit chain
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    Tail(TailArgs),
+    Verify(VerifyArgs),
+}
+
+/// Shows the newest entries
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringfence audit tail -n 20
+  ringfence audit tail --follow --event sandbox
+  ringfence audit tail --sandbox lab --json")]
+pub(crate) struct TailArgs {
+    /// How many entries, at most 1000
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+    lines: u32,
+    /// Go on with what is added
+    #[arg(short, long)]
+    follow: bool,
+    /// Only about this sandbox: id or unique name
+    #[arg(long, value_name = "SANDBOX")]
+    sandbox: Option<String>,
+    /// Only events of this name, or those that begin with it: `sandbox`, `sandbox.create`
+    #[arg(long, value_name = "EVENT")]
+    event: Option<String>,
+    /// Only from this time on, such as 2026-01-31T09:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+}
+
+/// Checks that no entry was changed, removed or put in between
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringfence audit verify
+  ringfence audit verify --remembered 1042:9f86d081…   the head that an earlier check printed
+
+The exit code is 1 when the chain does not hold. Keep the printed head elsewhere: whoever can rewrite the whole file can
+make a new chain, but not one that contains a head that you remember.")]
+pub(crate) struct VerifyArgs {
+    /// First entry [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    from: Option<u64>,
+    /// Last entry [default: the end]
+    #[arg(long, value_name = "NUMBER")]
+    to: Option<u64>,
+    /// A head that the chain must still contain, as an earlier check printed it
+    #[arg(long, value_name = "NUMBER:HASH", value_parser = head)]
+    remembered: Option<AuditHeadView>,
+}
+
+fn head(text: &str) -> Result<AuditHeadView, String> {
+    let parsed = text.split_once(':').and_then(|(seq, hash)| Some((seq.parse().ok()?, hash)));
+    match parsed {
+        Some((seq, hash)) if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Ok(AuditHeadView { seq, hash: hash.to_ascii_lowercase() })
+        }
+        _ => Err(format!("`{text}` is not NUMBER:HASH with 64 hexadecimal digits")),
+    }
+}
+
+pub(crate) async fn run(global: Global, command: AuditCommand) -> anyhow::Result<i32> {
+    let daemon = daemon::connect(global.home.as_deref()).await?;
+    match command {
+        AuditCommand::Tail(args) => tail(&daemon, &args, global.json).await,
+        AuditCommand::Verify(args) => verify(&daemon, args, global.json).await,
+    }
+}
+
+async fn tail(daemon: &Daemon, args: &TailArgs, as_json: bool) -> anyhow::Result<i32> {
+    let request = |since: Option<String>, limit: u32| AuditLogRequest {
+        sandbox_id: args.sandbox.clone(),
+        event: args.event.clone(),
+        since,
+        limit: Some(limit),
+    };
+    let answer = daemon.api.audit_log(Actor::Operator, request(args.since.clone(), args.lines)).await?;
+    if as_json && !args.follow {
+        output::json(&answer)?;
+        return Ok(0);
+    }
+    let mut last = None;
+    for entry in &answer.entries {
+        print(entry, as_json)?;
+        last = Some((entry.seq, entry.timestamp.clone()));
+    }
+    while args.follow {
+        const EVERY: Duration = Duration::from_millis(500);
+        tokio::time::sleep(EVERY).await;
+        let since = last.as_ref().map(|(_, timestamp)| timestamp.clone()).or_else(|| args.since.clone());
+        let answer = daemon.api.audit_log(Actor::Operator, request(since, LIST_MAX)).await?;
+        let seen = last.as_ref().map_or(0, |(seq, _)| *seq);
+        for entry in answer.entries.iter().filter(|entry| entry.seq > seen) {
+            print(entry, as_json)?;
+            last = Some((entry.seq, entry.timestamp.clone()));
+        }
+    }
+    Ok(0)
+}
+
+/// One entry a line; as JSON when followed, because such a list has no end.
+fn print(entry: &AuditEntryView, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return Ok(output::line(&serde_json::to_string(entry)?)?);
+    }
+    let mut line = format!("{:>6}  {}  {:<8}  {:<22}", entry.seq, entry.timestamp, entry.actor, entry.event);
+    for id in [&entry.sandbox_id, &entry.execution_id].into_iter().flatten() {
+        line = format!("{line}  {id}");
+    }
+    if !entry.detail.is_empty() {
+        line = format!("{line}  {}", serde_json::to_string(&entry.detail)?);
+    }
+    Ok(output::line(line.trim_end())?)
+}
+
+async fn verify(daemon: &Daemon, args: VerifyArgs, as_json: bool) -> anyhow::Result<i32> {
+    let request = AuditVerifyRequest { from: args.from, to: args.to, remembered: args.remembered };
+    let answer = daemon.api.audit_verify(Actor::Operator, request).await?;
+    if as_json {
+        output::json(&answer)?;
+    } else if answer.valid {
+        output::line(&format!("the chain holds: {} entries", answer.entries))?;
+        if let Some(head) = &answer.head {
+            output::line(&format!("head {}:{}", head.seq, head.hash))?;
+        }
+    } else {
+        let at = answer.broken_at.map(|seq| format!(" at entry {seq}")).unwrap_or_default();
+        output::line(&format!("the chain is broken{at}: {}", answer.fault.as_deref().unwrap_or("no fault was named")))?;
+    }
+    Ok(if answer.valid { 0 } else { failure::FAILED })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_taken_as_it_was_printed() {
+        let hash = "ab".repeat(32);
+        assert_eq!(head(&format!("7:{hash}")), Ok(AuditHeadView { seq: 7, hash: hash.clone() }));
+        assert!(head(&hash).is_err());
+        assert!(head("7:abc").is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! `ringfence sandbox create`.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use ringfence_engine::api::Sandboxes;
+use ringfence_model::api::{Actor, CreateRequest, EnvVars, LimitsRequest};
+use serde_json::Value;
+
+use crate::{args, failure, output, progress};
+
+/// Makes a sandbox and prints its id
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringfence sandbox create                    from the template `python`
+  ringfence sandbox create node --name web --timeout 8h
+  ringfence sandbox create python --memory-mb 512 --cpu 0.5 --env MODE=paper
+  id=$(ringfence sandbox create python)       standard output has the id alone
+
+A name that is unique can be used wherever an id can. A template that is not built yet is built first.")]
+pub(crate) struct CreateArgs {
+    /// What it is made from: python, node, react, nextjs, base, or a template of your own
+    #[arg(default_value = "python", value_name = "TEMPLATE")]
+    template: String,
+    /// A name of your own
+    #[arg(long, short)]
+    name: Option<String>,
+    /// Lifetime, after which it expires: 3600, 8h, 2d [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = args::whole_seconds)]
+    timeout: Option<u64>,
+    /// An environment variable of every execution; may be repeated
+    #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = args::key_value)]
+    env: Vec<(String, String)>,
+    /// Something to read again in its status; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = args::key_value)]
+    metadata: Vec<(String, String)>,
+    /// A bash script that is run once
+    #[arg(long, value_name = "FILE")]
+    startup_script: Option<PathBuf>,
+    /// CPUs [default: 1]
+    #[arg(long)]
+    cpu: Option<f64>,
+    /// Memory in MiB [default: 1024]
+    #[arg(long, value_name = "MIB")]
+    memory_mb: Option<u32>,
+    /// Disk in MiB [default: 1024]
+    #[arg(long, value_name = "MIB")]
+    disk_mb: Option<u32>,
+    /// Processes and threads [default: 256]
+    #[arg(long, value_name = "COUNT")]
+    processes: Option<u32>,
+}
+
+pub(super) async fn run(api: &dyn Sandboxes, args: CreateArgs, as_json: bool) -> anyhow::Result<i32> {
+    let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+    let startup_script = args.startup_script.as_ref().map(read).transpose()?;
+    let limits = LimitsRequest {
+        cpu: args.cpu,
+        memory_mb: args.memory_mb,
+        disk_mb: args.disk_mb,
+        processes: args.processes,
+    };
+    let (sender, shown) = progress::shown(&format!("template {}", args.template));
+    let request = CreateRequest {
+        template: args.template,
+        name: args.name,
+        timeout: args.timeout,
+        env_vars: EnvVars::new(args.env.into_iter().collect()),
+        metadata: args.metadata.into_iter().map(|(name, value)| (name, Value::String(value))).collect(),
+        startup_script,
+        limits: (limits != LimitsRequest::default()).then_some(limits),
+        ..CreateRequest::default()
+    };
+    let created = api.create(Actor::Operator, request, Some(sender)).await;
+    shown.end().await;
+    let created = created?;
+    if as_json {
+        output::json(&created)?;
+    } else {
+        output::line(created.sandbox_id.as_str())?;
+        for warning in &created.warnings {
+            output::note(&format!("ringfence: {warning}"));
+        }
+        for missing in &created.isolation.missing {
+            output::note(&format!("ringfence: this host could not give it: {missing}"));
+        }
+    }
+    // The sandbox is there all the same, and can be looked into.
+    match &created.startup {
+        Some(startup) if startup.exit_code != 0 => {
+            output::note(&format!("ringfence: the startup script ended with {}:", startup.exit_code));
+            output::note(startup.output.trim_end());
+            Ok(failure::FAILED)
+        }
+        _ => Ok(0),
+    }
+}

@@ -1,0 +1,45 @@
+//! `ringfence stop`: ends the daemon.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::json;
+
+use crate::{args::Global, daemon, output};
+
+/// Stops the daemon; sandboxes are stopped and keep their files
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringfence stop                              then `ringfence serve`, to restart it
+  RINGFENCE_HOME=/srv/ringfence ringfence stop")]
+pub(crate) struct StopArgs {}
+
+/// How long the daemon may take to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn run(global: Global) -> anyhow::Result<i32> {
+    let Some(daemon) = daemon::find(global.home.as_deref()).await? else {
+        if global.json {
+            output::json(&json!({"success": true, "was_running": false}))?;
+        } else {
+            output::note("no daemon runs");
+        }
+        return Ok(0);
+    };
+    let begin = Instant::now();
+    daemon.stop().await?;
+    while daemon.exists().await {
+        if begin.elapsed() > PATIENCE {
+            bail!("the daemon at {} still runs after {} s", daemon.home.display(), PATIENCE.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    if global.json {
+        output::json(&json!({"success": true, "was_running": true, "seconds": begin.elapsed().as_secs_f64()}))?;
+    } else {
+        output::line("stopped")?;
+    }
+    Ok(0)
+}

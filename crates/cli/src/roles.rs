@@ -1,0 +1,285 @@
+//! The daemon's roles: how each begins. What they do is in the crates that they are made of.
+
+use std::{
+    fs, io,
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{
+            fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown},
+            net::UnixListener,
+        },
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use ringfence_jail::{boot, build, host::Uids, installation::Installation, supervise, sys};
+use ringfence_model::LayerDigest;
+
+/// What `ringfence serve` was asked for.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// State directory.
+    pub home: PathBuf,
+    /// Where to listen beside the Unix socket.
+    pub tcp: Option<SocketAddr>,
+}
+
+/// Descriptors that `serve` finds, after its socket to the jailer.
+const UNIX_FD: i32 = 4;
+const TOKEN_FD: i32 = 5;
+const TCP_FD: i32 = 6;
+
+/// Plays the role whose name this process was started under; `None` when it is a command.
+pub fn dispatch() -> Option<i32> {
+    let mut args = std::env::args();
+    let name = args.next()?;
+    let args: Vec<String> = args.collect();
+    let ended = match name.as_str() {
+        supervise::JAILER_ROLE => jailer(&args),
+        supervise::SERVE_ROLE => serve_role(&args),
+        _ => return None,
+    };
+    Some(match ended {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            1
+        }
+    })
+}
+
+/// Which build this is: the version, and what tells this executable from another. The same for every process of one file.
+#[must_use]
+pub fn build_id() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match fs::metadata("/proc/self/exe") {
+        Ok(file) => format!("{version}+{:x}-{:x}", file.size(), file.mtime_nsec().wrapping_add(file.mtime() << 20)),
+        Err(_) => version.to_owned(),
+    }
+}
+
+fn jailer(args: &[String]) -> anyhow::Result<i32> {
+    let home = args.first().context("no state directory")?;
+    let control = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to serve")?;
+    match boot::run(Path::new(home), control) {
+        Ok(never) => match never {},
+        // `serve` ends first when the daemon ends: that is no fault.
+        Err(error) if error.downcast_ref().is_some_and(|e| matches!(e, ringfence_jail::jailer::JailerError::ServeGone)) => Ok(0),
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(e) = cause {
+                text = format!("{text}: {e}");
+                cause = e.source();
+            }
+            bail!(text)
+        }
+    }
+}
+
+/// Runs the daemon in the foreground until it is told to end. The exit code.
+///
+/// # Errors
+/// It could not start: not root, another daemon has the state directory, a socket cannot be bound.
+pub fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the daemon needs root to build sandboxes: run `sudo ringfence serve` (`ringfence doctor` explains)");
+    }
+    let home = prepare_home(&options.home)?;
+    let _lock = supervise::HomeLock::take(&home)?;
+    let (installation, _claim) = Installation::claim(&home).context("claiming a range of uids")?;
+    let uids = Uids::of_block(installation.uid_block);
+    own_by(&home.join("engine"), uids.serve())?;
+    let data = data_layer(&home)?;
+    let owner = invoking_user();
+    let unix = bind_unix(&home, owner)?;
+    let (token, token_fd) = token(&home, owner)?;
+    let mut fds = vec![OwnedFd::from(unix), token_fd];
+    if let Some(address) = options.tcp {
+        if !address.ip().is_loopback() {
+            bail!("{address} is not a loopback address; the API over TCP is for this machine alone");
+        }
+        let listener = TcpListener::bind(address).with_context(|| {
+            format!("listening on {address}; another program uses it? choose one with --tcp, or `--tcp none`")
+        })?;
+        eprintln!("ringfence: listening on http://{address} (MCP at /mcp; the token is in {})", token.display());
+        fds.push(OwnedFd::from(listener));
+    }
+    eprintln!("ringfence: listening on {}", home.join("run/api.sock").display());
+    let tcp = if options.tcp.is_some() { "tcp" } else { "" };
+    let serve_args = vec![data.to_string(), build_id(), owner.unwrap_or(0).to_string(), tcp.to_owned()];
+    let daemon = supervise::Daemon { home, installation, serve_args, serve_fds: fds };
+    Ok(supervise::run(&daemon)?)
+}
+
+/// The user behind sudo, who may use the socket too.
+fn invoking_user() -> Option<u32> {
+    std::env::var("SUDO_UID").ok()?.parse().ok()
+}
+
+fn prepare_home(home: &Path) -> anyhow::Result<PathBuf> {
+    for dir in ["", "run", "layers", "builds", "engine", "log"] {
+        let dir = home.join(dir);
+        fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    }
+    let home = fs::canonicalize(home).context("finding the state directory")?;
+    // Entered by `serve` and by clients on their way to what they own; listed by root alone.
+    for dir in ["", "run"] {
+        fs::set_permissions(home.join(dir), fs::Permissions::from_mode(0o711)).context("opening the state directory")?;
+    }
+    for dir in ["layers", "builds", "engine", "log"] {
+        fs::set_permissions(home.join(dir), fs::Permissions::from_mode(0o700)).context("closing the state directory")?;
+    }
+    Ok(home)
+}
+
+/// `serve`'s own directory follows its uid, which differs when another installation took the block meanwhile.
+fn own_by(dir: &Path, uid: u32) -> anyhow::Result<()> {
+    if fs::symlink_metadata(dir)?.uid() == uid && fs::read_dir(dir)?.flatten().all(|e| e.metadata().is_ok_and(|m| m.uid() == uid)) {
+        return Ok(());
+    }
+    own_tree(dir, uid).with_context(|| format!("giving {} to the unprivileged role", dir.display()))
+}
+
+fn own_tree(path: &Path, uid: u32) -> io::Result<()> {
+    // Nothing in it was made by a sandbox; links are not followed all the same.
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            own_tree(&entry?.path(), uid)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lays the sample bars down as a layer, unless they are there.
+fn data_layer(home: &Path) -> anyhow::Result<LayerDigest> {
+    let unfinished = home.join("builds").join("data");
+    let data = unfinished.join("rootfs/data");
+    if unfinished.exists() {
+        build::remove::tree(&unfinished).context("removing an unfinished data layer")?;
+    }
+    fs::create_dir_all(&data).context("making the data layer")?;
+    ringfence_market::sample::write(&data).context("writing the sample bars")?;
+    let (digest, _) = build::seal_dir(&unfinished, &home.join("layers"))?;
+    Ok(digest)
+}
+
+fn bind_unix(home: &Path, owner: Option<u32>) -> anyhow::Result<UnixListener> {
+    let path = home.join("run/api.sock");
+    // The lock is held, so nobody serves it any more.
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).context("removing the old socket"),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).with_context(|| format!("binding {}", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).context("closing the socket")?;
+    if let Some(owner) = owner {
+        chown(&path, Some(owner), None).context("giving the socket to the user behind sudo")?;
+    }
+    Ok(listener)
+}
+
+/// The token of the API over TCP: made once, readable by root and the user behind sudo, handed to `serve` in memory.
+fn token(home: &Path, owner: Option<u32>) -> anyhow::Result<(PathBuf, OwnedFd)> {
+    let path = home.join("run/token");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) if text.trim().len() >= 32 => text.trim().to_owned(),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).context("reading the token"),
+        _ => {
+            let mut bytes = [0_u8; 32];
+            rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("making a token")?;
+            let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            writeln!(file, "{text}").context("writing the token")?;
+            text
+        }
+    };
+    if let Some(owner) = owner {
+        chown(&path, Some(owner), None).context("giving the token to the user behind sudo")?;
+    }
+    let fd = boot::sealed("ringfence-token", text.as_bytes()).context("handing the token over")?;
+    Ok((path, fd))
+}
+
+fn serve_role(args: &[String]) -> anyhow::Result<i32> {
+    let [home, data, build, owner, tcp] = args else { bail!("wrong arguments") };
+    let jailer = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to the jailer")?;
+    let unix = UnixListener::from(sys::inherited_fd(UNIX_FD).context("taking the Unix socket")?);
+    let token = sys::inherited_fd(TOKEN_FD).context("taking the token")?;
+    let tcp = match tcp.as_str() {
+        "tcp" => Some(TcpListener::from(sys::inherited_fd(TCP_FD).context("taking the TCP socket")?)),
+        _ => None,
+    };
+    sys::raise_descriptor_limit().context("raising the descriptor limit")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("RINGFENCE_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .init();
+    let mut unix_uids = vec![0];
+    unix_uids.extend(owner.parse::<u32>().ok().filter(|uid| *uid != 0));
+    let config = ringfence_engine::Config {
+        home: PathBuf::from(home),
+        data: LayerDigest::parse(data)?,
+        jailer,
+        build: build.clone(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(serve_api(config, build.clone(), unix, unix_uids, tcp, &token))
+}
+
+async fn serve_api(
+    config: ringfence_engine::Config,
+    build: String,
+    unix: UnixListener,
+    unix_uids: Vec<u32>,
+    tcp: Option<TcpListener>,
+    token: &OwnedFd,
+) -> anyhow::Result<i32> {
+    let (engine, gone) = ringfence_engine::Engine::start(config).await?;
+    unix.set_nonblocking(true)?;
+    let tcp = match tcp {
+        Some(listener) => {
+            listener.set_nonblocking(true)?;
+            let mut text = String::new();
+            io::Read::read_to_string(&mut fs::File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&token.as_fd())))?, &mut text)?;
+            let token = ringfence_server::Token::new(&text).map_err(anyhow::Error::msg)?;
+            Some(ringfence_server::Tcp { listener: tokio::net::TcpListener::from_std(listener)?, token })
+        }
+        None => None,
+    };
+    let stop = ringfence_server::Stop::default();
+    let server = ringfence_server::serve(
+        ringfence_server::Config {
+            sandboxes: Arc::new(engine.clone()),
+            build,
+            unix: tokio::net::UnixListener::from_std(unix)?,
+            unix_uids,
+            tcp,
+        },
+        stop.clone(),
+    );
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let signalled = stop.clone();
+    tokio::spawn(async move {
+        terminate.recv().await;
+        signalled.stop();
+    });
+    tokio::select! {
+        served = server => {
+            served?;
+            engine.close().await;
+            tracing::info!("stopped in order");
+            Ok(0)
+        }
+        _ = gone => bail!("the jailer is gone; starting anew"),
+    }
+}

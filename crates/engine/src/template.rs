@@ -1,0 +1,16 @@
+//! Templates: recipes as data, the steps that make one into a layer, and the driver that has them carried out.
+//!
+//! * [`Recipe`] is what a `template.toml` says, judged once when it is read.
+//! * [`plan`] is pure: it turns a recipe into [`Step`](plan::Step)s, each with a content address.
+//! * [`build`] has the steps carried out on a [`BuildHost`](build::BuildHost) and seals what they leave.
+//!
+//! Steps run in the jail's *build* posture: root inside a user namespace, nothing on the host. A recipe whose key equals
+//! that of a ready template whose layer exists need not be built: see [`Record`].
+
+pub mod build;
+pub mod plan;
+mod recipe;
+
+pub use build::{BuildError, BuildHost, BuildProgress, Built, StepStream, build};
+pub use plan::{HostSettings, Step, key, steps, tree_name};
+pub use recipe::{Recipe, RecipeError, Record, Source, shipped, shipped_named};

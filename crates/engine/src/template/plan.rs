@@ -1,0 +1,271 @@
+//! From a recipe to the steps of its build. Pure: what the host contributes is an argument.
+
+use std::fs;
+
+use ringfence_jail::proto::{BuildPlan, BuildRoot};
+use sha2::{Digest, Sha256};
+
+use super::recipe::Recipe;
+
+/// Raised when the driver or the jail changes what the same steps leave.
+const GENERATION: u32 = 1;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the operator has set up for downloads. It changes where things come from, never what they are (apt checks
+/// signatures, pip hashes), and so is not a part of any key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostSettings {
+    /// Mirror of Debian; otherwise the host's own sources, or Debian's.
+    pub mirror: Option<String>,
+    /// `NAME=value`: proxies, and the operator's settings for pip.
+    pub env: Vec<String>,
+    /// Content of the host's pip.conf.
+    pub pip_conf: Option<Vec<u8>>,
+}
+
+impl HostSettings {
+    /// From this process's environment and the host's files.
+    #[must_use]
+    pub fn of_host() -> Self {
+        Self {
+            mirror: std::env::var("RINGFENCE_DEBIAN_MIRROR").ok().filter(|mirror| !mirror.is_empty()),
+            env: std::env::vars().filter(|(n, v)| is_for_downloads(n, v)).map(|(n, v)| format!("{n}={v}")).collect(),
+            pip_conf: fs::read("/etc/pip.conf").ok().filter(|text| text.len() <= 16 << 10),
+        }
+    }
+}
+
+/// Certificates are not here: the host's trust store is bound where Debian looks, and paths of the host mean nothing
+/// inside.
+fn is_for_downloads(name: &str, value: &str) -> bool {
+    const PIP: [&str; 6] =
+        ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_PROXY", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES"];
+    let proxy = matches!(name.to_ascii_lowercase().as_str(), "http_proxy" | "https_proxy" | "ftp_proxy" | "no_proxy");
+    let links = name == "PIP_FIND_LINKS" && value.contains("://");
+    (proxy || links || PIP.contains(&name)) && !value.contains('\0')
+}
+
+/// One step, before it has a number and a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What it does, in a few words for people.
+    pub title: &'static str,
+    /// Content address of everything up to and including this step.
+    pub key: String,
+    /// What it sees.
+    pub root: BuildRoot,
+    /// Whether it downloads.
+    pub network: bool,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Below `/build`.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Wall-clock limit.
+    pub timeout_ms: u64,
+}
+
+impl Step {
+    /// What the jailer is asked to do.
+    #[must_use]
+    pub fn plan(&self, number: u32, tree: &str) -> BuildPlan {
+        BuildPlan {
+            step: number,
+            tree: tree.to_owned(),
+            root: self.root,
+            network: self.network,
+            argv: self.argv.clone(),
+            env: self.env.clone(),
+            files: self.files.clone(),
+            timeout_ms: self.timeout_ms,
+        }
+    }
+}
+
+/// Name of the tree that a recipe is built in: another one for every other recipe.
+#[must_use]
+pub fn tree_name(recipe: &Recipe) -> String {
+    format!("t-{}-{}", recipe.name, &key(recipe)[..16])
+}
+
+/// Content address of a recipe: the same recipe leaves an equivalent template.
+///
+/// # Panics
+/// Never: every recipe has steps.
+#[must_use]
+pub fn key(recipe: &Recipe) -> String {
+    steps(recipe, &HostSettings::default()).pop().expect("every recipe has steps").key
+}
+
+/// The steps of a recipe, in order.
+#[must_use]
+pub fn steps(recipe: &Recipe, host: &HostSettings) -> Vec<Step> {
+    let mut plan = Planner { host, steps: Vec::new(), key: Sha256::digest(GENERATION.to_le_bytes()).into() };
+    plan.script("downloading Debian", BuildRoot::Host, true, "fetch.sh", include_str!("debian/fetch.sh"))
+        .env(&[("SUITE", &recipe.debian), ("PACKAGES", &recipe.packages.join(" "))])
+        .setting("MIRROR", host.mirror.as_deref().unwrap_or_default())
+        .add(&mut plan);
+    plan.script("configuring Debian", BuildRoot::Tree, false, "configure.sh", include_str!("debian/configure.sh")).add(&mut plan);
+    if let Some(lock) = recipe.lock.as_ref().and_then(|name| recipe.files.get(name)) {
+        plan.script("installing Python packages", BuildRoot::Tree, true, "pip.sh", include_str!("debian/pip.sh"))
+            .file("requirements.lock", lock)
+            // Where the jail binds the host's trust store; it outranks a path of the host in pip.conf.
+            .setting("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
+            .add(&mut plan);
+    }
+    plan.script("finishing", BuildRoot::Tree, false, "finish.sh", include_str!("debian/finish.sh"))
+        .env(&[("STRIP", &recipe.strip.join(" "))])
+        .add(&mut plan);
+    if let Some(check) = recipe.check.as_ref().and_then(|name| recipe.files.get(name)) {
+        plan.check(recipe, check).add(&mut plan);
+    }
+    plan.steps
+}
+
+struct Planner<'a> {
+    host: &'a HostSettings,
+    steps: Vec<Step>,
+    key: [u8; 32],
+}
+
+impl Planner<'_> {
+    fn script(&self, title: &'static str, root: BuildRoot, network: bool, name: &str, text: &str) -> Draft {
+        const MINUTES_30_MS: u64 = 1_800_000;
+        let step = Step {
+            title,
+            key: String::new(),
+            root,
+            network,
+            argv: vec!["/bin/sh".into(), format!("/build/{name}")],
+            env: Vec::new(),
+            files: vec![(name.to_owned(), text.as_bytes().to_vec())],
+            timeout_ms: MINUTES_30_MS,
+        };
+        Draft { step, settings: Vec::new() }.env(&[("PATH", PATH), ("HOME", "/root"), ("LANG", "C.UTF-8")])
+    }
+
+    /// The recipe's own program, as the user that sandboxes have.
+    fn check(&self, recipe: &Recipe, program: &str) -> Draft {
+        let mut draft = self.script("trying it", BuildRoot::Tree, false, "check.py", program);
+        draft.step.argv = ["/usr/bin/setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "/usr/bin/python3", "/build/check.py"]
+            .map(str::to_owned)
+            .into();
+        draft.step.env.clear();
+        let draft = draft
+            .env(&[("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/home/user"), ("LANG", "C.UTF-8")])
+            // What the harness sets while it imports: with more, NumPy starts threads.
+            .env(&[("OPENBLAS_NUM_THREADS", "1"), ("OMP_NUM_THREADS", "1"), ("PRELOAD", &recipe.preload.join(" "))])
+            .env(&recipe.env.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect::<Vec<_>>());
+        match recipe.lock.as_ref().and_then(|name| recipe.files.get(name)) {
+            Some(lock) => draft.file("requirements.lock", lock),
+            None => draft,
+        }
+    }
+}
+
+/// A step whose key is still to be made.
+struct Draft {
+    step: Step,
+    /// What the host contributes: not a part of the key.
+    settings: Vec<String>,
+}
+
+impl Draft {
+    fn env(mut self, variables: &[(&str, &str)]) -> Self {
+        self.step.env.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
+        self
+    }
+
+    fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push(format!("{name}={value}"));
+        self
+    }
+
+    fn file(mut self, name: &str, content: &str) -> Self {
+        self.step.files.push((name.to_owned(), content.as_bytes().to_vec()));
+        self
+    }
+
+    fn add(mut self, planner: &mut Planner<'_>) {
+        let mut hash = Sha256::new();
+        hash.update(planner.key);
+        let mut field = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        field(&[u8::from(self.step.root == BuildRoot::Tree), u8::from(self.step.network)]);
+        for list in [&self.step.argv, &self.step.env] {
+            field(&(list.len() as u64).to_le_bytes());
+            list.iter().for_each(|text| field(text.as_bytes()));
+        }
+        for (name, content) in &self.step.files {
+            field(name.as_bytes());
+            field(content);
+        }
+        planner.key = hash.finalize().into();
+        self.step.key = hex::encode(planner.key);
+        self.step.env.append(&mut self.settings);
+        if self.step.network {
+            self.step.env.extend(planner.host.env.iter().cloned());
+            if let Some(conf) = &planner.host.pip_conf {
+                self.step.files.push(("pip.conf".into(), conf.clone()));
+            }
+        }
+        planner.steps.push(self.step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringfence_jail::check;
+
+    use super::{super::recipe::shipped, *};
+
+    #[test]
+    fn the_jailer_would_take_every_step() {
+        for recipe in shipped() {
+            let tree = tree_name(&recipe);
+            for (number, step) in (1..).zip(steps(&recipe, &HostSettings::default())) {
+                let plan = step.plan(number, &tree);
+                assert_eq!(check::build(&plan), Ok(()), "{}", step.title);
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_changes_the_result_changes_the_key() {
+        let recipe = shipped().remove(0);
+        let host = HostSettings {
+            mirror: Some("http://mirror".into()),
+            env: vec!["PIP_INDEX_URL=https://index".into()],
+            pip_conf: Some(b"[global]".to_vec()),
+        };
+        let with_settings = steps(&recipe, &host);
+        assert_eq!(with_settings.last().map(|s| s.key.clone()), Some(key(&recipe)));
+        let mut other = recipe.clone();
+        other.packages.push("less".into());
+        assert_ne!(key(&other), key(&recipe));
+        let mut other = recipe.clone();
+        other.files.values_mut().for_each(|content| content.push('\n'));
+        let (ours, theirs) = (steps(&recipe, &host), steps(&other, &host));
+        assert_eq!((&ours[0].key, &ours[1].key), (&theirs[0].key, &theirs[1].key));
+        assert_ne!(ours[2].key, theirs[2].key);
+    }
+
+    #[test]
+    fn only_downloads_see_the_operators_settings() {
+        let host = HostSettings { mirror: None, env: vec!["PIP_PROXY=x".into()], pip_conf: Some(b"secret".to_vec()) };
+        for step in steps(&shipped().remove(0), &host) {
+            let sees = step.env.contains(&"PIP_PROXY=x".to_owned()) || step.files.iter().any(|(name, _)| name == "pip.conf");
+            assert_eq!(sees, step.network, "{}", step.title);
+        }
+    }
+
+    #[test]
+    fn paths_of_the_host_are_no_settings() {
+        assert!(is_for_downloads("PIP_FIND_LINKS", "https://x/") && is_for_downloads("HTTPS_PROXY", "http://p"));
+        assert!(!is_for_downloads("PIP_FIND_LINKS", "/opt/wheels") && !is_for_downloads("PIP_CERT", "/x"));
+    }
+}

@@ -1,0 +1,36 @@
+//! The faces over a fake engine, for trying MCP clients: `fake stdio`, `fake serve SOCKET PORT TOKEN`, and
+//! `fake bridge SOCKET` (stdio over the socket of a running `fake serve`, as `ringfence mcp` does it).
+
+use std::{env, io, path::Path, sync::Arc};
+
+use ringfence_server::{Client, Config, Stop, Tcp, Token, serve, serve_stdio};
+use tokio::net::{TcpListener, UnixListener};
+
+#[path = "../tests/fake/mod.rs"]
+mod fake;
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["stdio"] => serve_stdio(Arc::new(fake::Fake::default())).await,
+        ["bridge", socket] => serve_stdio(Arc::new(Client::new(Path::new(socket), "fake"))).await,
+        ["serve", socket, port, token] => {
+            let port: u16 = port.parse().map_err(io::Error::other)?;
+            let _ = std::fs::remove_file(socket);
+            let config = Config {
+                sandboxes: Arc::new(fake::Fake::default()),
+                build: "fake".into(),
+                unix: UnixListener::bind(socket)?,
+                unix_uids: vec![0],
+                tcp: Some(Tcp {
+                    listener: TcpListener::bind(("127.0.0.1", port)).await?,
+                    token: Token::new(token).map_err(io::Error::other)?,
+                }),
+            };
+            serve(config, Stop::default()).await
+        }
+        _ => Err(io::Error::other("fake stdio | fake serve SOCKET PORT TOKEN | fake bridge SOCKET")),
+    }
+}

@@ -1,0 +1,214 @@
+//! The daemon, seen from another process: the one trait over its socket. With it `ringfence mcp` and the command line
+//! use the same code as the daemon's own faces.
+
+mod connection;
+mod exchange;
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use http_body_util::Full;
+use hyper::{Method, body::Bytes};
+use hyper_util::client::legacy;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use ringfence_engine::api::{Answering, ProgressSender, Sandboxes};
+use ringfence_model::{
+    ApiError,
+    api::{
+        Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
+        ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
+        ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer, ListRequest, LogsAnswer,
+        LogsRequest, SandboxRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest,
+        TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
+    },
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use connection::Connector;
+use exchange::Ask;
+
+/// What may stand as it is in a path or a query.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A client of the daemon. Connections are opened when needed and kept for the next request.
+pub struct Client {
+    http: legacy::Client<Connector, Full<Bytes>>,
+    build: String,
+    /// Build of the daemon that answered last.
+    daemon: Mutex<Option<String>>,
+}
+
+impl Client {
+    /// A client of the daemon whose socket is at `socket`; `build` is that of this program. Nothing is opened yet. Must
+    /// be used within a tokio runtime.
+    #[must_use]
+    pub fn new(socket: &Path, build: impl Into<String>) -> Self {
+        Self { http: connection::open(socket), build: build.into(), daemon: Mutex::new(None) }
+    }
+
+    /// The daemon's build, once it has answered something.
+    #[must_use]
+    pub fn daemon_build(&self) -> Option<String> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A sentence for the user, once it is known that the daemon is of another build than this program.
+    #[must_use]
+    pub fn other_build(&self) -> Option<String> {
+        let daemon = self.daemon_build().filter(|daemon| daemon != &self.build)?;
+        let build = &self.build;
+        Some(format!(
+            "the running daemon is {daemon}, this program is {build}: restart it with `ringfence stop` and `ringfence serve`"
+        ))
+    }
+
+    /// Ends the daemon.
+    ///
+    /// # Errors
+    /// It does not run, or refuses.
+    pub async fn stop_daemon(&self) -> Result<StopAnswer, ApiError> {
+        self.ask(Actor::Operator, Ask::new(Method::POST, "/v1/stop".into())).await
+    }
+}
+
+fn segment(text: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(text, PLAIN)
+}
+
+fn sandbox(id: &str, rest: &str) -> String {
+    format!("/v1/sandboxes/{}{rest}", segment(id))
+}
+
+/// `path?name=value&…` with the scalar fields of `query`.
+fn with_query(path: &str, query: &impl Serialize) -> String {
+    let fields = match serde_json::to_value(query) {
+        Ok(Value::Object(fields)) => fields,
+        _ => unreachable!("queries are structs"),
+    };
+    let mut uri = path.to_owned();
+    let mut separator = '?';
+    for (name, value) in fields {
+        let value = match value {
+            Value::Null => continue,
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        uri.push_str(&format!("{separator}{name}={}", segment(&value)));
+        separator = '&';
+    }
+    uri
+}
+
+impl Sandboxes for Client {
+    fn create(
+        &self,
+        actor: Actor,
+        request: CreateRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, CreateAnswer> {
+        let ask = Ask::new(Method::POST, "/v1/sandboxes".into()).body(&request).long();
+        Box::pin(self.ask_with_progress(actor, ask, progress))
+    }
+
+    fn configure(&self, actor: Actor, request: ConfigureRequest) -> Answering<'_, ConfigureAnswer> {
+        let ask = Ask::new(Method::POST, sandbox(&request.sandbox_id, "/configure")).body(&request).long();
+        Box::pin(self.ask(actor, ask))
+    }
+
+    fn execute(&self, actor: Actor, request: ExecuteRequest) -> Answering<'_, ExecutionAnswer> {
+        let ask = Ask::new(Method::POST, sandbox(&request.sandbox_id, "/execute")).body(&request);
+        Box::pin(self.ask(actor, ask))
+    }
+
+    fn execution(&self, actor: Actor, request: ExecutionRequest) -> Answering<'_, ExecutionAnswer> {
+        let path = format!("/v1/executions/{}", segment(&request.execution_id));
+        Box::pin(self.ask(actor, Ask::get(with_query(&path, &WaitQuery { wait: request.wait }))))
+    }
+
+    fn status(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, StatusAnswer> {
+        Box::pin(self.ask(actor, Ask::get(sandbox(&request.sandbox_id, ""))))
+    }
+
+    fn list(&self, actor: Actor, request: ListRequest) -> Answering<'_, ListAnswer> {
+        Box::pin(self.ask(actor, Ask::get(with_query("/v1/sandboxes", &request))))
+    }
+
+    fn stop(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer> {
+        Box::pin(self.ask(actor, Ask::new(Method::POST, sandbox(&request.sandbox_id, "/stop"))))
+    }
+
+    fn pause(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer> {
+        Box::pin(self.ask(actor, Ask::new(Method::POST, sandbox(&request.sandbox_id, "/pause"))))
+    }
+
+    fn resume(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer> {
+        Box::pin(self.ask(actor, Ask::new(Method::POST, sandbox(&request.sandbox_id, "/resume"))))
+    }
+
+    fn delete(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, DeleteAnswer> {
+        Box::pin(self.ask(actor, Ask::new(Method::DELETE, sandbox(&request.sandbox_id, ""))))
+    }
+
+    fn upload(&self, actor: Actor, request: UploadRequest) -> Answering<'_, UploadAnswer> {
+        let ask = Ask::new(Method::PUT, sandbox(&request.sandbox_id, "/files")).body(&request);
+        Box::pin(self.ask(actor, ask))
+    }
+
+    fn download(&self, actor: Actor, request: DownloadRequest) -> Answering<'_, DownloadAnswer> {
+        let path = sandbox(&request.sandbox_id, "/files");
+        Box::pin(self.ask(actor, Ask::get(with_query(&path, &json!({"path": request.file_path})))))
+    }
+
+    fn logs(&self, actor: Actor, request: LogsRequest) -> Answering<'_, LogsAnswer> {
+        let path = sandbox(&request.sandbox_id, "/logs");
+        let query = json!({"lines": request.lines, "source": request.source});
+        Box::pin(self.ask(actor, Ask::get(with_query(&path, &query))))
+    }
+
+    fn templates(&self, actor: Actor, request: TemplateListRequest) -> Answering<'_, TemplateListAnswer> {
+        Box::pin(self.ask(actor, Ask::get(with_query("/v1/templates", &request))))
+    }
+
+    fn template(&self, actor: Actor, request: TemplateRequest) -> Answering<'_, TemplateAnswer> {
+        Box::pin(self.ask(actor, Ask::get(format!("/v1/templates/{}", segment(&request.template_name)))))
+    }
+
+    fn build(
+        &self,
+        actor: Actor,
+        request: BuildRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, BuildAnswer> {
+        let path = format!("/v1/templates/{}/build", segment(&request.template_name));
+        let ask = Ask::new(Method::POST, path).body(&request);
+        // The daemon answers in lines whether or not somebody reads them.
+        Box::pin(self.ask_for_lines(actor, ask, progress))
+    }
+
+    fn audit_log(&self, actor: Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {
+        Box::pin(self.ask(actor, Ask::get(with_query("/v1/audit", &request))))
+    }
+
+    fn audit_verify(&self, actor: Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer> {
+        Box::pin(self.ask(actor, Ask::new(Method::POST, "/v1/audit/verify".into()).body(&request).long()))
+    }
+
+    fn health(&self, actor: Actor) -> Answering<'_, HealthAnswer> {
+        Box::pin(self.ask(actor, Ask::get("/v1/health".into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_survive_the_way() {
+        assert_eq!(sandbox("my box/ä", "/stop"), "/v1/sandboxes/my%20box%2F%C3%A4/stop");
+        let query = json!({"path": "/a b&c=d", "lines": 5, "source": null});
+        assert_eq!(with_query("/x", &query), "/x?lines=5&path=%2Fa%20b%26c%3Dd");
+    }
+}

@@ -1,0 +1,173 @@
+//! One request to the daemon and its answer.
+
+use std::{sync::PoisonError, time::Duration};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request, Response,
+    body::{Bytes, Incoming},
+    header,
+};
+use ringfence_engine::api::ProgressSender;
+use ringfence_model::{
+    ApiError,
+    api::{Actor, Event},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::Client;
+use crate::{
+    ACTOR_HEADER, BUILD_HEADER,
+    rest::{LONG_ANSWER_TIMEOUT, NDJSON},
+};
+
+/// Bytes of one answer: a file of 32 MiB as text in which every byte is escaped.
+const ANSWER_BYTES_MAX: usize = 200 << 20;
+/// Bytes of one line of progress, or of the result after it.
+const LINE_BYTES_MAX: usize = 4 << 20;
+/// Time for an answer: the daemon gives up earlier, and says so.
+const TIMEOUT: Duration = Duration::from_secs(130);
+/// The same for what may take long.
+const LONG_TIMEOUT: Duration = LONG_ANSWER_TIMEOUT.saturating_add(Duration::from_secs(10));
+
+/// A request, before it is known for whom.
+pub(super) struct Ask {
+    method: Method,
+    uri: String,
+    body: Bytes,
+    timeout: Duration,
+}
+
+impl Ask {
+    pub(super) fn new(method: Method, uri: String) -> Self {
+        Self { method, uri, body: Bytes::new(), timeout: TIMEOUT }
+    }
+
+    pub(super) fn get(uri: String) -> Self {
+        Self::new(Method::GET, uri)
+    }
+
+    pub(super) fn body(mut self, request: &impl Serialize) -> Self {
+        self.body = serde_json::to_vec(request).expect("requests are plain data with text keys").into();
+        self
+    }
+
+    pub(super) fn long(mut self) -> Self {
+        self.timeout = LONG_TIMEOUT;
+        self
+    }
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: ApiError,
+}
+
+impl Client {
+    /// Asks and waits for the answer.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, actor: Actor, ask: Ask) -> Result<T, ApiError> {
+        let timeout = ask.timeout;
+        let exchange = async {
+            let response = self.send(actor, ask, "application/json").await?;
+            self.read(response).await
+        };
+        tokio::time::timeout(timeout, exchange).await.map_err(|_| silent(timeout))?
+    }
+
+    /// Asks for progress too, if somebody wants it.
+    pub(super) async fn ask_with_progress<T: DeserializeOwned>(
+        &self,
+        actor: Actor,
+        ask: Ask,
+        progress: Option<ProgressSender>,
+    ) -> Result<T, ApiError> {
+        match progress {
+            None => self.ask(actor, ask).await,
+            Some(_) => self.ask_for_lines(actor, ask, progress).await,
+        }
+    }
+
+    /// Asks and reads lines until the last. A build takes as long as it takes.
+    pub(super) async fn ask_for_lines<T: DeserializeOwned>(
+        &self,
+        actor: Actor,
+        ask: Ask,
+        progress: Option<ProgressSender>,
+    ) -> Result<T, ApiError> {
+        let response = self.send(actor, ask, NDJSON).await?;
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !kind.is_some_and(|kind| kind.starts_with(NDJSON)) {
+            return self.read(response).await;
+        }
+        let mut body = response.into_body();
+        let mut pending = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| cut_off())?.into_data() else { continue };
+            pending.extend_from_slice(&data);
+            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                match serde_json::from_slice(&line).map_err(|_| self.unreadable())? {
+                    Event::Progress(step) => {
+                        if let Some(progress) = &progress {
+                            let _ = progress.try_send(step);
+                        }
+                    }
+                    Event::Result(answer) => return Ok(answer),
+                    Event::Error(error) => return Err(error),
+                }
+            }
+            if pending.len() > LINE_BYTES_MAX {
+                return Err(self.unreadable());
+            }
+        }
+        Err(cut_off())
+    }
+
+    async fn send(&self, actor: Actor, ask: Ask, accept: &str) -> Result<Response<Incoming>, ApiError> {
+        let request = Request::builder()
+            .method(ask.method)
+            .uri(format!("http://localhost{}", ask.uri))
+            .header(header::ACCEPT, accept)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(ACTOR_HEADER, actor.as_str())
+            .body(Full::new(ask.body))
+            .map_err(|_| ApiError::internal("an argument is too long for an address"))?;
+        let response = self.http.request(request).await.map_err(|e| {
+            if e.is_connect() {
+                tracing::debug!(error = ?e, "the daemon was not reached");
+                ApiError::internal("ringfence does not run here: start it with `ringfence serve`")
+            } else {
+                cut_off()
+            }
+        })?;
+        if let Some(build) = response.headers().get(BUILD_HEADER).and_then(|value| value.to_str().ok()) {
+            *self.daemon.lock().unwrap_or_else(PoisonError::into_inner) = Some(build.to_owned());
+        }
+        Ok(response)
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, ApiError> {
+        let ok = response.status().is_success();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|_| cut_off())?;
+        let body = body.to_bytes();
+        if ok {
+            return serde_json::from_slice(&body).map_err(|_| self.unreadable());
+        }
+        let Refusal { error } = serde_json::from_slice(&body).map_err(|_| self.unreadable())?;
+        Err(error)
+    }
+
+    fn unreadable(&self) -> ApiError {
+        let why = self.other_build().unwrap_or_else(|| "its answer is not one that this program knows".into());
+        ApiError::internal(format!("the daemon's answer could not be read: {why}"))
+    }
+}
+
+fn cut_off() -> ApiError {
+    ApiError::internal("the daemon hung up in the middle; look at the state before trying again")
+}
+
+fn silent(timeout: Duration) -> ApiError {
+    let seconds = timeout.as_secs();
+    ApiError::internal(format!("the daemon did not answer within {seconds} s; look at the state before trying again"))
+}

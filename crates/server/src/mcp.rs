@@ -1,0 +1,98 @@
+//! The MCP face. Everything that names rmcp is in this module, because that crate changes often.
+//!
+//! Both protocol eras are served: sessions opened by `initialize` (2025-11-25 and older), and stateless requests with
+//! `server/discover` (2026-07-28). Every MCP client is an agent, whichever way it comes.
+
+mod call;
+mod schema;
+mod tools;
+
+use std::{io, sync::Arc};
+
+use ringfence_engine::api::SharedSandboxes;
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler, ServiceExt,
+    model::{
+        CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
+        ServerCapabilities, ServerConfig, Tool,
+    },
+    service::RequestContext,
+    transport::{
+        StreamableHttpServerConfig, StreamableHttpService, async_rw::AsyncRwTransport, stdio_pipes,
+        streamable_http_server::session::local::LocalSessionManager,
+    },
+};
+
+use crate::{BODY_BYTES_MAX, serve::Stop};
+
+const INSTRUCTIONS: &str = "\
+Runs Python, JavaScript and shell code in disposable Linux sandboxes on this machine. \
+Flow: sandbox_create (template `python`, `node` or `base`) → sandbox_execute, as often as you like → sandbox_delete. \
+Files persist between executions, variables do not: each execution is a fresh process. \
+A unique sandbox name is accepted wherever sandbox_id is. \
+Programs start in /home/user; sample market bars, if the operator provides them, are in /data, read-only. \
+What a program saves in /home/user/artifacts, and its matplotlib figures, come back with the result. \
+There is no network inside, and nothing can be installed: template_get lists what a template has. \
+A program that fails is a successful call with success=false, its exit_code and its stderr. \
+A call waits 50 s at most: a program still running then is answered with status=running and is read with \
+execution_status; raise `timeout` for long programs. \
+A refused call says its code and what to do.";
+
+/// One client's view of the tools.
+#[derive(Clone)]
+pub(crate) struct Face(SharedSandboxes);
+
+impl ServerHandler for Face {
+    fn get_info(&self) -> ServerConfig {
+        let mut me = Implementation::new("ringfence", env!("CARGO_PKG_VERSION"));
+        me.title = Some("Ringfence sandboxes".into());
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(me)
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(tools::all().iter().map(|entry| entry.tool.clone()).collect()))
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        tools::find(name).map(|entry| entry.tool.clone())
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        call::call(&self.0, request, context).await
+    }
+}
+
+/// Serves one client on standard input and output, until it closes them.
+///
+/// # Errors
+/// The client went away before it said who it is, or spoke another protocol.
+pub async fn serve_stdio(sandboxes: SharedSandboxes) -> io::Result<()> {
+    let (read, write) = stdio_pipes();
+    let transport = AsyncRwTransport::new_server(read, write).with_max_line_length(BODY_BYTES_MAX);
+    let service = Face(sandboxes).serve(transport).await.map_err(io::Error::other)?;
+    service.waiting().await.map_err(io::Error::other)?;
+    Ok(())
+}
+
+/// The Streamable HTTP service. Token, Host and Origin were checked before.
+pub(crate) fn http(sandboxes: SharedSandboxes, stop: Stop) -> StreamableHttpService<Face, LocalSessionManager> {
+    // Host is checked by `guard`, where it has to be: on the Unix socket no browser can have been misled.
+    let config =
+        StreamableHttpServerConfig::default().with_max_request_body_bytes(BODY_BYTES_MAX).disable_allowed_hosts();
+    let open_streams = config.cancellation_token.clone();
+    tokio::spawn(async move {
+        stop.stopped().await;
+        open_streams.cancel();
+    });
+    StreamableHttpService::new(move || Ok(Face(sandboxes.clone())), Arc::new(LocalSessionManager::default()), config)
+}

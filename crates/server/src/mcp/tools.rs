@@ -1,0 +1,211 @@
+//! The tools: a table of names, words, schemas and the method of the one trait that each calls.
+
+use std::sync::LazyLock;
+
+use futures::future::BoxFuture;
+use ringfence_engine::api::{ProgressSender, SharedSandboxes};
+use ringfence_model::{
+    ApiError,
+    api::{
+        Actor, AuditLogRequest, ConfigureRequest, CreateRequest, DownloadRequest, ExecuteRequest, ExecutionRequest,
+        HealthRequest, ListRequest, LogsRequest, SandboxRequest, TemplateListRequest, TemplateRequest, UploadRequest,
+    },
+};
+use rmcp::model::{Tool, ToolAnnotations};
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::schema;
+use crate::{parse::Arguments, rest::Judge};
+
+/// On whose behalf: whoever speaks MCP.
+const AGENT: Actor = Actor::Agent;
+
+type Answer = BoxFuture<'static, Result<Value, ApiError>>;
+
+/// A tool and what it does.
+pub(super) struct Entry {
+    pub(super) tool: Tool,
+    pub(super) call: Box<dyn Fn(SharedSandboxes, Arguments, Option<ProgressSender>) -> Answer + Send + Sync>,
+}
+
+/// What a tool does to the world. The sandboxes have no network: none reaches further.
+#[derive(Clone, Copy)]
+enum Effect {
+    Reads,
+    Adds,
+    /// It may overwrite or end something.
+    Changes,
+    /// The same, and doing it twice is doing it once.
+    ChangesOnce,
+}
+
+impl Effect {
+    fn annotations(self, title: &str) -> ToolAnnotations {
+        let (read_only, destructive, idempotent) = match self {
+            Self::Reads => (true, false, true),
+            Self::Adds => (false, false, false),
+            Self::Changes => (false, true, false),
+            Self::ChangesOnce => (false, true, true),
+        };
+        ToolAnnotations::from_raw(
+            Some(title.to_owned()),
+            Some(read_only),
+            Some(destructive),
+            Some(idempotent),
+            Some(false),
+        )
+    }
+}
+
+/// Every tool, in the order of the contract.
+pub(super) fn all() -> &'static [Entry] {
+    static TOOLS: LazyLock<Vec<Entry>> = LazyLock::new(table);
+    &TOOLS
+}
+
+/// The tool of this name.
+pub(super) fn find(name: &str) -> Option<&'static Entry> {
+    all().iter().find(|entry| entry.tool.name == name)
+}
+
+fn entry<R, A, F>(name: &'static str, title: &str, effect: Effect, description: &'static str, call: F) -> Entry
+where
+    R: DeserializeOwned + JsonSchema + Send + 'static,
+    A: Serialize + JsonSchema + Send + 'static,
+    F: Fn(SharedSandboxes, R, Option<ProgressSender>) -> BoxFuture<'static, Result<A, ApiError>>
+        + Copy
+        + Send
+        + Sync
+        + 'static,
+{
+    let tool = Tool::new(name, description, schema::input::<R>())
+        .with_title(title)
+        .with_raw_output_schema(schema::output::<A>())
+        .with_annotations(effect.annotations(title));
+    let call = move |sandboxes: SharedSandboxes, arguments: Arguments, progress| -> Answer {
+        Box::pin(async move {
+            let request: R = arguments.judge(&sandboxes, AGENT).await?;
+            let answer = call(sandboxes, request, progress).await?;
+            serde_json::to_value(answer).map_err(|_| ApiError::internal("the answer could not be written as JSON"))
+        })
+    };
+    Entry { tool, call: Box::new(call) }
+}
+
+macro_rules! entry {
+    ($name:literal, $title:literal, $effect:ident, $method:ident($request:ty), $description:literal) => {
+        entry($name, $title, Effect::$effect, $description, |sandboxes, request: $request, _| {
+            Box::pin(async move { sandboxes.$method(AGENT, request).await })
+        })
+    };
+}
+
+fn table() -> Vec<Entry> {
+    vec![
+        entry(
+            "sandbox_create",
+            "Create a sandbox",
+            Effect::Adds,
+            "Creates a sandbox from a template and answers its sandbox_id. It runs until its lifetime (`timeout`, in \
+             seconds) ends or it is deleted. A template that is not built yet is built first, which takes minutes.",
+            |sandboxes, request: CreateRequest, progress| {
+                Box::pin(async move { sandboxes.create(AGENT, request, progress).await })
+            },
+        ),
+        entry!(
+            "sandbox_configure", "Configure a sandbox", Changes, configure(ConfigureRequest),
+            "Sets or removes environment variables for the next executions, runs shell commands, extends the lifetime. \
+             To rotate a key, send the new value, or env_mode=replace: the old one is gone at once, and the fingerprint \
+             in the answer changes."
+        ),
+        entry!(
+            "sandbox_execute", "Run code", Changes, execute(ExecuteRequest),
+            "Runs a program in a sandbox and answers its output, exit code and resource use. A failing program is a \
+             successful call with success=false. Waits 50 s at most: a longer one is answered with status=running, goes \
+             on until its `timeout`, and is read with execution_status."
+        ),
+        entry!(
+            "execution_status", "Read an execution", Reads, execution(ExecutionRequest),
+            "Answers the record of an execution, with the output so far while it runs. With `wait` it waits for the end."
+        ),
+        entry!(
+            "sandbox_status", "Read a sandbox", Reads, status(SandboxRequest),
+            "Answers the state of a sandbox, its use of CPU, memory, disk and processes, its limits, lifetime, executions \
+             by result, what still runs in it, and what isolates it."
+        ),
+        entry!(
+            "sandbox_list", "List sandboxes", Reads, list(ListRequest),
+            "Lists sandboxes, newest first."
+        ),
+        entry!(
+            "sandbox_stop", "Stop a sandbox", Changes, stop(SandboxRequest),
+            "Ends every process of a sandbox and keeps its files; sandbox_resume starts it again."
+        ),
+        entry!(
+            "sandbox_pause", "Pause a sandbox", Adds, pause(SandboxRequest),
+            "Freezes a sandbox as it is; sandbox_resume lets it go on."
+        ),
+        entry!(
+            "sandbox_resume", "Resume a sandbox", Adds, resume(SandboxRequest),
+            "Lets a paused sandbox go on, or starts a stopped one with the files that it had."
+        ),
+        entry!(
+            "sandbox_delete", "Delete a sandbox", ChangesOnce, delete(SandboxRequest),
+            "Ends a sandbox and removes its files for good. Deleting it again is no error."
+        ),
+        entry!(
+            "sandbox_upload", "Upload a file", ChangesOnce, upload(UploadRequest),
+            "Writes a file in a sandbox, from text or base64, at most 32 MiB. Directories are made; an existing file is \
+             replaced."
+        ),
+        entry!(
+            "sandbox_download", "Download a file", Reads, download(DownloadRequest),
+            "Answers a file of a sandbox, at most 32 MiB: as text when it is UTF-8, else in base64."
+        ),
+        entry!(
+            "sandbox_logs", "Read a sandbox's log", Reads, logs(LogsRequest),
+            "Answers the newest lines of what happened in a sandbox and what its programs printed."
+        ),
+        entry!(
+            "template_list", "List templates", Reads, templates(TemplateListRequest),
+            "Lists the templates from which sandboxes can be created."
+        ),
+        entry!(
+            "template_get", "Read a template", Reads, template(TemplateRequest),
+            "Answers a template, with the packages that are installed in it."
+        ),
+        entry!(
+            "audit_log", "Read the audit log", Reads, audit_log(AuditLogRequest),
+            "Answers entries of the audit chain: who did what to which sandbox. Names and hashes only, never values."
+        ),
+        entry("system_health", "Read the health of the system", Effect::Reads,
+            "Answers how the daemon and its host are, and what is missing.",
+            |sandboxes, HealthRequest {}, _| Box::pin(async move { sandboxes.health(AGENT).await }),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemas_are_plain() {
+        for entry in all() {
+            let name = &entry.tool.name;
+            let output = entry.tool.output_schema.as_ref().expect("every tool has one");
+            for schema in [&entry.tool.input_schema, output] {
+                let text = serde_json::to_string(schema).expect("plain");
+                assert_eq!(schema.get("type"), Some(&Value::from("object")), "{name}");
+                for word in ["$ref", "$defs", "\"format\"", "\"oneOf\"", "$schema"] {
+                    assert!(!text.contains(word), "{name}: {word} in {text}");
+                }
+            }
+            let input = serde_json::to_string(&entry.tool.input_schema).expect("plain");
+            assert!(!input.contains("\"null\""), "{name}: {input}");
+            assert_eq!(entry.tool.input_schema.get("additionalProperties"), Some(&Value::Bool(false)), "{name}");
+        }
+    }
+}

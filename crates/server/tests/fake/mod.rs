@@ -1,0 +1,400 @@
+//! A fake of the engine, in memory. It checks nothing about sandboxes: with it the tests look at the wire alone.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures::FutureExt;
+use ringfence_engine::api::{Answering, ProgressSender, Sandboxes};
+use ringfence_model::{ApiError, Code, ExecutionId, Limits, SandboxId, api::*};
+
+const NOW: &str = "2026-01-02T03:04:05Z";
+/// One grey pixel.
+const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
+
+#[derive(Default)]
+pub(crate) struct Fake {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next: u8,
+    names: BTreeMap<SandboxId, String>,
+    files: BTreeMap<(SandboxId, String), Vec<u8>>,
+    executions: BTreeMap<ExecutionId, ExecutionAnswer>,
+    actors: Vec<Actor>,
+}
+
+impl Fake {
+    /// On whose behalf requests came, in order.
+    #[allow(dead_code, reason = "the example does not ask")]
+    pub(crate) fn actors(&self) -> Vec<Actor> {
+        self.state().actors.clone()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, reference: &str) -> Result<SandboxId, ApiError> {
+        let state = self.state();
+        let mut found = state.names.iter().filter(|(id, name)| id.as_str() == reference || *name == reference);
+        let Some((id, _)) = found.next() else {
+            let message = format!("there is no sandbox `{reference}`; sandbox_list shows those there are");
+            return Err(ApiError::new(Code::SandboxNotFound, message));
+        };
+        Ok(id.clone())
+    }
+
+    fn transition(&self, request: &SandboxRequest, to: SandboxStatus) -> Result<TransitionAnswer, ApiError> {
+        let id = self.find(&request.sandbox_id)?;
+        Ok(TransitionAnswer {
+            success: true,
+            name: self.state().names[&id].clone(),
+            sandbox_id: id,
+            previous_status: SandboxStatus::Running,
+            status: to,
+            message: "done".into(),
+            expires_at: NOW.into(),
+        })
+    }
+}
+
+fn isolation() -> Isolation {
+    Isolation {
+        level: "full".into(),
+        namespaces: vec!["user".into(), "mnt".into()],
+        seccomp: "allow-list (2 filters)".into(),
+        cgroup: "memory (v1)".into(),
+        uid_range: "1000000-1065535".into(),
+        interpreter: Interpreter::Parked,
+        missing: vec![],
+    }
+}
+
+fn template(name: &str) -> TemplateView {
+    TemplateView {
+        name: name.into(),
+        aliases: vec![],
+        category: "shipped".into(),
+        description: "a fake".into(),
+        version: 1,
+        status: TemplateStatus::Ready,
+        language: "python".into(),
+        packages: vec![Package { name: "numpy".into(), version: "2.0".into() }],
+        size_bytes: 1,
+        digest: None,
+        created_at: None,
+        percent: None,
+        error: None,
+    }
+}
+
+/// Answers at once.
+fn now<T: Send + 'static>(answer: Result<T, ApiError>) -> Answering<'static, T> {
+    futures::future::ready(answer).boxed()
+}
+
+impl Sandboxes for Fake {
+    fn create(&self, actor: Actor, request: CreateRequest, progress: Option<ProgressSender>) -> Answering<'_, CreateAnswer> {
+        async move {
+            self.state().actors.push(actor);
+            request.check()?;
+            if request.template == "slow" {
+                for step in 1..=3 {
+                    if let Some(progress) = &progress {
+                        let percent = Some(f64::from(step) * 25.0);
+                        let _ = progress.try_send(Progress { percent, ..Progress::new("building slow") });
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            } else if request.template != "python" {
+                return Err(ApiError::new(Code::TemplateNotFound, format!("there is no template `{}`", request.template)));
+            }
+            let mut state = self.state();
+            state.next += 1;
+            let id = SandboxId::from_random([state.next; 20]);
+            let name = request.name.clone().unwrap_or_else(|| id.to_string());
+            state.names.insert(id.clone(), name.clone());
+            Ok(CreateAnswer {
+                success: true,
+                sandbox_id: id.clone(),
+                e2b_sandbox_id: id,
+                name,
+                template: request.template.clone(),
+                status: SandboxStatus::Running,
+                env_vars_configured: request.env_vars.len() as u32,
+                anthropic_key_configured: false,
+                packages_to_install: vec![],
+                timeout: request.lifetime_s(),
+                metadata: request.metadata,
+                created_at: NOW.into(),
+                expires_at: NOW.into(),
+                isolation: isolation(),
+                startup: None,
+                warnings: vec![],
+            })
+        }
+        .boxed()
+    }
+
+    fn configure(&self, _: Actor, request: ConfigureRequest) -> Answering<'_, ConfigureAnswer> {
+        let answer = self.find(&request.sandbox_id).and_then(|sandbox_id| {
+            request.check()?;
+            let names: Vec<String> = request.env_vars.iter().map(|(name, _)| name.to_owned()).collect();
+            Ok(ConfigureAnswer {
+                success: true,
+                sandbox_id,
+                env_fingerprints: names.iter().map(|name| (name.clone(), "abcd".into())).collect(),
+                env_vars_updated: names,
+                env_version: 2,
+                packages_installed: vec![],
+                commands_executed: vec![],
+                running_processes_with_old_env: vec![],
+                expires_at: NOW.into(),
+            })
+        });
+        now(answer)
+    }
+
+    fn execute(&self, actor: Actor, request: ExecuteRequest) -> Answering<'_, ExecutionAnswer> {
+        async move {
+            self.state().actors.push(actor);
+            let sandbox_id = self.find(&request.sandbox_id)?;
+            request.check()?;
+            if let Some(seconds) = request.code.strip_prefix("sleep ") {
+                tokio::time::sleep(Duration::from_secs_f64(seconds.parse().unwrap_or(1.0))).await;
+            }
+            let failed = request.code == "fail";
+            let artifact = (request.code == "figure").then(|| Artifact {
+                name: "figure-1.png".into(),
+                path: "/home/user/artifacts/figure-1.png".into(),
+                size: 67,
+                mime: "image/png".into(),
+                content_base64: Some(PNG.into()),
+            });
+            let mut state = self.state();
+            let n = state.executions.len() as u8;
+            let answer = ExecutionAnswer {
+                success: !failed,
+                execution_id: ExecutionId::from_parts(1_757_371_623_056, [n; 6]),
+                sandbox_id,
+                output: request.code.clone(),
+                error: failed.then(|| "Traceback\n".into()),
+                stderr: if failed { "Traceback\n".into() } else { String::new() },
+                exit_code: Some(i32::from(failed)),
+                status: if failed { ExecutionStatus::Failed } else { ExecutionStatus::Completed },
+                execution_time: 0.5,
+                cpu_time: 0.1,
+                memory_peak_bytes: 1 << 20,
+                truncated: false,
+                output_bytes: request.code.len() as u64,
+                language: request.language.unwrap_or_else(|| "python".into()),
+                interpreter: Interpreter::Parked,
+                artifacts: artifact.into_iter().collect(),
+                denials: vec![],
+                warnings: vec![],
+            };
+            state.executions.insert(answer.execution_id.clone(), answer.clone());
+            Ok(answer)
+        }
+        .boxed()
+    }
+
+    fn execution(&self, _: Actor, request: ExecutionRequest) -> Answering<'_, ExecutionAnswer> {
+        let found = self.state().executions.values().find(|e| e.execution_id.as_str() == request.execution_id).cloned();
+        let message = format!("there is no execution `{}`", request.execution_id);
+        now(found.ok_or_else(|| ApiError::new(Code::ExecutionNotFound, message)))
+    }
+
+    fn status(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, StatusAnswer> {
+        self.state().actors.push(actor);
+        let answer = self.find(&request.sandbox_id).map(|sandbox_id| StatusAnswer {
+            success: true,
+            status: SandboxStatus::Running,
+            sandbox: SandboxDetail {
+                name: self.state().names[&sandbox_id].clone(),
+                sandbox_id,
+                template: "python".into(),
+                template_version: 1,
+                status: SandboxStatus::Running,
+                created_at: NOW.into(),
+                expires_at: NOW.into(),
+                expires_in: 1,
+                timeout: 3600,
+                metadata: Default::default(),
+                network: "none".into(),
+                env_vars: vec![],
+                env_version: 1,
+                resources: None,
+                limits: {
+                    let limits = Limits::default();
+                    LimitsView {
+                        cpu: f64::from(limits.cpu_millis) / 1000.0,
+                        memory_mb: limits.memory_mib,
+                        disk_mb: limits.disk_mib,
+                        processes: limits.processes,
+                    }
+                },
+                executions: ExecutionCounts::default(),
+                processes: vec![],
+                isolation: Some(isolation()),
+                reason: None,
+            },
+        });
+        now(answer)
+    }
+
+    fn list(&self, _: Actor, request: ListRequest) -> Answering<'_, ListAnswer> {
+        let answer = request.checked().map(|_| {
+            let sandboxes: Vec<SandboxSummary> = self
+                .state()
+                .names
+                .iter()
+                .map(|(id, name)| SandboxSummary {
+                    sandbox_id: id.clone(),
+                    name: name.clone(),
+                    template: "python".into(),
+                    status: SandboxStatus::Running,
+                    created_at: NOW.into(),
+                    expires_at: NOW.into(),
+                    metadata: Default::default(),
+                })
+                .collect();
+            ListAnswer { success: true, count: sandboxes.len() as u32, sandboxes }
+        });
+        now(answer)
+    }
+
+    fn stop(&self, _: Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer> {
+        now(self.transition(&request, SandboxStatus::Stopped))
+    }
+
+    fn pause(&self, _: Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer> {
+        now(self.transition(&request, SandboxStatus::Paused))
+    }
+
+    fn resume(&self, _: Actor, request: SandboxRequest) -> Answering<'_, TransitionAnswer> {
+        now(self.transition(&request, SandboxStatus::Running))
+    }
+
+    fn delete(&self, _: Actor, request: SandboxRequest) -> Answering<'_, DeleteAnswer> {
+        let answer = self.find(&request.sandbox_id).map(|sandbox_id| DeleteAnswer {
+            success: true,
+            name: self.state().names.remove(&sandbox_id).unwrap_or_default(),
+            sandbox_id,
+            message: "deleted".into(),
+            deleted_at: NOW.into(),
+            already_deleted: false,
+        });
+        now(answer)
+    }
+
+    fn upload(&self, _: Actor, request: UploadRequest) -> Answering<'_, UploadAnswer> {
+        let answer = self.find(&request.sandbox_id).and_then(|sandbox_id| {
+            request.check()?;
+            let bytes = match (request.content, request.content_base64) {
+                (Some(text), _) => text.into_bytes(),
+                (_, base64) => BASE64_STANDARD
+                    .decode(base64.unwrap_or_default())
+                    .map_err(|_| ApiError::new(Code::InvalidArgument, "not base64"))?,
+            };
+            let size = bytes.len() as u64;
+            self.state().files.insert((sandbox_id.clone(), request.file_path.clone()), bytes);
+            let checksum = "0".repeat(64);
+            Ok(UploadAnswer { success: true, sandbox_id, file_path: request.file_path, size, checksum })
+        });
+        now(answer)
+    }
+
+    fn download(&self, _: Actor, request: DownloadRequest) -> Answering<'_, DownloadAnswer> {
+        let answer = self.find(&request.sandbox_id).and_then(|sandbox_id| {
+            let found = self.state().files.get(&(sandbox_id.clone(), request.file_path.clone())).cloned();
+            let message = format!("there is no file `{}`", request.file_path);
+            let bytes = found.ok_or_else(|| ApiError::new(Code::FileNotFound, message))?;
+            let size = bytes.len() as u64;
+            let (content, content_base64) = match String::from_utf8(bytes) {
+                Ok(text) => (Some(text), None),
+                Err(e) => (None, Some(BASE64_STANDARD.encode(e.as_bytes()))),
+            };
+            let checksum = "0".repeat(64);
+            let file_path = request.file_path;
+            Ok(DownloadAnswer { success: true, sandbox_id, file_path, size, checksum, content, content_base64 })
+        });
+        now(answer)
+    }
+
+    fn logs(&self, _: Actor, request: LogsRequest) -> Answering<'_, LogsAnswer> {
+        let answer = self.find(&request.sandbox_id).and_then(|sandbox_id| {
+            request.check()?;
+            let line =
+                LogLine { timestamp: NOW.into(), level: "info".into(), source: "system".into(), message: "created".into() };
+            Ok(LogsAnswer { success: true, sandbox_id, logs: vec![line], count: 1 })
+        });
+        now(answer)
+    }
+
+    fn templates(&self, _: Actor, _: TemplateListRequest) -> Answering<'_, TemplateListAnswer> {
+        now(Ok(TemplateListAnswer { success: true, templates: vec![template("python")], count: 1 }))
+    }
+
+    fn template(&self, _: Actor, request: TemplateRequest) -> Answering<'_, TemplateAnswer> {
+        now(if request.template_name == "python" {
+            Ok(TemplateAnswer { success: true, template: template("python") })
+        } else {
+            Err(ApiError::new(Code::TemplateNotFound, format!("there is no template `{}`", request.template_name)))
+        })
+    }
+
+    fn build(&self, actor: Actor, request: BuildRequest, progress: Option<ProgressSender>) -> Answering<'_, BuildAnswer> {
+        async move {
+            self.state().actors.push(actor);
+            if request.template_name == "broken" {
+                return Err(ApiError::new(Code::PackageInstallFailed, "numpi: no such package"));
+            }
+            if let Some(progress) = progress {
+                let _ = progress.try_send(Progress::new("installing"));
+            }
+            Ok(BuildAnswer { success: true, built: true, seconds: 1.0, template: template(&request.template_name) })
+        }
+        .boxed()
+    }
+
+    fn audit_log(&self, _: Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {
+        let entry = AuditEntryView {
+            seq: 1,
+            timestamp: NOW.into(),
+            actor: "agent".into(),
+            event: request.event.unwrap_or_else(|| "sandbox.create".into()),
+            sandbox_id: None,
+            execution_id: None,
+            detail: Default::default(),
+            hash: "0".repeat(64),
+        };
+        now(Ok(AuditLogAnswer { success: true, entries: vec![entry], count: 1 }))
+    }
+
+    fn audit_verify(&self, _: Actor, _: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer> {
+        let head = Some(AuditHeadView { seq: 1, hash: "0".repeat(64) });
+        now(Ok(AuditVerifyAnswer { success: true, valid: true, entries: 1, head, broken_at: None, fault: None }))
+    }
+
+    fn health(&self, _: Actor) -> Answering<'_, HealthAnswer> {
+        now(Ok(HealthAnswer {
+            success: true,
+            status: "ok".into(),
+            version: "0.1.0".into(),
+            build: "fake".into(),
+            uptime: 1.0,
+            sandboxes: SandboxCounts::default(),
+            executions_running: 0,
+            templates: vec![],
+            host: HostHealth::default(),
+            problems: vec![],
+        }))
+    }
+}

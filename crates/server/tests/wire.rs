@@ -1,0 +1,178 @@
+//! The wire, over a fake of the engine: what comes in and what goes out, not what sandboxes do.
+
+mod fake;
+mod host;
+
+use hyper::{Method, StatusCode};
+use ringfence_model::api::Actor;
+use serde_json::json;
+
+use host::{Answer, Host, TOKEN};
+
+#[track_caller]
+fn refused(answer: &Answer, status: u16, code: &str, word: &str) {
+    assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
+    let error = answer.json()["error"].clone();
+    assert_eq!(error["code"], code, "{}", answer.body);
+    let message = error["message"].as_str().expect("a sentence");
+    assert!(message.contains(word), "{message}");
+    assert_eq!(answer.build.as_deref(), Some("test"), "every answer says which build gave it");
+}
+
+#[tokio::test]
+async fn a_sandbox_is_made_and_used_over_rest() {
+    let host = Host::start().await;
+    let made = host.unix("POST", "/v1/sandboxes", json!({"template": "python", "name": "my box"})).await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    let id = made.json()["sandbox_id"].as_str().expect("an id").to_owned();
+    for (method, path, body) in [
+        ("GET", format!("/v1/sandboxes/{id}"), json!(null)),
+        ("GET", "/v1/sandboxes/my%20box".into(), json!(null)),
+        ("GET", "/v1/sandboxes?status=running&limit=5".into(), json!(null)),
+        ("POST", format!("/v1/sandboxes/{id}/configure"), json!({"env_vars": {"A": 1}})),
+        ("POST", format!("/v1/sandboxes/{id}/execute"), json!({"code": "1", "sandbox_id": id})),
+        ("POST", format!("/v1/sandboxes/{id}/pause"), json!(null)),
+        ("POST", format!("/v1/sandboxes/{id}/resume"), json!(null)),
+        ("POST", format!("/v1/sandboxes/{id}/stop"), json!(null)),
+        ("PUT", format!("/v1/sandboxes/{id}/files"), json!({"file_path": "a b", "content": "x"})),
+        ("GET", format!("/v1/sandboxes/{id}/files?path=a%20b"), json!(null)),
+        ("GET", format!("/v1/sandboxes/{id}/logs?lines=1&source=system"), json!(null)),
+        ("GET", "/v1/templates".into(), json!(null)),
+        ("GET", "/v1/templates/python".into(), json!(null)),
+        ("GET", "/v1/audit?event=sandbox.create".into(), json!(null)),
+        ("POST", "/v1/audit/verify".into(), json!({})),
+        ("GET", "/v1/health".into(), json!(null)),
+        ("DELETE", format!("/v1/sandboxes/{id}"), json!(null)),
+    ] {
+        let answer = host.unix(method, &path, body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{method} {path}: {}", answer.body);
+        assert_eq!(answer.json()["success"], true, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_in_json() {
+    let host = Host::start().await;
+    host.unix("POST", "/v1/sandboxes", json!({"template": "python", "name": "box"})).await;
+    let check = |method: &'static str, path: &'static str, body: &'static str| host.raw_unix(method, path, &[], body);
+    refused(&check("GET", "/v1/nothing", "").await, 404, "INVALID_ARGUMENT", "/v1/nothing");
+    refused(&check("DELETE", "/v1/health", "").await, 405, "INVALID_ARGUMENT", "DELETE");
+    refused(&check("GET", "/v1/sandboxes/nope", "").await, 404, "SANDBOX_NOT_FOUND", "nope");
+    refused(&check("GET", "/v1/executions/nope", "").await, 404, "EXECUTION_NOT_FOUND", "nope");
+    refused(&check("GET", "/v1/sandboxes?limit=x", "").await, 400, "INVALID_ARGUMENT", "limit");
+    refused(&check("GET", "/v1/sandboxes?limt=1", "").await, 400, "INVALID_ARGUMENT", "`limt`");
+    refused(&check("GET", "/v1/sandboxes?status=gone", "").await, 400, "INVALID_ARGUMENT", "paused");
+    refused(&check("GET", "/v1/sandboxes/box/files", "").await, 400, "INVALID_ARGUMENT", "path");
+    refused(&check("GET", "/v1/sandboxes/%ff", "").await, 400, "INVALID_ARGUMENT", "UTF-8");
+    let execute = "/v1/sandboxes/box/execute";
+    refused(&check("POST", execute, "{").await, 400, "INVALID_ARGUMENT", "body");
+    refused(&check("POST", execute, "").await, 400, "INVALID_ARGUMENT", "`code`");
+    refused(&check("POST", execute, r#"{"code": 1}"#).await, 400, "INVALID_ARGUMENT", "`code`");
+    refused(&check("POST", execute, r#"{"code": "", "code": ""}"#).await, 400, "INVALID_ARGUMENT", "twice");
+    refused(&check("POST", execute, r#"{"code": "", "kode": ""}"#).await, 400, "INVALID_ARGUMENT", "`kode`");
+    refused(&check("POST", execute, r#"{"code": "", "sandbox_id": "x"}"#).await, 400, "INVALID_ARGUMENT", "path");
+    let secret = r#"{"code": "", "env_vars": "KEY=hunter2"}"#;
+    assert!(!check("POST", execute, secret).await.body.contains("hunter2"));
+    let broken = host.send(host.connect_unix().await, Method::POST, execute, &[], b"{\"code\": \"\xff\"}".to_vec()).await;
+    refused(&broken, 400, "INVALID_ARGUMENT", "UTF-8");
+    let packages = r#"{"template": "python", "install_packages": ["numpy"]}"#;
+    refused(&check("POST", "/v1/sandboxes", packages).await, 501, "NOT_SUPPORTED", "install_packages");
+}
+
+#[tokio::test]
+async fn the_sandbox_is_looked_up_before_other_arguments_are_judged() {
+    let host = Host::start().await;
+    for body in [json!({}), json!({"code": 5}), json!({"kode": "x"}), json!({"code": "", "timeout": -1})] {
+        let answer = host.unix("POST", "/v1/sandboxes/nope/execute", body).await;
+        refused(&answer, 404, "SANDBOX_NOT_FOUND", "nope");
+    }
+}
+
+#[tokio::test]
+async fn a_body_has_a_limit() {
+    let host = Host::start().await;
+    let body = format!(r#"{{"template": "{}"}}"#, "x".repeat(49 << 20));
+    let answer = host.send(host.connect_unix().await, Method::POST, "/v1/sandboxes", &[], body.into_bytes()).await;
+    refused(&answer, 413, "TOO_LARGE", "48 MiB");
+}
+
+#[tokio::test]
+async fn tcp_wants_a_token_and_a_local_name() {
+    let host = Host::start().await;
+    let bearer = format!("Bearer {TOKEN}");
+    let good = ("authorization", bearer.as_str());
+    let port = format!("localhost:{}", host.port);
+    for (name, headers, status) in [
+        ("right", vec![("host", port.as_str()), good], 200),
+        ("lower case", vec![("host", "127.0.0.1"), ("authorization", &format!("bearer {TOKEN}"))], 200),
+        ("same origin", vec![("host", "[::1]:1"), good, ("origin", "http://localhost:3000")], 200),
+        ("no token", vec![("host", "localhost")], 401),
+        ("wrong token", vec![("host", "localhost"), ("authorization", "Bearer 0123456789abcdeX")], 401),
+        ("half a token", vec![("host", "localhost"), ("authorization", "Bearer 0123456789")], 401),
+        ("another scheme", vec![("host", "localhost"), ("authorization", &format!("Basic {TOKEN}"))], 401),
+        ("another host", vec![("host", "evil.example"), good], 403),
+        ("a longer host", vec![("host", "localhost.evil.example"), good], 403),
+        ("no host", vec![good], 403),
+        ("another origin", vec![("host", "localhost"), good, ("origin", "http://evil.example")], 403),
+        ("no origin's origin", vec![("host", "localhost"), good, ("origin", "null")], 403),
+        ("an origin in disguise", vec![("host", "localhost"), good, ("origin", "http://localhost@evil.example")], 403),
+    ] {
+        for path in ["/v1/health", "/mcp"] {
+            let answer = host.send(host.connect_tcp().await, Method::GET, path, &headers, vec![]).await;
+            assert_eq!(answer.build.as_deref(), Some("test"), "{name} {path}");
+            if status == 200 && path == "/mcp" {
+                // Let in; what MCP says to a bare GET is its own affair.
+                assert!(!matches!(answer.status.as_u16(), 401 | 403), "{name} {path}");
+            } else {
+                assert_eq!(answer.status.as_u16(), status, "{name} {path}: {}", answer.body);
+            }
+            assert!(!answer.body.contains(TOKEN));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_actor_is_told_by_the_way_in() {
+    let host = Host::start().await;
+    let bearer = format!("Bearer {TOKEN}");
+    let tcp = [("host", "localhost"), ("authorization", bearer.as_str()), ("x-ringfence-actor", "operator")];
+    host.raw_unix("GET", "/v1/sandboxes/x", &[], "").await;
+    host.raw_unix("GET", "/v1/sandboxes/x", &[("x-ringfence-actor", "agent")], "").await;
+    host.send(host.connect_tcp().await, Method::GET, "/v1/sandboxes/x", &tcp, vec![]).await;
+    assert_eq!(host.fake.actors(), [Actor::Operator, Actor::Agent, Actor::Agent]);
+    let answer = host.raw_unix("GET", "/v1/health", &[("x-ringfence-actor", "root")], "").await;
+    refused(&answer, 400, "INVALID_ARGUMENT", "x-ringfence-actor");
+}
+
+#[tokio::test]
+async fn a_peer_whose_uid_is_not_listed_is_hung_up_on() {
+    let host = Host::start_for(vec![]).await;
+    let mut stream = tokio::net::UnixStream::connect(host.socket()).await.expect("the kernel accepts");
+    let read = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 16]).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+}
+
+#[tokio::test]
+async fn only_the_operator_ends_the_daemon() {
+    let host = Host::start().await;
+    let agent = host.raw_unix("POST", "/v1/stop", &[("x-ringfence-actor", "agent")], "").await;
+    refused(&agent, 403, "PERMISSION_DENIED", "operator");
+    let operator = host.raw_unix("POST", "/v1/stop", &[], "").await;
+    assert_eq!(operator.json()["success"], true);
+    host.ended().await;
+}
+
+#[tokio::test]
+async fn a_build_answers_in_lines_of_which_the_last_is_the_result() {
+    let host = Host::start().await;
+    let answer = host.raw_unix("POST", "/v1/templates/python/build", &[], "").await;
+    let lines: Vec<serde_json::Value> =
+        answer.body.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines[0]["progress"]["message"], "installing");
+    assert_eq!(lines.last().expect("a result")["result"]["success"], true);
+    let answer = host.raw_unix("POST", "/v1/templates/broken/build", &[], "{}").await;
+    assert!(answer.body.contains(r#"{"error":{"code":"PACKAGE_INSTALL_FAILED""#), "{}", answer.body);
+    let ndjson = [("accept", "application/x-ndjson")];
+    let answer = host.raw_unix("POST", "/v1/sandboxes", &ndjson, r#"{"template": "slow"}"#).await;
+    assert_eq!(answer.body.lines().count(), 4, "{}", answer.body);
+}
