@@ -38,7 +38,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// State directory of the daemon [default: /var/lib/ringfence]
-    #[arg(long, global = true, value_name = "DIR", env = "RINGFENCE_HOME", hide_env_values = true, help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "RINGFENCE_HOME",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
     pub(crate) home: Option<PathBuf>,
     /// Print data as JSON, errors too
     #[arg(long, global = true, help_heading = "Everywhere")]
@@ -113,7 +120,9 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, expected) in [("90", 90.0), ("1.5", 1.5), ("90s", 90.0), ("15m", 900.0), ("2h", 7200.0), ("1d", 86_400.0)] {
+        for (text, expected) in
+            [("90", 90.0), ("1.5", 1.5), ("90s", 90.0), ("15m", 900.0), ("2h", 7200.0), ("1d", 86_400.0)]
+        {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }
         for text in ["", "x", "-1", "0", "1w", "nan", "inf"] {
@@ -168,7 +177,16 @@ mod tests {
         ] {
             check(line, true);
         }
-        for line in ["", "run", "sandbox", "serve --tcp nonsense", "sandbox exec lab -c 1 file.py", "nonsense", "sandbox rm", "run a.py --timeout 0"] {
+        for line in [
+            "",
+            "run",
+            "sandbox",
+            "serve --tcp nonsense",
+            "sandbox exec lab -c 1 file.py",
+            "nonsense",
+            "sandbox rm",
+            "run a.py --timeout 0",
+        ] {
             check(line, false);
         }
     }

@@ -15,7 +15,7 @@ pub(crate) mod template;
 use std::future::Future;
 
 use crate::{
-    args::{Cli, Command, Global},
+    args::{Cli, Command},
     failure,
 };
 
@@ -48,4 +48,3 @@ pub(crate) fn waiting(command: impl Future<Output = anyhow::Result<i32>>) -> any
     runtime.shutdown_background();
     done
 }
-

@@ -149,7 +149,10 @@ async fn start(home: PathBuf) -> anyhow::Result<Daemon> {
     let (child, logged_before) = spawned?;
     let daemon = Daemon::new(home);
     wait(&daemon, child, &log, logged_before, begin).await?;
-    output::note(&format!("ringfence: it runs, after {:.1} s; `ringfence stop` ends it", begin.elapsed().as_secs_f64()));
+    output::note(&format!(
+        "ringfence: it runs, after {:.1} s; `ringfence stop` ends it",
+        begin.elapsed().as_secs_f64()
+    ));
     daemon.compare_builds();
     Ok(daemon)
 }
@@ -198,7 +201,10 @@ async fn wait(daemon: &Daemon, mut child: Child, log: &Path, logged_before: u64,
         if is_over {
             let what = if ended.is_some() { "ended at once" } else { "does not answer after 30 s" };
             let said = tail(log, logged_before).unwrap_or_default();
-            bail!("the daemon {what}; its log {} says:\n{said}\n`ringfence doctor` tells what this host lacks", log.display());
+            bail!(
+                "the daemon {what}; its log {} says:\n{said}\n`ringfence doctor` tells what this host lacks",
+                log.display()
+            );
         }
         tokio::time::sleep(EVERY).await;
     }

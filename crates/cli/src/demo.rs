@@ -18,7 +18,7 @@ use timings::Timings;
 
 /// The seed document's two programs, to the letter, and a backtest on real bars.
 const SEED_JSON: &str = include_str!("../demo/seed_json.py");
-const SEED_BACKTEST: &str = include_str!("../demo/seed_backtest.py");
+pub(crate) const SEED_BACKTEST: &str = include_str!("../demo/seed_backtest.py");
 const SMA: &str = include_str!("../demo/sma.py");
 
 /// What the seed document says that its first program prints.
@@ -75,8 +75,15 @@ pub(crate) async fn run(global: &Global) -> anyhow::Result<()> {
     say.line(&format!("  {}", config.claude_line()))?;
     if global.json {
         let connect = config.to_json();
-        let report =
-            Report { success: true, template_build_seconds, mcp: handshake, timings, backtests, five_at_once_seconds, connect };
+        let report = Report {
+            success: true,
+            template_build_seconds,
+            mcp: handshake,
+            timings,
+            backtests,
+            five_at_once_seconds,
+            connect,
+        };
         output::json(&report)?;
     }
     Ok(())
@@ -128,7 +135,10 @@ async fn wait_until_warm(daemon: &Daemon) -> anyhow::Result<()> {
             return Ok(());
         }
         if begin.elapsed() > PATIENCE {
-            bail!("the template's warm interpreter is not ready after {} s; see `ringfence status`", PATIENCE.as_secs());
+            bail!(
+                "the template's warm interpreter is not ready after {} s; see `ringfence status`",
+                PATIENCE.as_secs()
+            );
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -145,7 +155,11 @@ async fn show(mcp: &McpClient, made: &mut Vec<String>, say: &Say) -> anyhow::Res
     say.line(&format!("sandbox_create    {sandbox} in {}", numbers::seconds(create.seconds)))?;
 
     let first = execute(mcp, &sandbox, SEED_JSON, None).await?;
-    ensure!(output_of(&first)? == SEED_JSON_OUTPUT, "the first program printed something else: {:?}", first.answer["output"]);
+    ensure!(
+        output_of(&first)? == SEED_JSON_OUTPUT,
+        "the first program printed something else: {:?}",
+        first.answer["output"]
+    );
     say.line(&format!("sandbox_execute   the AAPL analysis in {}:", numbers::seconds(first.seconds)))?;
     say.line(SEED_JSON_OUTPUT.trim_end())?;
 
@@ -202,7 +216,12 @@ async fn execute(mcp: &McpClient, sandbox: &str, code: &str, symbol: Option<&str
     Ok(run)
 }
 
-async fn create_and_execute(mcp: &McpClient, name: &str, code: &str, symbol: Option<&str>) -> anyhow::Result<(String, Call)> {
+async fn create_and_execute(
+    mcp: &McpClient,
+    name: &str,
+    code: &str,
+    symbol: Option<&str>,
+) -> anyhow::Result<(String, Call)> {
     let sandbox = id_of(&create(mcp, name).await?)?;
     let run = execute(mcp, &sandbox, code, symbol).await?;
     Ok((sandbox, run))
@@ -218,7 +237,7 @@ fn output_of(run: &Call) -> anyhow::Result<&str> {
 }
 
 /// Three lines with numbers in them; which numbers is chance, because the program draws its prices.
-fn check_seed_backtest(output: &str) -> anyhow::Result<()> {
+pub(crate) fn check_seed_backtest(output: &str) -> anyhow::Result<()> {
     let mut lines = output.lines();
     for (label, unit) in [("Total Return: ", "%"), ("Win Rate: ", "%"), ("Total Trades: ", "")] {
         let value = lines.next().and_then(|line| line.strip_prefix(label)?.strip_suffix(unit)?.parse::<f64>().ok());
@@ -244,7 +263,11 @@ mod tests {
     fn the_seed_documents_backtest_prints_three_lines() {
         assert!(check_seed_backtest("Total Return: -3.20%\nWin Rate: 50.00%\nTotal Trades: 2\n").is_ok());
         assert!(check_seed_backtest("Total Return: 0.00%\nWin Rate: 0.00%\nTotal Trades: 0\n").is_ok());
-        for wrong in ["", "Total Return: nothing%\nWin Rate: 0.00%\nTotal Trades: 0\n", "Total Return: 0.00%\nWin Rate: 0.00%\nTotal Trades: 0\nmore\n"] {
+        for wrong in [
+            "",
+            "Total Return: nothing%\nWin Rate: 0.00%\nTotal Trades: 0\n",
+            "Total Return: 0.00%\nWin Rate: 0.00%\nTotal Trades: 0\nmore\n",
+        ] {
             assert!(check_seed_backtest(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -58,13 +58,19 @@ fn news(text: &str, shown: usize, is_running: bool) -> &str {
 /// What is worth knowing beside the output, on standard error.
 pub(crate) fn remarks(answer: &ExecutionAnswer) {
     if answer.truncated {
-        output::note(&format!("ringfence: the output was cut: the program printed {} bytes in all", answer.output_bytes));
+        output::note(&format!(
+            "ringfence: the output was cut: the program printed {} bytes in all",
+            answer.output_bytes
+        ));
     }
     for warning in &answer.warnings {
         output::note(&format!("ringfence: {warning}"));
     }
     for denial in &answer.denials {
-        output::note(&format!("ringfence: refused {} ({}); to allow it: {}", denial.destination, denial.reason, denial.allow_with));
+        output::note(&format!(
+            "ringfence: refused {} ({}); to allow it: {}",
+            denial.destination, denial.reason, denial.allow_with
+        ));
     }
 }
 

@@ -39,7 +39,8 @@ pub(crate) fn of_name(name: &str) -> Option<Language> {
 
 fn of_first_line(code: &str) -> Option<Language> {
     let line = code.lines().next()?.strip_prefix("#!")?;
-    let program = line.split_whitespace().flat_map(|word| word.rsplit('/').next()).rfind(|word| !word.starts_with('-'))?;
+    let program =
+        line.split_whitespace().flat_map(|word| word.rsplit('/').next()).rfind(|word| !word.starts_with('-'))?;
     match program {
         p if p.starts_with("python") => Some(PYTHON),
         p if p.starts_with("node") => Some(JAVASCRIPT),

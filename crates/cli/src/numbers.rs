@@ -46,16 +46,28 @@ mod tests {
 
     #[test]
     fn bytes_are_in_the_unit_that_fits() {
-        for (given, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (128 << 20, "128 MiB"), (5 << 30, "5.0 GiB"), (u64::MAX, "16777216 TiB")]
-        {
+        for (given, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (128 << 20, "128 MiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "16777216 TiB"),
+        ] {
             assert_eq!(bytes(given), text);
         }
     }
 
     #[test]
     fn durations_are_in_the_unit_that_fits() {
-        for (given, text) in [(0.000_34, "340 µs"), (0.0019, "1.90 ms"), (0.5, "500 ms"), (1.8, "1.8 s"), (3600.0, "60 min"), (1e6, "12 days")] {
+        for (given, text) in [
+            (0.000_34, "340 µs"),
+            (0.0019, "1.90 ms"),
+            (0.5, "500 ms"),
+            (1.8, "1.8 s"),
+            (3600.0, "60 min"),
+            (1e6, "12 days"),
+        ] {
             assert_eq!(seconds(given), text);
         }
     }

@@ -12,7 +12,6 @@ use std::{
 use rustix::event::epoll;
 
 use crate::{
-    check,
     disk::Disks,
     host::Host,
     proto::{Done, ExecNo, FromJailer, HostFacts, MESSAGE_BYTES_MAX, Notice, Op, Refusal, Reply, Request, ShellId, ZygoteNo},
@@ -56,6 +55,7 @@ enum Role {
 enum Timer {
     Deadline(ShellId, ExecNo),
     JoinTooLong(u64),
+    Settle(u64),
     BuildTooLong(ShellId),
     ZygoteTooLong(ZygoteNo, u32),
     RemoveShell(ShellId),
@@ -204,6 +204,7 @@ impl Jailer {
             match timer {
                 Timer::Deadline(shell, exec) => self.on_deadline(shell, exec),
                 Timer::JoinTooLong(join) => self.fail_join(join, "it did not park in time"),
+                Timer::Settle(join) => self.on_settle_again(join),
                 Timer::BuildTooLong(shell) => self.on_build_too_long(shell),
                 Timer::ZygoteTooLong(zygote, generation) => self.on_zygote_too_long(zygote, generation),
                 Timer::RemoveShell(shell) => self.try_remove_shell(shell),

@@ -193,9 +193,10 @@ fn build(host: &Host, plan: &ShellPlan, report: BorrowedFd<'_>) -> Result<(), St
 
 const ATTRS_SEALED: u64 = sys::attr::RDONLY | sys::attr::NOSUID | sys::attr::NODEV | sys::attr::NOEXEC;
 
+/// What another process of this build said about its failure: a [`StepError`] as text.
 fn told(text: &str, otherwise: &str) -> StepError {
-    let step = if text.is_empty() { otherwise } else { text };
-    StepError { step: step.to_owned(), source: io::ErrorKind::Other.into() }
+    let (step, reason) = text.split_once(": ").unwrap_or((otherwise, if text.is_empty() { "it died" } else { text }));
+    StepError { step: step.to_owned(), source: io::Error::other(reason.to_owned()) }
 }
 
 pub(crate) fn into_io(error: crate::cgroup::CgroupError) -> io::Error {
@@ -427,10 +428,12 @@ fn become_init(
     // The error pipe must stay open until exec: it is close-on-exec and stands above the descriptors placed here.
     sys::place_fds(&[null.as_fd(), null.as_fd(), null.as_fd(), frames]).step("placing descriptors")?;
     sys::default_signals().step("restoring signals")?;
+    let kept = sys::cap_mask(&[sys::cap::KILL, sys::cap::SETGID, sys::cap::SETUID]);
+    sys::set_inheritable(kept).step("inheriting three capabilities")?;
     sys::drop_bounding_set().step("emptying the bounding set")?;
     sys::keep_caps_over_setuid().step("keeping capabilities")?;
     sys::become_id(INIT_UID, INIT_UID).step("becoming init's user")?;
-    sys::set_caps(sys::cap_mask(&[sys::cap::KILL, sys::cap::SETGID, sys::cap::SETUID])).step("keeping three capabilities")?;
+    sys::set_caps(kept).step("keeping three capabilities")?;
     sys::no_new_privs().step("forbidding new privileges")?;
     // Nothing of the host is left open: everything above the frame socket is close-on-exec, and checked by posture.
     sys::load_filter(&host.last_filter).step("installing the filter")?;

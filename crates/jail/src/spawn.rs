@@ -23,7 +23,8 @@ pub const HELLO: &[u8; 8] = b"RFHELLO1";
 /// Word of a process that has dropped everything.
 pub const PARKED: &[u8; 8] = b"RFPARK_1";
 
-/// The jailer's word to drop everything, and then, to a fresh process, to execute.
+/// The jailer's word: first to drop everything, then, when the posture has been read, to go on (to execute, or to warm
+/// up and wait for a program).
 pub const GO: &[u8; 1] = b"G";
 
 /// What to execute.

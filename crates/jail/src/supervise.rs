@@ -192,13 +192,15 @@ fn become_role(
     fds: &[BorrowedFd<'_>],
     uid: Option<u32>,
 ) -> Result<std::convert::Infallible, StepError> {
-    let stdin = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).step("opening /dev/null")?;
+    let stdin = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty()).step("opening /dev/null")?;
     let (stdout, stderr) = (rustix::stdio::stdout(), rustix::stdio::stderr());
     let mut all = vec![stdin.as_fd(), stdout, stderr];
     all.extend_from_slice(fds);
     // The executable stays above the placed descriptors and is close-on-exec.
     let executable = rustix::io::fcntl_dupfd_cloexec(executable, 64).step("keeping the executable")?;
     sys::place_fds(&all).step("placing descriptors")?;
+    // What the daemon's own starter had open must not reach a role, and through the jailer a sandbox.
+    sys::close_on_exec_from(i32::try_from(all.len()).expect("few descriptors")).step("closing descriptors at exec")?;
     sys::default_signals().step("restoring signals")?;
     if let Some(uid) = uid {
         sys::drop_bounding_set().step("emptying the bounding set")?;

@@ -351,6 +351,22 @@ pub fn set_caps(mask: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Sets the inheritable set to `mask` and leaves the others. It must come before [`drop_bounding_set`]: what is not in the
+/// bounding set cannot be added to the inheritable one any more (capset(2)).
+///
+/// # Errors
+/// errno.
+pub fn set_inheritable(mask: u64) -> io::Result<()> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header: [u32; 2] = [VERSION_3, 0];
+    let mut data = [0_u32; 6];
+    // SAFETY: header and data have the layout of version 3 of capget(2): two sets of three 32-bit words.
+    check(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) })?;
+    (data[2], data[5]) = (mask as u32, (mask >> 32) as u32);
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) }).map(drop)
+}
+
 /// `PR_SET_NO_NEW_PRIVS`.
 ///
 /// # Errors
@@ -448,6 +464,17 @@ fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
 pub fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: the caller is about to exec or exit and owns every descriptor above `first`; none is used again.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0) }).map(drop)
+}
+
+/// Has every descriptor from `first` on closed by the next exec (close_range(2) with `CLOSE_RANGE_CLOEXEC`): whatever a
+/// starter left open in us ends there.
+///
+/// # Errors
+/// errno.
+pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: c_uint = 4;
+    // SAFETY: plain integers; nothing is closed now.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
 }
 
 /// dup2(2): puts `fd` at `number`, without close-on-exec.

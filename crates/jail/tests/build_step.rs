@@ -20,7 +20,9 @@ use ringfence_jail::{
     host::{Host, Uids},
     installation::Installation,
     jailer::Jailer,
-    proto::{BuildPlan, BuildRoot, Done, FromJailer, HostFacts, MESSAGE_BYTES_MAX, Notice, Op, Refusal, Reply, Request},
+    proto::{
+        BuildPlan, BuildRoot, Done, FromJailer, HostFacts, MESSAGE_BYTES_MAX, Notice, Op, Refusal, Reply, Request,
+    },
     proto::{decode, encode},
     seccomp, sys, wire,
 };
@@ -225,7 +227,13 @@ fn a_host_step_holds_five_capabilities(client: &mut Client) {
         assert!(said.contains(&format!("{set}:\t{mask}")), "{set}: {said}");
     }
     assert!(said.contains("NoNewPrivs:\t1") && said.contains("Seccomp:\t2"), "{said}");
-    let map = said.lines().last().expect("a map").split_whitespace().map(|n| n.parse().expect("a number")).collect::<Vec<u32>>();
+    let map = said
+        .lines()
+        .last()
+        .expect("a map")
+        .split_whitespace()
+        .map(|n| n.parse().expect("a number"))
+        .collect::<Vec<u32>>();
     assert!(map[0] == 0 && map[1] >= ringfence_jail::host::UID_FLOOR && map[2] == 65_536, "{map:?}");
 }
 
@@ -270,7 +278,10 @@ fn a_link_in_the_tree_leads_nowhere(client: &mut Client) {
     let outside = client.home.join("outside");
     fs::create_dir(&outside).expect("a directory");
     fs::set_permissions(&outside, fs::Permissions::from_mode(0o777)).expect("mode");
-    let link = format!("rm -rf /tree/var /tree/run; mkdir -p /tree{0}; ln -s {0} /tree/var; ln -s ../../../../..{0} /tree/run", outside.display());
+    let link = format!(
+        "rm -rf /tree/var /tree/run; mkdir -p /tree{0}; ln -s {0} /tree/var; ln -s ../../../../..{0} /tree/run",
+        outside.display()
+    );
     client.works(BuildRoot::Host, &link);
     // Mount points are made below both links by the stepper, which is host root.
     let ran = client.run(BuildRoot::Tree, "exit 0");

@@ -65,7 +65,9 @@ pub(crate) async fn unix(mut request: Request, next: Next) -> Response {
     let actor = match request.headers().get(ACTOR_HEADER).map(HeaderValue::as_bytes) {
         None | Some(b"operator") => Actor::Operator,
         Some(b"agent") => Actor::Agent,
-        Some(_) => return Refused(invalid(format!("header {ACTOR_HEADER} must be `operator` or `agent`"))).into_response(),
+        Some(_) => {
+            return Refused(invalid(format!("header {ACTOR_HEADER} must be `operator` or `agent`"))).into_response();
+        }
     };
     request.extensions_mut().insert(actor);
     next.run(request).await
@@ -85,9 +87,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 fn check_names(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
-    let refused = |what: &str| {
-        ApiError::new(Code::PermissionDenied, format!("{what} must be localhost, 127.0.0.1 or [::1]"))
-    };
+    let refused =
+        |what: &str| ApiError::new(Code::PermissionDenied, format!("{what} must be localhost, 127.0.0.1 or [::1]"));
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), uri.authority()) {
         (Some(host), _) => host.to_str().ok(),
@@ -124,9 +125,16 @@ mod tests {
         for name in ["localhost", "LOCALHOST:7433", "127.0.0.1:7433", "[::1]", "[::1]:1"] {
             assert!(is_local(name), "{name}");
         }
-        for name in
-            ["", "localhost.evil.com", "localhost:", "localhost:7433/x", "localhost:123456", "127.0.0.2", "evil.com", "::1"]
-        {
+        for name in [
+            "",
+            "localhost.evil.com",
+            "localhost:",
+            "localhost:7433/x",
+            "localhost:123456",
+            "127.0.0.2",
+            "evil.com",
+            "::1",
+        ] {
             assert!(!is_local(name), "{name}");
         }
     }

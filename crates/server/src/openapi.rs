@@ -34,6 +34,16 @@ struct Tidy;
 
 impl Modify for Tidy {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        // OpenAPI demands a description of every response.
+        for path in api.paths.paths.values_mut() {
+            for operation in [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten() {
+                for (status, response) in &mut operation.responses.responses {
+                    if let RefOr::T(response) = response {
+                        response.description = if status == "default" { "Refused" } else { "Done" }.into();
+                    }
+                }
+            }
+        }
         let Some(components) = &mut api.components else { return };
         components.add_security_scheme(
             "token",

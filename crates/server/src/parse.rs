@@ -45,11 +45,13 @@ pub(crate) fn invalid(message: impl Into<String>) -> ApiError {
 /// Serde's message in our words. A text that stood in the wrong place may be a secret: it is left out.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let text = match text.strip_prefix("invalid type: string \"").or_else(|| text.strip_prefix("invalid value: string \""))
-    {
-        Some(rest) => format!("a string, {}", rest.rfind("expected ").map_or("which is not expected", |at| &rest[at..])),
-        None => text,
-    };
+    let text =
+        match text.strip_prefix("invalid type: string \"").or_else(|| text.strip_prefix("invalid value: string \"")) {
+            Some(rest) => {
+                format!("a string, {}", rest.rfind("expected ").map_or("which is not expected", |at| &rest[at..]))
+            }
+            None => text,
+        };
     let text = ["f64", "u64", "u32", "u16"].into_iter().fold(text, |text, kind| {
         let word = if kind == "f64" { "a number" } else { "a whole number, 0 or more" };
         match text.strip_suffix(kind) {
@@ -118,7 +120,10 @@ mod tests {
             json!({"sandbox_id": "x", "code": "", "kernel": 1}),
             &["unknown argument `kernel`; accepted are", "`working_dir`"],
         );
-        check::<CreateRequest>(json!({"template": "x", "timeout": "hunter2"}), &["`timeout`", "a string, expected a whole number"]);
+        check::<CreateRequest>(
+            json!({"template": "x", "timeout": "hunter2"}),
+            &["`timeout`", "a string, expected a whole number"],
+        );
         check::<CreateRequest>(json!({"template": "x", "secrets": "hunter2"}), &["`secrets`"]);
         check::<CreateRequest>(json!({"template": "x", "env_vars": "hunter2"}), &["`env_vars`"]);
         check::<CreateRequest>(json!({"template": "x", "env_vars": {"KEY": ["hunter2"]}}), &["`env_vars", "KEY"]);

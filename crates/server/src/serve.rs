@@ -79,8 +79,7 @@ pub async fn serve(config: Config, stop: Stop) -> io::Result<()> {
     let build = HeaderValue::from_str(&config.build).map_err(io::Error::other)?;
     let mcp = mcp::http(config.sandboxes.clone(), stop.clone());
     let routes = rest::routes(config.sandboxes, stop.clone()).nest_service("/mcp", mcp);
-    let labelled =
-        |router: Router| router.layer(middleware::from_fn_with_state(build.clone(), guard::build));
+    let labelled = |router: Router| router.layer(middleware::from_fn_with_state(build.clone(), guard::build));
     let unix = labelled(routes.clone().layer(middleware::from_fn(guard::unix)));
     let unix = listen_unix(config.unix, config.unix_uids, unix, stop.clone());
     match config.tcp {

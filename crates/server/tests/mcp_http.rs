@@ -15,7 +15,8 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 #[track_caller]
 fn message(answer: &Answer) -> Value {
     let data = answer.body.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim).find(|d| !d.is_empty());
-    serde_json::from_str(data.unwrap_or(&answer.body)).unwrap_or_else(|e| panic!("{e}: {} {}", answer.status, answer.body))
+    serde_json::from_str(data.unwrap_or(&answer.body))
+        .unwrap_or_else(|e| panic!("{e}: {} {}", answer.status, answer.body))
 }
 
 async fn post(host: &Host, headers: &[(&str, &str)], body: Value) -> Answer {
@@ -26,7 +27,8 @@ async fn post(host: &Host, headers: &[(&str, &str)], body: Value) -> Answer {
 #[tokio::test]
 async fn a_session_is_opened_by_initialize() {
     let host = Host::start().await;
-    let client = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let client =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     let bearer = format!("Bearer {TOKEN}");
     let headers = [ACCEPT, JSON, ("host", "localhost"), ("authorization", bearer.as_str())];
     let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client}).to_string();

@@ -73,7 +73,8 @@ async fn what_is_wrong_is_said_in_json() {
     refused(&check("POST", execute, r#"{"code": "", "sandbox_id": "x"}"#).await, 400, "INVALID_ARGUMENT", "path");
     let secret = r#"{"code": "", "env_vars": "KEY=hunter2"}"#;
     assert!(!check("POST", execute, secret).await.body.contains("hunter2"));
-    let broken = host.send(host.connect_unix().await, Method::POST, execute, &[], b"{\"code\": \"\xff\"}".to_vec()).await;
+    let broken =
+        host.send(host.connect_unix().await, Method::POST, execute, &[], b"{\"code\": \"\xff\"}".to_vec()).await;
     refused(&broken, 400, "INVALID_ARGUMENT", "UTF-8");
     let packages = r#"{"template": "python", "install_packages": ["numpy"]}"#;
     refused(&check("POST", "/v1/sandboxes", packages).await, 501, "NOT_SUPPORTED", "install_packages");
@@ -85,6 +86,9 @@ async fn the_sandbox_is_looked_up_before_other_arguments_are_judged() {
     for body in [json!({}), json!({"code": 5}), json!({"kode": "x"}), json!({"code": "", "timeout": -1})] {
         let answer = host.unix("POST", "/v1/sandboxes/nope/execute", body).await;
         refused(&answer, 404, "SANDBOX_NOT_FOUND", "nope");
+    }
+    for path in ["/v1/sandboxes/nope/files", "/v1/sandboxes/nope/logs?lines=x"] {
+        refused(&host.unix("GET", path, json!(null)).await, 404, "SANDBOX_NOT_FOUND", "nope");
     }
 }
 

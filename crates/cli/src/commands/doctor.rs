@@ -71,7 +71,8 @@ async fn ask_daemon(global: &Global) -> Vec<Finding> {
             return vec![finding, not_tried("no daemon runs")];
         }
         Err(error) => {
-            let finding = Finding::new("daemon", Status::Warn, format!("{error:#}"), NEEDED).fix("sudo ringfence doctor");
+            let finding =
+                Finding::new("daemon", Status::Warn, format!("{error:#}"), NEEDED).fix("sudo ringfence doctor");
             return vec![finding, not_tried("the daemon was not reached")];
         }
     };
@@ -79,7 +80,10 @@ async fn ask_daemon(global: &Global) -> Vec<Finding> {
         Ok(health) => vec![health_of(&health), shell(daemon.api.as_ref(), &health).await],
         Err(error) => {
             let fix = format!("look into {}", home.join("log/daemon.log").display());
-            vec![Finding::new("daemon", Status::Missing, error.message, NEEDED).fix(fix), not_tried("the daemon does not answer")]
+            vec![
+                Finding::new("daemon", Status::Missing, error.message, NEEDED).fix(fix),
+                not_tried("the daemon does not answer"),
+            ]
         }
     }
 }

@@ -125,7 +125,9 @@ fn judge_language(args: &RunArgs, code: &str) -> anyhow::Result<Option<Language>
             Some(language) => Ok(Some(language)),
             // A template that was named has a language of its own.
             None if args.template.is_some() => Ok(None),
-            None => failure::usage("the program's language is not clear from its name: add --language python, javascript or bash"),
+            None => failure::usage(
+                "the program's language is not clear from its name: add --language python, javascript or bash",
+            ),
         },
     }
 }

@@ -7,12 +7,15 @@ use crate::{args::Global, daemon, failure, numbers, output};
 
 /// Shows how the daemon is
 #[derive(Debug, Args)]
-#[command(visible_alias = "health", after_help = "\
+#[command(
+    visible_alias = "health",
+    after_help = "\
 Examples:
   ringfence status
   ringfence status --json | jq .templates
 
-The exit code is 1 when no daemon runs, or when it reports problems.")]
+The exit code is 1 when no daemon runs, or when it reports problems."
+)]
 pub(crate) struct StatusArgs {}
 
 pub(crate) async fn run(global: Global) -> anyhow::Result<i32> {
@@ -30,14 +33,20 @@ pub(crate) async fn run(global: Global) -> anyhow::Result<i32> {
 
 fn show(home: &str, health: &HealthAnswer) -> anyhow::Result<()> {
     let up = numbers::seconds(health.uptime);
-    output::line(&format!("{}, up {up}, version {} ({}), state in {home}", health.status, health.version, health.build))?;
+    output::line(&format!(
+        "{}, up {up}, version {} ({}), state in {home}",
+        health.status, health.version, health.build
+    ))?;
     let s = &health.sandboxes;
     output::line(&format!(
         "sandboxes: {} running, {} paused, {} stopped, {} being made; {} executions running; room for {}",
         s.running, s.paused, s.stopped, s.creating, health.executions_running, health.host.sandboxes_max
     ))?;
     let host = &health.host;
-    output::line(&format!("host: Linux {}, {} CPUs, cgroups {}, disks on {}", host.kernel, host.cpus, host.cgroups, host.disks))?;
+    output::line(&format!(
+        "host: Linux {}, {} CPUs, cgroups {}, disks on {}",
+        host.kernel, host.cpus, host.cgroups, host.disks
+    ))?;
     for missing in &host.missing {
         output::line(&format!("missing: {missing}"))?;
     }

@@ -43,7 +43,9 @@ pub(crate) struct LsArgs {
 
 /// Shows a template and what is in it
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  ringfence template show python\n  ringfence template show python --json | jq .template.packages")]
+#[command(
+    after_help = "Examples:\n  ringfence template show python\n  ringfence template show python --json | jq .template.packages"
+)]
 pub(crate) struct ShowArgs {
     /// Which
     name: String,

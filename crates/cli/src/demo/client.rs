@@ -71,7 +71,8 @@ impl McpClient {
     /// It said nothing, or lists no tools.
     pub(super) async fn handshake(&self) -> anyhow::Result<Handshake> {
         let tools = self.peer().list_all_tools().await.context("listing the tools")?;
-        let info = serde_json::to_value(self.peer().peer_info().context("the server said nothing of itself")?.as_ref())?;
+        let info =
+            serde_json::to_value(self.peer().peer_info().context("the server said nothing of itself")?.as_ref())?;
         for name in ["sandbox_create", "sandbox_execute", "sandbox_delete"] {
             ensure!(tools.iter().any(|tool| tool.name == name), "the server has no tool `{name}`");
         }

@@ -84,7 +84,8 @@ pub(super) fn check(backtest: &Backtest) -> anyhow::Result<()> {
 fn bars(symbol: &str) -> anyhow::Result<(Vec<String>, Vec<f64>, Vec<f64>)> {
     let actions = sample::actions()?;
     let raw = sample::raw()?;
-    let series = raw.iter().find(|s| s.symbol().to_string() == symbol).with_context(|| format!("no bars of {symbol}"))?;
+    let series =
+        raw.iter().find(|s| s.symbol().to_string() == symbol).with_context(|| format!("no bars of {symbol}"))?;
     let adjusted = adjust::adjust(series, &actions)?;
     let number = |text: String| text.parse::<f64>().context("reading a price");
     let opens: anyhow::Result<Vec<f64>> = adjusted.bars().iter().map(|bar| number(bar.open.to_string())).collect();
@@ -151,7 +152,9 @@ pub(super) fn table(backtests: &[Backtest]) -> String {
         output::table(&["symbol", "days", "strategy", "total return", "CAGR", "Sharpe", "max drawdown", "trades"]);
     for b in backtests {
         let trades = format!("{}{}", b.trades, if b.is_open { " (1 open)" } else { "" });
-        for (name, figures, trades) in [("SMA 20/50", &b.strategy, trades.as_str()), ("buy and hold", &b.buy_and_hold, "1 (1 open)")] {
+        for (name, figures, trades) in
+            [("SMA 20/50", &b.strategy, trades.as_str()), ("buy and hold", &b.buy_and_hold, "1 (1 open)")]
+        {
             let none = || "n/a".to_owned();
             table.add_row([
                 b.symbol.clone(),

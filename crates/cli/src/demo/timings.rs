@@ -27,9 +27,16 @@ impl Timings {
     /// # Errors
     /// An answer lacks its memory.
     pub(super) fn of(create: &Call, first: &Call, backtest: &Call, three_seconds: f64) -> anyhow::Result<Self> {
-        let memory = |run: &Call| run.answer["memory_peak_bytes"].as_u64().context("the answer has no memory_peak_bytes");
+        let memory =
+            |run: &Call| run.answer["memory_peak_bytes"].as_u64().context("the answer has no memory_peak_bytes");
         Ok(Self(vec![
-            Timing { what: "create a sandbox", seconds: create.seconds, memory_bytes: None, seed_seconds: 1.8, seed_memory_mb: None },
+            Timing {
+                what: "create a sandbox",
+                seconds: create.seconds,
+                memory_bytes: None,
+                seed_seconds: 1.8,
+                seed_memory_mb: None,
+            },
             Timing {
                 what: "first execution (JSON)",
                 seconds: first.seconds,

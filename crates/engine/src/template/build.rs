@@ -236,7 +236,9 @@ impl Reader<'_> {
             logged = self.write(format!("== {}: code {} after {seconds:.1} s\n", step.title, ended.code).as_bytes());
         }
         let how = match ended {
-            StepEnd { timed_out: true, .. } => format!("it took longer than {} s and was killed", step.timeout_ms / 1000),
+            StepEnd { timed_out: true, .. } => {
+                format!("it took longer than {} s and was killed", step.timeout_ms / 1000)
+            }
             StepEnd { code: 0, .. } => return Ok(logged),
             StepEnd { code: -1, .. } => "the jailer ended before the step did".to_owned(),
             StepEnd { code, .. } => format!("it failed with code {code}"),
@@ -373,7 +375,15 @@ mod tests {
         assert_eq!(built.packages, [Package { name: "numpy".into(), version: "2".into() }]);
         assert_eq!((built.bytes, built.files), (10, 2));
         let calls = on.calls.into_inner().expect("no panics");
-        let expected = ["drop", "step 7 fetch.sh", "step 8 configure.sh", "step 9 pip.sh", "step 10 finish.sh", "step 11 check.py", "seal"];
+        let expected = [
+            "drop",
+            "step 7 fetch.sh",
+            "step 8 configure.sh",
+            "step 9 pip.sh",
+            "step 10 finish.sh",
+            "step 11 check.py",
+            "seal",
+        ];
         assert_eq!(calls, expected);
         let first: Vec<_> = told.iter().filter(|p| p.step == 1).map(|p| p.line.as_str()).collect();
         assert_eq!(first, ["", "one", "two[2J", "three"]);

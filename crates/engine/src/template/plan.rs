@@ -107,7 +107,8 @@ pub fn steps(recipe: &Recipe, host: &HostSettings) -> Vec<Step> {
         .env(&[("SUITE", &recipe.debian), ("PACKAGES", &recipe.packages.join(" "))])
         .setting("MIRROR", host.mirror.as_deref().unwrap_or_default())
         .add(&mut plan);
-    plan.script("configuring Debian", BuildRoot::Tree, false, "configure.sh", include_str!("debian/configure.sh")).add(&mut plan);
+    plan.script("configuring Debian", BuildRoot::Tree, false, "configure.sh", include_str!("debian/configure.sh"))
+        .add(&mut plan);
     if let Some(lock) = recipe.lock.as_ref().and_then(|name| recipe.files.get(name)) {
         plan.script("installing Python packages", BuildRoot::Tree, true, "pip.sh", include_str!("debian/pip.sh"))
             .file("requirements.lock", lock)
@@ -149,9 +150,18 @@ impl Planner<'_> {
     /// The recipe's own program, as the user that sandboxes have.
     fn check(&self, recipe: &Recipe, program: &str) -> Draft {
         let mut draft = self.script("trying it", BuildRoot::Tree, false, "check.py", program);
-        draft.step.argv = ["/usr/bin/setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "/usr/bin/python3", "/build/check.py"]
-            .map(str::to_owned)
-            .into();
+        draft.step.argv = [
+            "/usr/bin/setpriv",
+            "--reuid",
+            "1000",
+            "--regid",
+            "1000",
+            "--clear-groups",
+            "/usr/bin/python3",
+            "/build/check.py",
+        ]
+        .map(str::to_owned)
+        .into();
         draft.step.env.clear();
         let draft = draft
             .env(&[("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/home/user"), ("LANG", "C.UTF-8")])
@@ -258,7 +268,8 @@ mod tests {
     fn only_downloads_see_the_operators_settings() {
         let host = HostSettings { mirror: None, env: vec!["PIP_PROXY=x".into()], pip_conf: Some(b"secret".to_vec()) };
         for step in steps(&shipped().remove(0), &host) {
-            let sees = step.env.contains(&"PIP_PROXY=x".to_owned()) || step.files.iter().any(|(name, _)| name == "pip.conf");
+            let sees =
+                step.env.contains(&"PIP_PROXY=x".to_owned()) || step.files.iter().any(|(name, _)| name == "pip.conf");
             assert_eq!(sees, step.network, "{}", step.title);
         }
     }

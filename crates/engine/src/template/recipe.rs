@@ -111,7 +111,9 @@ impl Recipe {
     /// Everything below reaches a shell or a file name as text, so that it is held to what its kind needs.
     fn judge(&self) -> Result<(), RecipeError> {
         let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        one("name", &self.name, "1 to 32 of a-z, 0-9 and -", |t| t.len() <= 32 && t.chars().all(|c| lower(c) || c == '-'))?;
+        one("name", &self.name, "1 to 32 of a-z, 0-9 and -", |t| {
+            t.len() <= 32 && t.chars().all(|c| lower(c) || c == '-')
+        })?;
         one("language", &self.language, "python or bash", |t| matches!(t, "python" | "bash"))?;
         one("debian", &self.debian, "a suite's name", |t| t.chars().all(lower))?;
         for package in &self.packages {
@@ -119,7 +121,9 @@ impl Recipe {
             one("packages", package, "a Debian package's name", allowed)?;
         }
         for module in &self.preload {
-            one("preload", module, "a module's name", |t| t.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c)))?;
+            one("preload", module, "a module's name", |t| {
+                t.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
+            })?;
         }
         for path in &self.strip {
             let plain = |c: char| c.is_ascii_alphanumeric() || "/._-*?+".contains(c);
@@ -140,7 +144,11 @@ impl Recipe {
 }
 
 fn one(field: &'static str, value: &str, allowed: &'static str, is: impl Fn(&str) -> bool) -> Result<(), RecipeError> {
-    if !value.is_empty() && is(value) { Ok(()) } else { Err(RecipeError::Field { field, value: value.to_owned(), allowed }) }
+    if !value.is_empty() && is(value) {
+        Ok(())
+    } else {
+        Err(RecipeError::Field { field, value: value.to_owned(), allowed })
+    }
 }
 
 /// What the store keeps in a template row's `recipe`: enough to use the template and to know it again.

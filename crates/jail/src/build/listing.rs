@@ -108,7 +108,8 @@ impl Lister {
                 }
             }
             FileType::Symlink => {
-                let target = readlinkat(dir, name, Vec::new()).map_err(|e| failed("reading the link", path, e.into()))?;
+                let target =
+                    readlinkat(dir, name, Vec::new()).map_err(|e| failed("reading the link", path, e.into()))?;
                 let target = target.as_bytes();
                 self.record(b'l', path, &stat, Some((target.len() as u64, Sha256::digest(target).into())));
             }

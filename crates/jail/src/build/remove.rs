@@ -16,15 +16,14 @@ use super::listing::names;
 
 /// Removes the directory `path` and everything in it. One that does not exist is no error.
 ///
-/// A directory that is not empty is not descended into but moved up beside the others, so that however deep the tree
-/// is, two descriptors suffice and no path grows long. An interrupted removal is completed by the next.
+/// A directory that lies too deep to descend into is moved up to the top, so that however deep the tree is, a few
+/// descriptors suffice and no path grows long. An interrupted removal is completed by the next.
 ///
 /// # Errors
 /// errno of what could not be removed.
 pub fn tree(path: &Path) -> io::Result<()> {
     const HEAP: &CStr = c".removing";
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let top = match rustix::fs::open(path, flags, Mode::empty()) {
+    let top = match rustix::fs::open(path, DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened?,
     };
@@ -32,29 +31,25 @@ pub fn tree(path: &Path) -> io::Result<()> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(e.into()),
     }
-    let heap = openat(&top, HEAP, flags, Mode::empty())?;
+    let heap = openat(&top, HEAP, DIRECTORY, Mode::empty())?;
     let mut pile = Pile { heap, moved: 0 };
-    pile.empty(&top, Some(HEAP))?;
+    pile.empty(&top, Some(HEAP), 0)?;
     loop {
-        let waiting = names(&pile.heap)?;
-        if waiting.is_empty() {
+        // A copy, so that it can be read while it is added to.
+        let heap = openat(&pile.heap, c".", DIRECTORY, Mode::empty())?;
+        if names(&heap)?.is_empty() {
             break;
         }
-        for name in waiting {
-            match openat(&pile.heap, &name, flags, Mode::empty()) {
-                Ok(dir) => pile.empty(&dir, None)?,
-                Err(Errno::NOTDIR | Errno::LOOP) => {
-                    unlinkat(&pile.heap, &name, AtFlags::empty())?;
-                    continue;
-                }
-                Err(e) => return Err(e.into()),
-            }
-            unlinkat(&pile.heap, &name, AtFlags::REMOVEDIR)?;
-        }
+        pile.empty(&heap, None, 0)?;
     }
     unlinkat(&top, HEAP, AtFlags::REMOVEDIR)?;
     fs::remove_dir(path)
 }
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// How deep is descended, with a descriptor open for each level. Real trees are shallower: nothing in them is moved.
+const DEPTH_MAX: usize = 64;
 
 struct Pile {
     heap: OwnedFd,
@@ -62,8 +57,8 @@ struct Pile {
 }
 
 impl Pile {
-    /// Removes what is in `dir`; directories that are not empty go to the heap.
-    fn empty(&mut self, dir: &OwnedFd, except: Option<&CStr>) -> io::Result<()> {
+    /// Removes what is in `dir`; what is too deep goes to the heap.
+    fn empty(&mut self, dir: &OwnedFd, except: Option<&CStr>, depth: usize) -> io::Result<()> {
         for name in names(dir)? {
             if except == Some(name.as_c_str()) {
                 continue;
@@ -74,10 +69,17 @@ impl Pile {
                 Err(e) => return Err(e.into()),
             }
             match unlinkat(dir, &name, AtFlags::REMOVEDIR) {
-                Ok(()) => {}
-                Err(Errno::NOTEMPTY | Errno::EXIST) => self.take(dir, &name)?,
+                Ok(()) => continue,
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {}
                 Err(e) => return Err(e.into()),
             }
+            if depth == DEPTH_MAX {
+                self.take(dir, &name)?;
+                continue;
+            }
+            let below = openat(dir, &name, DIRECTORY, Mode::empty())?;
+            self.empty(&below, None, depth + 1)?;
+            unlinkat(dir, &name, AtFlags::REMOVEDIR)?;
         }
         Ok(())
     }
@@ -136,6 +138,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let victim = dir.path().join("t");
         fs::create_dir_all(victim.join(".removing/1/x/y")).expect("directories");
+        fs::write(victim.join(".removing/2"), "").expect("file");
         fs::create_dir_all(victim.join("a/b/c")).expect("directories");
         tree(&victim).expect("removed");
         assert!(!victim.exists());

@@ -61,7 +61,8 @@ pub fn enter(host: &Host, plan: &BuildPlan, base: u32, userns: BorrowedFd<'_>) -
     let home = fs::canonicalize(&host.home).step("finding the state directory")?;
     let scratch = host.scratch();
     let options = format!("size=256k,nr_inodes=256,mode=755,uid={base},gid={base}");
-    sys::mount("tmpfs", &scratch.to_string_lossy(), "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, &options).step("mounting the scratch tmpfs")?;
+    sys::mount("tmpfs", &scratch.to_string_lossy(), "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, &options)
+        .step("mounting the scratch tmpfs")?;
     std::env::set_current_dir(&scratch).step("entering the scratch tmpfs")?;
     // Mount points in the tree are made with ids that its map knows (mount_setattr(2), "ID-mapped mounts").
     sys::set_fs_id(base, base);
@@ -180,7 +181,8 @@ fn cover_home(home: &Path) -> Result<(), StepError> {
         return Ok(());
     }
     let flags = sys::MS_NOSUID | sys::MS_NODEV | sys::MS_NOEXEC | sys::MS_RDONLY;
-    sys::mount("tmpfs", &home.to_string_lossy(), "tmpfs", flags, "size=4k,nr_inodes=2,mode=0").step("covering the state directory")
+    sys::mount("tmpfs", &home.to_string_lossy(), "tmpfs", flags, "size=4k,nr_inodes=2,mode=0")
+        .step("covering the state directory")
 }
 
 fn writable_tmpfs(at: &str, base: u32) -> Result<(), StepError> {
@@ -208,7 +210,12 @@ fn mount_dev(devices: &[(&str, OwnedFd)], base: u32) -> Result<(), StepError> {
         fs::write(&target, "").step("making a device's mount point")?;
         sys::attach_mount(mount.as_fd(), &target).step("attaching a device")?;
     }
-    let links = [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ];
     for (link, target) in links {
         symlink(target, format!("/dev/{link}")).step("linking in /dev")?;
     }
@@ -224,5 +231,6 @@ fn place_files(files: &[(String, Vec<u8>)], base: u32) -> Result<(), StepError> 
     for (name, content) in files {
         fs::write(Path::new(FILES_DIR).join(name), content).step("writing a file of the step")?;
     }
-    sys::mount("none", FILES_DIR, "", flags | sys::MS_REMOUNT | sys::MS_BIND | sys::MS_RDONLY, "").step("sealing the step's files")
+    sys::mount("none", FILES_DIR, "", flags | sys::MS_REMOUNT | sys::MS_BIND | sys::MS_RDONLY, "")
+        .step("sealing the step's files")
 }

@@ -99,7 +99,8 @@ fn run(host: &Host, plan: &BuildPlan, group: &str) -> Result<i32, StepError> {
     // Made first: its helper must not become pid 1 of the pid namespace, which would die with it.
     let userns = user_namespace(0, base).step("making the user namespace")?;
     // A cgroup namespace is rooted where its maker is, so it is made after the cgroup has been entered.
-    let mut namespaces = sys::CLONE_NEWNS | sys::CLONE_NEWPID | sys::CLONE_NEWIPC | sys::CLONE_NEWUTS | sys::CLONE_NEWCGROUP;
+    let mut namespaces =
+        sys::CLONE_NEWNS | sys::CLONE_NEWPID | sys::CLONE_NEWIPC | sys::CLONE_NEWUTS | sys::CLONE_NEWCGROUP;
     if !plan.network {
         namespaces |= sys::CLONE_NEWNET;
     }

@@ -6,9 +6,8 @@ use super::{Finding, Status, kernel};
 
 pub(super) fn findings() -> Vec<Finding> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let hierarchies = hierarchies(&mountinfo, |point| {
-        fs::read_to_string(format!("{point}/cgroup.controllers")).unwrap_or_default()
-    });
+    let hierarchies =
+        hierarchies(&mountinfo, |point| fs::read_to_string(format!("{point}/cgroup.controllers")).unwrap_or_default());
     vec![limits(&hierarchies), kill(&hierarchies), writable(&hierarchies)]
 }
 
@@ -85,8 +84,13 @@ fn kill(all: &[Hierarchy]) -> Finding {
     let needed = "cgroup.kill and cgroup.freeze (v2 mounted, Linux 5.14): one write ends or freezes everything";
     let name = "cgroup kill";
     let Some(v2) = all.iter().find(|h| h.is_v2) else {
-        return Finding::new(name, Status::Warn, "v2 is not mounted: freezing v1 and killing in rounds is used", needed)
-            .fix("sudo mkdir -p /sys/fs/cgroup/unified && sudo mount -t cgroup2 none /sys/fs/cgroup/unified");
+        return Finding::new(
+            name,
+            Status::Warn,
+            "v2 is not mounted: freezing v1 and killing in rounds is used",
+            needed,
+        )
+        .fix("sudo mkdir -p /sys/fs/cgroup/unified && sudo mount -t cgroup2 none /sys/fs/cgroup/unified");
     };
     if kernel::running().is_some_and(|release| release >= (5, 14)) {
         return Finding::new(name, Status::Ok, format!("by v2 at {}", v2.point), needed);

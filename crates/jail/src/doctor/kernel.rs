@@ -69,7 +69,8 @@ fn user_namespaces(may_try: bool) -> Finding {
 fn seccomp() -> Finding {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let actions = fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
-    let there = status.lines().any(|line| line.starts_with("Seccomp:")) && actions.split_whitespace().any(|a| a == "errno");
+    let there =
+        status.lines().any(|line| line.starts_with("Seccomp:")) && actions.split_whitespace().any(|a| a == "errno");
     let (status, found) =
         if there { (Status::Ok, "filters that answer with an error") } else { (Status::Missing, "no filters") };
     Finding::new("seccomp", status, found, "filter mode, for the allow list of system calls")

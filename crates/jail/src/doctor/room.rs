@@ -71,8 +71,13 @@ fn pids() -> Finding {
     let most = number("/proc/sys/kernel/pid_max").unwrap_or(0);
     let wanted = SANDBOXES_WANTED * PROCESSES_EACH;
     let status = if most >= wanted { Status::Ok } else { Status::Warn };
-    Finding::new("process ids", status, format!("kernel.pid_max = {most}"), format!("{wanted} for {SANDBOXES_WANTED} sandboxes"))
-        .fix(sysctl("kernel.pid_max", 4_194_304))
+    Finding::new(
+        "process ids",
+        status,
+        format!("kernel.pid_max = {most}"),
+        format!("{wanted} for {SANDBOXES_WANTED} sandboxes"),
+    )
+    .fix(sysctl("kernel.pid_max", 4_194_304))
 }
 
 fn descriptors() -> Finding {
@@ -83,7 +88,10 @@ fn descriptors() -> Finding {
     let wanted = SANDBOXES_WANTED * DESCRIPTORS_EACH;
     let status = if most.is_none_or(|most| most >= wanted) { Status::Ok } else { Status::Warn };
     Finding::new("descriptors", status, found, format!("a hard limit of {wanted} for {SANDBOXES_WANTED} sandboxes"))
-        .fix(format!("start the daemon with a higher hard limit: `ulimit -Hn {}`, or LimitNOFILE= in its unit", 2 * wanted))
+        .fix(format!(
+            "start the daemon with a higher hard limit: `ulimit -Hn {}`, or LimitNOFILE= in its unit",
+            2 * wanted
+        ))
 }
 
 /// Running daemons hold abstract sockets by which they share out uid ranges; everybody can see those.
@@ -95,7 +103,12 @@ fn installations() -> Finding {
         1 => "one daemon runs".to_owned(),
         n => format!("{n} daemons run"),
     };
-    Finding::new("daemons on this host", Status::Ok, found, "any number: each has a state directory and uid range of its own")
+    Finding::new(
+        "daemons on this host",
+        Status::Ok,
+        found,
+        "any number: each has a state directory and uid range of its own",
+    )
 }
 
 fn claims(unix_sockets: &str) -> usize {

@@ -1,8 +1,9 @@
 //! How a process gets into a shell: the handshake with a zygote's child or a fresh process.
 //!
-//! Both say HELLO when they are inside and still capable there, wait for GO, drop everything, and say PARKED; then their
-//! posture is read, and only then is anybody told of them. One zygote makes one child at a time, because the check that
-//! no joiner is left in the zygote's cgroup needs it to be still.
+//! Both say HELLO when they are inside and still capable there, wait for GO, drop everything, and say PARKED. They stand
+//! still while their posture is read, until a second GO lets them open descriptors of their own; only then is anybody
+//! told of them. One zygote makes one child at a time, because the check that no joiner is left in the zygote's cgroup
+//! needs it to be still.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -28,6 +29,12 @@ use crate::{
 /// A child that takes longer than this to park is stuck.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a joiner may be seen after its child has parked. An honest one is gone within microseconds.
+const JOINER_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Between two looks for it.
+const JOINER_POLL: Duration = Duration::from_micros(100);
+
 /// A process on its way into a shell.
 #[derive(Debug)]
 pub(super) struct Joining {
@@ -41,6 +48,8 @@ pub(super) struct Joining {
     ours: Vec<OwnedFd>,
     /// The child's control socket and standard descriptors, until they are sent.
     theirs: Vec<OwnedFd>,
+    /// When it said that it had parked.
+    parked_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +138,7 @@ impl Jailer {
         shell.executions.insert(exec, Execution::new(exec));
         let ours = vec![stdin_write, stdout_read, stderr_read];
         let theirs = vec![child_control, stdin_read, stdout_write, stderr_write];
-        self.joins.insert(join, Joining { request, shell: id, exec, kind, stage: JoinStage::Queued, control, ours, theirs });
+        self.joins.insert(join, Joining { request, shell: id, exec, kind, stage: JoinStage::Queued, control, ours, theirs, parked_at: None });
         self.at(Instant::now() + JOIN_PATIENCE, Timer::JoinTooLong(join));
         Ok(join)
     }
@@ -185,8 +194,8 @@ impl Jailer {
                 None => self.fail_join(join, "the kernel did not say who it is"),
             },
             (JoinStage::Parking { pid }, word) if word == spawn::PARKED => {
-                let result = self.settle(join, pid);
-                self.finish_join(join, result);
+                self.joins.get_mut(&join).expect("looked up above").parked_at = Some(Instant::now());
+                self.try_settle(join, pid);
             }
             (_, []) => self.fail_join(join, "it died on the way"),
             (_, [b'E', why @ ..]) => {
@@ -221,6 +230,33 @@ impl Jailer {
         }
     }
 
+    /// Hands out what has parked, unless its joiner is still there.
+    fn try_settle(&mut self, join: u64, pid: i32) {
+        let joining = &self.joins[&join];
+        if let Kind::Child(zygote) = joining.kind {
+            let since = joining.parked_at.map_or(Duration::ZERO, |at| at.elapsed());
+            match self.nobody_is_left_with(zygote) {
+                Ok(true) => {}
+                // The joiner's last instructions may run on another core a little longer than the child's first ones.
+                Ok(false) if since < JOINER_PATIENCE => return self.at(Instant::now() + JOINER_POLL, Timer::Settle(join)),
+                Ok(false) => {
+                    let why = "a process that could still join is left with the zygote";
+                    return self.finish_join(join, Err(Refusal::Posture(why.into())));
+                }
+                Err(e) => return self.finish_join(join, Err(e)),
+            }
+        }
+        let result = self.settle(join, pid);
+        self.finish_join(join, result);
+    }
+
+    pub(super) fn on_settle_again(&mut self, join: u64) {
+        if let Some(Joining { stage: JoinStage::Parking { pid }, parked_at: Some(_), .. }) = self.joins.get(&join) {
+            let pid = *pid;
+            self.try_settle(join, pid);
+        }
+    }
+
     /// It has dropped everything: read what the kernel says, and hand it out.
     fn settle(&mut self, join: u64, pid: i32) -> Result<Posture, Refusal> {
         let joining = &self.joins[&join];
@@ -229,9 +265,8 @@ impl Jailer {
         let filters = if matches!(kind, Kind::Fresh) { 1 } else { 2 };
         let controllers = self.host.cgroups.describe();
         let posture = posture::check(pid, &identity, Expect::Program { filters }, controllers).map_err(Refusal::Posture)?;
-        if let Kind::Child(zygote) = kind {
-            self.nobody_is_left_with(zygote)?;
-        } else if rustix::io::write(&joining.control, spawn::GO).is_err() {
+        // What it opens from here on is its own affair: the interpreter warms itself, the fresh process executes.
+        if rustix::io::write(&joining.control, spawn::GO).is_err() {
             return Err(Refusal::Failed("it died on the way".into()));
         }
         let shell = self.shells.get_mut(&id).expect("it is alive");
@@ -242,14 +277,10 @@ impl Jailer {
     }
 
     /// A joiner that stayed would be fully capable in the sandbox's user namespace, unseen by the check of its child.
-    fn nobody_is_left_with(&self, zygote: ZygoteNo) -> Result<(), Refusal> {
-        let Some(z) = self.zygotes.get(&zygote) else { return Ok(()) };
+    fn nobody_is_left_with(&self, zygote: ZygoteNo) -> Result<bool, Refusal> {
+        let Some(z) = self.zygotes.get(&zygote) else { return Ok(true) };
         let pids = self.host.cgroups.part_pids(&z.group, ".").map_err(cgroup_refusal)?;
-        let alive = |pid: &i32| *pid != z.pid && !is_zombie(*pid);
-        match pids.iter().find(|pid| alive(pid)) {
-            None => Ok(()),
-            Some(_) => Err(Refusal::Posture("a process that could still join is left with the zygote".into())),
-        }
+        Ok(!pids.iter().any(|pid| *pid != z.pid && !is_zombie(*pid)))
     }
 
     pub(super) fn fail_join(&mut self, join: u64, why: &str) {
@@ -286,7 +317,7 @@ impl Jailer {
                 if let Kind::Child(zygote) = joining.kind
                     && matches!(refusal, Refusal::Posture(_))
                 {
-                    self.kill_zygote(zygote);
+                    self.kill_zygote_for(zygote, &refusal.to_string());
                 }
                 self.reply(joining.request, Err(refusal), Vec::new());
             }

@@ -36,9 +36,15 @@ pub(super) struct RunningStep {
 
 #[derive(Debug)]
 enum Kind {
-    Step { step: u32, group: String },
+    Step {
+        step: u32,
+        group: String,
+    },
     /// Its report is written into the pipe, which holds it until the process has ended.
-    Job { request: u64, report: OwnedFd },
+    Job {
+        request: u64,
+        report: OwnedFd,
+    },
 }
 
 /// What a job's process says.
@@ -60,7 +66,11 @@ impl Jailer {
         let group = build::step::group(plan.step, number);
         let (pid, output) = build::step::start(&self.host, plan, &group).map_err(|e| kernel(&e))?;
         let kind = Kind::Step { step: plan.step, group };
-        self.keep(number, RunningStep { pid, tree: plan.tree.clone(), kind, timed_out: false }, Duration::from_millis(plan.timeout_ms));
+        self.keep(
+            number,
+            RunningStep { pid, tree: plan.tree.clone(), kind, timed_out: false },
+            Duration::from_millis(plan.timeout_ms),
+        );
         self.reply(request, Ok(Done::StepStarted), vec![output]);
         Ok(())
     }
@@ -169,7 +179,11 @@ impl Jailer {
             sys::Forked::Parent(pid) => {
                 self.generation += 1;
                 let kind = Kind::Job { request, report };
-                self.keep(self.generation, RunningStep { pid, tree: tree.to_owned(), kind, timed_out: false }, JOB_PATIENCE);
+                self.keep(
+                    self.generation,
+                    RunningStep { pid, tree: tree.to_owned(), kind, timed_out: false },
+                    JOB_PATIENCE,
+                );
                 Ok(())
             }
         }

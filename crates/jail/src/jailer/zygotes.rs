@@ -170,7 +170,7 @@ impl Jailer {
     }
 
     /// Ends a zygote and says why to whoever waits for it.
-    fn kill_zygote_for(&mut self, number: ZygoteNo, why: &str) {
+    pub(super) fn kill_zygote_for(&mut self, number: ZygoteNo, why: &str) {
         let Some(zygote) = self.zygotes.get(&number) else { return };
         let words = String::from_utf8_lossy(&zygote.last_words).trim().to_owned();
         let reason = if words.is_empty() { why.to_owned() } else { format!("{why}; it had printed: {words}") };

@@ -7,8 +7,7 @@ use ringfence_model::api::Progress;
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ProgressNotificationParam,
-        ProgressToken,
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ProgressNotificationParam, ProgressToken,
     },
     service::RequestContext,
 };

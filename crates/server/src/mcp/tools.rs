@@ -115,72 +115,114 @@ fn table() -> Vec<Entry> {
             },
         ),
         entry!(
-            "sandbox_configure", "Configure a sandbox", Changes, configure(ConfigureRequest),
+            "sandbox_configure",
+            "Configure a sandbox",
+            Changes,
+            configure(ConfigureRequest),
             "Sets or removes environment variables for the next executions, runs shell commands, extends the lifetime. \
              To rotate a key, send the new value, or env_mode=replace: the old one is gone at once, and the fingerprint \
              in the answer changes."
         ),
         entry!(
-            "sandbox_execute", "Run code", Changes, execute(ExecuteRequest),
+            "sandbox_execute",
+            "Run code",
+            Changes,
+            execute(ExecuteRequest),
             "Runs a program in a sandbox and answers its output, exit code and resource use. A failing program is a \
              successful call with success=false. Waits 50 s at most: a longer one is answered with status=running, goes \
              on until its `timeout`, and is read with execution_status."
         ),
         entry!(
-            "execution_status", "Read an execution", Reads, execution(ExecutionRequest),
+            "execution_status",
+            "Read an execution",
+            Reads,
+            execution(ExecutionRequest),
             "Answers the record of an execution, with the output so far while it runs. With `wait` it waits for the end."
         ),
         entry!(
-            "sandbox_status", "Read a sandbox", Reads, status(SandboxRequest),
+            "sandbox_status",
+            "Read a sandbox",
+            Reads,
+            status(SandboxRequest),
             "Answers the state of a sandbox, its use of CPU, memory, disk and processes, its limits, lifetime, executions \
              by result, what still runs in it, and what isolates it."
         ),
+        entry!("sandbox_list", "List sandboxes", Reads, list(ListRequest), "Lists sandboxes, newest first."),
         entry!(
-            "sandbox_list", "List sandboxes", Reads, list(ListRequest),
-            "Lists sandboxes, newest first."
-        ),
-        entry!(
-            "sandbox_stop", "Stop a sandbox", Changes, stop(SandboxRequest),
+            "sandbox_stop",
+            "Stop a sandbox",
+            Changes,
+            stop(SandboxRequest),
             "Ends every process of a sandbox and keeps its files; sandbox_resume starts it again."
         ),
         entry!(
-            "sandbox_pause", "Pause a sandbox", Adds, pause(SandboxRequest),
+            "sandbox_pause",
+            "Pause a sandbox",
+            Adds,
+            pause(SandboxRequest),
             "Freezes a sandbox as it is; sandbox_resume lets it go on."
         ),
         entry!(
-            "sandbox_resume", "Resume a sandbox", Adds, resume(SandboxRequest),
+            "sandbox_resume",
+            "Resume a sandbox",
+            Adds,
+            resume(SandboxRequest),
             "Lets a paused sandbox go on, or starts a stopped one with the files that it had."
         ),
         entry!(
-            "sandbox_delete", "Delete a sandbox", ChangesOnce, delete(SandboxRequest),
+            "sandbox_delete",
+            "Delete a sandbox",
+            ChangesOnce,
+            delete(SandboxRequest),
             "Ends a sandbox and removes its files for good. Deleting it again is no error."
         ),
         entry!(
-            "sandbox_upload", "Upload a file", ChangesOnce, upload(UploadRequest),
+            "sandbox_upload",
+            "Upload a file",
+            ChangesOnce,
+            upload(UploadRequest),
             "Writes a file in a sandbox, from text or base64, at most 32 MiB. Directories are made; an existing file is \
              replaced."
         ),
         entry!(
-            "sandbox_download", "Download a file", Reads, download(DownloadRequest),
+            "sandbox_download",
+            "Download a file",
+            Reads,
+            download(DownloadRequest),
             "Answers a file of a sandbox, at most 32 MiB: as text when it is UTF-8, else in base64."
         ),
         entry!(
-            "sandbox_logs", "Read a sandbox's log", Reads, logs(LogsRequest),
+            "sandbox_logs",
+            "Read a sandbox's log",
+            Reads,
+            logs(LogsRequest),
             "Answers the newest lines of what happened in a sandbox and what its programs printed."
         ),
         entry!(
-            "template_list", "List templates", Reads, templates(TemplateListRequest),
+            "template_list",
+            "List templates",
+            Reads,
+            templates(TemplateListRequest),
             "Lists the templates from which sandboxes can be created."
         ),
         entry!(
-            "template_get", "Read a template", Reads, template(TemplateRequest),
+            "template_get",
+            "Read a template",
+            Reads,
+            template(TemplateRequest),
             "Answers a template, with the packages that are installed in it."
         ),
         entry!(
-            "audit_log", "Read the audit log", Reads, audit_log(AuditLogRequest),
+            "audit_log",
+            "Read the audit log",
+            Reads,
+            audit_log(AuditLogRequest),
             "Answers entries of the audit chain: who did what to which sandbox. Names and hashes only, never values."
         ),
-        entry("system_health", "Read the health of the system", Effect::Reads,
+        entry(
+            "system_health",
+            "Read the health of the system",
+            Effect::Reads,
             "Answers how the daemon and its host are, and what is missing.",
             |sandboxes, HealthRequest {}, _| Box::pin(async move { sandboxes.health(AGENT).await }),
         ),

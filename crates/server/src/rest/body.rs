@@ -38,7 +38,10 @@ impl FromRequest<Face> for Body {
             .map_err(|e| match e.downcast_ref::<LengthLimitError>() {
                 Some(_) => ApiError::new(
                     Code::TooLarge,
-                    format!("the body has more than {} MiB; files travel best as `content_base64`", BODY_BYTES_MAX >> 20),
+                    format!(
+                        "the body has more than {} MiB; files travel best as `content_base64`",
+                        BODY_BYTES_MAX >> 20
+                    ),
                 ),
                 None => invalid("the body ended early"),
             })?;
@@ -114,4 +117,20 @@ pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
         invalid(format!("the query: {}", text.replacen("unknown field", "unknown argument", 1)))
     })?;
     Ok(query)
+}
+
+/// Reads the query of a path that names a sandbox, which is looked up before the query is judged.
+pub(crate) async fn query_about<T: DeserializeOwned>(
+    face: &Face,
+    actor: Actor,
+    sandbox_id: &str,
+    uri: &Uri,
+) -> Result<T, ApiError> {
+    match query(uri) {
+        Ok(query) => Ok(query),
+        Err(error) => {
+            face.sandboxes.status(actor, SandboxRequest { sandbox_id: sandbox_id.to_owned() }).await?;
+            Err(error)
+        }
+    }
 }

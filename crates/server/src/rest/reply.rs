@@ -117,7 +117,8 @@ fn line<T: Serialize>(event: &Event<T>) -> Vec<u8> {
 
 /// 401, without a word on what was wrong with the token.
 pub(crate) fn unauthorised() -> Response {
-    let message = "send the header `Authorization: Bearer TOKEN`; the token is in `run/token` of the daemon's directory";
+    let message =
+        "send the header `Authorization: Bearer TOKEN`; the token is in `run/token` of the daemon's directory";
     let error = ApiError::new(Code::PermissionDenied, message);
     let mut response = (StatusCode::UNAUTHORIZED, Json(ErrorBody { error })).into_response();
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

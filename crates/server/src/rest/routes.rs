@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 
 use super::{
     ErrorBody, Face, Refused,
-    body::{Body, Id, query},
+    body::{Body, Id, query, query_about},
     reply::{LONG_ANSWER_TIMEOUT, Reply, answer, answer_within, lines, wants_progress},
 };
 use crate::openapi;
@@ -179,7 +179,7 @@ pub(crate) async fn download(
     Id(sandbox_id): Id,
     uri: Uri,
 ) -> Reply<DownloadAnswer> {
-    let FileQuery { path } = query(&uri)?;
+    let FileQuery { path } = query_about(&face, actor, &sandbox_id, &uri).await?;
     answer(face.sandboxes.download(actor, DownloadRequest { sandbox_id, file_path: path })).await
 }
 
@@ -192,7 +192,7 @@ pub(crate) async fn logs(
     Id(sandbox_id): Id,
     uri: Uri,
 ) -> Reply<LogsAnswer> {
-    let LogsQuery { lines, source } = query(&uri)?;
+    let LogsQuery { lines, source } = query_about(&face, actor, &sandbox_id, &uri).await?;
     answer(face.sandboxes.logs(actor, LogsRequest { sandbox_id, lines, source })).await
 }
 

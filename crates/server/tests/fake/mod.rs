@@ -100,7 +100,12 @@ fn now<T: Send + 'static>(answer: Result<T, ApiError>) -> Answering<'static, T> 
 }
 
 impl Sandboxes for Fake {
-    fn create(&self, actor: Actor, request: CreateRequest, progress: Option<ProgressSender>) -> Answering<'_, CreateAnswer> {
+    fn create(
+        &self,
+        actor: Actor,
+        request: CreateRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, CreateAnswer> {
         async move {
             self.state().actors.push(actor);
             request.check()?;
@@ -113,7 +118,10 @@ impl Sandboxes for Fake {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             } else if request.template != "python" {
-                return Err(ApiError::new(Code::TemplateNotFound, format!("there is no template `{}`", request.template)));
+                return Err(ApiError::new(
+                    Code::TemplateNotFound,
+                    format!("there is no template `{}`", request.template),
+                ));
             }
             let mut state = self.state();
             state.next += 1;
@@ -331,8 +339,12 @@ impl Sandboxes for Fake {
     fn logs(&self, _: Actor, request: LogsRequest) -> Answering<'_, LogsAnswer> {
         let answer = self.find(&request.sandbox_id).and_then(|sandbox_id| {
             request.check()?;
-            let line =
-                LogLine { timestamp: NOW.into(), level: "info".into(), source: "system".into(), message: "created".into() };
+            let line = LogLine {
+                timestamp: NOW.into(),
+                level: "info".into(),
+                source: "system".into(),
+                message: "created".into(),
+            };
             Ok(LogsAnswer { success: true, sandbox_id, logs: vec![line], count: 1 })
         });
         now(answer)
@@ -350,7 +362,12 @@ impl Sandboxes for Fake {
         })
     }
 
-    fn build(&self, actor: Actor, request: BuildRequest, progress: Option<ProgressSender>) -> Answering<'_, BuildAnswer> {
+    fn build(
+        &self,
+        actor: Actor,
+        request: BuildRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, BuildAnswer> {
         async move {
             self.state().actors.push(actor);
             if request.template_name == "broken" {

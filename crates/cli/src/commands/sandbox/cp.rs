@@ -74,7 +74,9 @@ impl CpArgs {
 
     fn judge(&self) -> anyhow::Result<Copy> {
         match (side(&self.source), side(&self.destination)) {
-            (Side::Inside { .. }, Side::Inside { .. }) => failure::usage("one side must be a local file: copy out first, then in"),
+            (Side::Inside { .. }, Side::Inside { .. }) => {
+                failure::usage("one side must be a local file: copy out first, then in")
+            }
             (Side::Inside { path, .. }, _) if path.is_empty() || path.ends_with('/') => {
                 failure::usage(format!("`{}` names no file in the sandbox", self.source))
             }
@@ -116,11 +118,14 @@ async fn copy_in(
 ) -> anyhow::Result<i32> {
     let bytes = match from {
         Some(path) if path.is_dir() => bail!("{} is a directory; copy an archive of it: tar -cz", path.display()),
-        Some(path) => fs::File::open(path).and_then(read_bounded).with_context(|| format!("reading {}", path.display()))?,
+        Some(path) => {
+            fs::File::open(path).and_then(read_bounded).with_context(|| format!("reading {}", path.display()))?
+        }
         None => read_bounded(io::stdin().lock()).context("reading standard input")?,
     };
     let content_base64 = Some(BASE64_STANDARD.encode(bytes));
-    let answer = api.upload(Actor::Operator, UploadRequest { sandbox_id, file_path, content: None, content_base64 }).await?;
+    let answer =
+        api.upload(Actor::Operator, UploadRequest { sandbox_id, file_path, content: None, content_base64 }).await?;
     if as_json {
         output::json(&answer)?;
     } else {
@@ -168,7 +173,10 @@ fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(TRANSFER_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > TRANSFER_BYTES_MAX {
-        return Err(io::Error::other(format!("more than {}, which is the most that can be copied", numbers::bytes(TRANSFER_BYTES_MAX as u64))));
+        return Err(io::Error::other(format!(
+            "more than {}, which is the most that can be copied",
+            numbers::bytes(TRANSFER_BYTES_MAX as u64)
+        )));
     }
     Ok(bytes)
 }
@@ -207,9 +215,16 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for (source, destination) in
-            [("a", "b"), ("lab:a", "other:b"), ("lab:", "."), ("lab:dir/", "."), ("-", "lab:"), ("-", "-"), ("..", "lab:"), ("a", "-")]
-        {
+        for (source, destination) in [
+            ("a", "b"),
+            ("lab:a", "other:b"),
+            ("lab:", "."),
+            ("lab:dir/", "."),
+            ("-", "lab:"),
+            ("-", "-"),
+            ("..", "lab:"),
+            ("a", "-"),
+        ] {
             assert!(judge(source, destination).is_err_and(|e| e.is::<failure::Usage>()), "{source} {destination}");
         }
     }

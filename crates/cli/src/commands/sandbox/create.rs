@@ -56,12 +56,8 @@ pub(crate) struct CreateArgs {
 pub(super) async fn run(api: &dyn Sandboxes, args: CreateArgs, as_json: bool) -> anyhow::Result<i32> {
     let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
     let startup_script = args.startup_script.as_ref().map(read).transpose()?;
-    let limits = LimitsRequest {
-        cpu: args.cpu,
-        memory_mb: args.memory_mb,
-        disk_mb: args.disk_mb,
-        processes: args.processes,
-    };
+    let limits =
+        LimitsRequest { cpu: args.cpu, memory_mb: args.memory_mb, disk_mb: args.disk_mb, processes: args.processes };
     let (sender, shown) = progress::shown(&format!("template {}", args.template));
     let request = CreateRequest {
         template: args.template,

@@ -58,7 +58,9 @@ pub(super) async fn run(api: &dyn Sandboxes, args: ExecArgs, as_json: bool) -> a
         (Some(code), _) => code.clone(),
         (None, Some(file)) => read_code(file)?,
         (None, None) if args.input.as_deref() == Some(Path::new("-")) => {
-            return failure::usage("standard input cannot be both the program and its input: give the program by -c or as a file");
+            return failure::usage(
+                "standard input cannot be both the program and its input: give the program by -c or as a file",
+            );
         }
         (None, None) => {
             if io::stdin().is_terminal() {

@@ -8,11 +8,14 @@ use crate::{failure, output};
 
 /// Lists sandboxes, the newest first
 #[derive(Debug, Args)]
-#[command(visible_alias = "list", after_help = "\
+#[command(
+    visible_alias = "list",
+    after_help = "\
 Examples:
   ringfence sandbox ls
   ringfence sandbox ls --all --template python
-  ringfence sandbox rm $(ringfence sandbox ls --quiet --status stopped)")]
+  ringfence sandbox rm $(ringfence sandbox ls --quiet --status stopped)"
+)]
 pub(crate) struct LsArgs {
     /// Those that have ended too
     #[arg(long, short, conflicts_with = "status")]

@@ -8,12 +8,15 @@ use crate::{failure, output};
 
 /// Removes sandboxes and their files
 #[derive(Debug, Args)]
-#[command(visible_alias = "delete", after_help = "\
+#[command(
+    visible_alias = "delete",
+    after_help = "\
 Examples:
   ringfence sandbox rm lab
   ringfence sandbox rm $(ringfence sandbox ls --quiet)
 
-All are tried; the exit code is 1 when one could not be removed.")]
+All are tried; the exit code is 1 when one could not be removed."
+)]
 pub(crate) struct RmArgs {
     /// Ids or unique names
     #[arg(required = true, value_name = "SANDBOX")]

@@ -8,10 +8,13 @@ use crate::{numbers, output};
 
 /// Shows how a sandbox stands: what it uses, what it may, what separates it from the host
 #[derive(Debug, Args)]
-#[command(visible_alias = "inspect", after_help = "\
+#[command(
+    visible_alias = "inspect",
+    after_help = "\
 Examples:
   ringfence sandbox status lab
-  ringfence sandbox status lab --json | jq .sandbox.isolation")]
+  ringfence sandbox status lab --json | jq .sandbox.isolation"
+)]
 pub(crate) struct StatusArgs {
     /// Id or unique name
     sandbox: String,

@@ -22,9 +22,12 @@ chown 1000:1000 /home/user
 
 if command -v python3 > /dev/null; then
     echo "finish: compiling bytecode"
-    # Valid while the source's time and size stay what they are now: sealing a layer keeps them.
-    python3 -m compileall -q -j 2 "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
+    # Bytecode holds its source's time, which for pip is the time of the build: one and the same instead, so that the
+    # same tree gets the same digest on every day. Sealing a layer keeps times.
+    packages=$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    find "$packages" -type f -exec touch -d '2020-01-01 00:00:00 UTC' {} +
+    # Some packages ship files in the syntax of another Python on purpose.
+    python3 -m compileall -q -j 2 "$packages" || true
 fi
-# The same tree gets the same digest on every day.
 rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/.pwd.lock
 echo "finish: $(du -sxm / | cut -f 1) MiB"

@@ -19,6 +19,7 @@ import program
 for name in ("look", "program"):
     del sys.modules[name]
 del sys.path[0]
+sys.path_importer_cache.pop("/usr/lib/ringfence", None)
 
 path = sys.argv[1]
 try:

@@ -19,6 +19,11 @@ class MemoryMap(ctypes.Structure):
 # Never unmapped: the kernel reads from it.
 _shown = None
 
+_libc = ctypes.CDLL(None)
+_libc.sbrk.restype = ctypes.c_void_p
+_libc.sbrk.argtypes = [ctypes.c_ssize_t]
+_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+
 
 def show(argv, env):
     """Makes `argv` and `env` (lists of bytes) what /proc/self/cmdline and /proc/self/environ show."""
@@ -42,18 +47,14 @@ def _memory():
 def _show_elsewhere(numbers, argv, env):
     """Points the kernel at a copy: exact, and of any size. Needs CONFIG_CHECKPOINT_RESTORE, and no privilege."""
     global _shown
-    libc = ctypes.CDLL(None)
-    libc.sbrk.restype = ctypes.c_void_p
-    libc.sbrk.argtypes = [ctypes.c_ssize_t]
     # Private: the kernel shows anonymous memory only.
     memory = mmap.mmap(-1, max(len(argv) + len(env), 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.write(argv + env)
     start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    wanted = dict(numbers, brk=libc.sbrk(0), arg_start=start, arg_end=start + len(argv), env_start=start + len(argv),
+    wanted = dict(numbers, brk=_libc.sbrk(0), arg_start=start, arg_end=start + len(argv), env_start=start + len(argv),
                   env_end=start + len(argv) + len(env), auxv=0, auxv_size=0, exe_fd=0xFFFFFFFF)
     new = MemoryMap(**wanted)
-    libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
-    if libc.prctl(PR_SET_MM, PR_SET_MM_MAP, ctypes.addressof(new), ctypes.sizeof(new), 0) != 0:
+    if _libc.prctl(PR_SET_MM, PR_SET_MM_MAP, ctypes.addressof(new), ctypes.sizeof(new), 0) != 0:
         return False
     _shown = memory
     return True

@@ -11,9 +11,11 @@ import io
 import os
 import signal
 import sys
+import weakref
 from importlib.machinery import SourceFileLoader
 
 MAGIC = b"RFRUN\x01\0\0"
+WARM = b"RFWARM\x01\0"
 REQUEST_BYTES_MAX = 8 << 20
 FLAG_FRESH = 1
 
@@ -35,11 +37,18 @@ class Request:
         self.env = env
 
 
-def read_request(fd):
-    """Reads one request (crates/guest/src/park.rs). None when the other side closed without one."""
-    header = _read(fd, len(MAGIC) + 4)
-    if header is None:
-        return None
+def read_request(fd, warm=None):
+    """Reads one request (crates/guest/src/park.rs). None when the other side closed without one.
+
+    Calls `warm` for each wish to be warmed that comes before it.
+    """
+    while True:
+        header = _read(fd, len(MAGIC) + 4)
+        if header is None:
+            return None
+        if header != WARM + bytes(4) or warm is None:
+            break
+        warm()
     length = int.from_bytes(header[len(MAGIC):], "little")
     if header[: len(MAGIC)] != MAGIC or length > REQUEST_BYTES_MAX:
         raise ValueError("not a request")
@@ -112,7 +121,7 @@ def run(path, source, argv, main_names, imported, whole_interpreter_is_ours):
     main = _new_main(path, main_names)
     error = _compile_and_execute(path, source, main.__dict__)
     status, interrupted = (0, False) if error is None else _report(error)
-    error = None
+    error = main = None
 
     _join_threads()
     if os.getpid() == pid:
@@ -120,9 +129,9 @@ def run(path, source, argv, main_names, imported, whole_interpreter_is_ours):
     if whole_interpreter_is_ours and not interrupted:
         sys.exit(status)
     atexit._run_exitfuncs()
-    flushed = _flush()
-    _take_down(main, imported)
-    flushed = _flush() and flushed
+    flushed = _flush(True)
+    _take_down(imported)
+    flushed = _flush(False) and flushed
     if interrupted:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
@@ -160,9 +169,11 @@ def _compile_and_execute(path, source, namespace):
 
 
 def _as_if_read_from_a_file(error, path, source):
-    """Compiling bytes words two mistakes differently than reading them from a file does."""
+    """Compiling bytes words some mistakes differently than reading them from a file does."""
     if isinstance(error, (SyntaxError, ValueError)) and b"\0" in source:
         return SyntaxError("source code cannot contain null bytes")
+    if isinstance(error, SyntaxError) and str(error).startswith("unknown encoding: "):
+        return SyntaxError("encoding problem: " + error.msg.partition(": ")[2])
     if isinstance(error, SyntaxError) and "'utf-8' codec can't decode" in str(error):
         for number, line in enumerate(source.split(b"\n"), 1):
             try:
@@ -207,8 +218,7 @@ def _status_of(exit):
     if code is None:
         return 0
     if isinstance(code, int):
-        return code if -(1 << 31) <= code < 1 << 31 else -1
-    _flush()
+        return code if -(1 << 63) <= code < 1 << 63 else -1
     _say(str(code))
     _say("\n")
     return 1
@@ -249,7 +259,7 @@ def keep_figures(path):
             _say(f"ringfence: figure {number} is not kept: {error}\n")
 
 
-def _flush():
+def _flush(report):
     """Flushes the standard streams; False when output was lost."""
     flushed = True
     for name in ("stdout", "stderr"):
@@ -260,20 +270,29 @@ def _flush():
             stream.flush()
         except BaseException as error:
             flushed = False
-            if name == "stdout":
+            if name == "stdout" and report:
                 _say(f"Exception ignored in: {stream!r}\n{type(error).__name__}: {error}\n")
     return flushed
 
 
-def _take_down(main, imported):
-    """Ends the program's own objects, so that finalisers run and files are written, but not the interpreter's."""
+def _take_down(imported):
+    """Ends the program's own objects, so that finalisers run and files are written, but not the interpreter's.
+
+    In the order of CPython: modules are dropped, then cycles, then what is still there is emptied.
+    """
+    sys.last_type = sys.last_value = sys.last_traceback = None
+    if sys.version_info >= (3, 12):
+        sys.last_exc = None
     gc.collect()
+    # Daemon threads run on, where CPython would have stopped them: what they use is left to them.
     if len(sys._current_frames()) == 1:
-        # Daemon threads run on, where CPython would have stopped them: what they use is left to them.
-        own = [module for name, module in list(sys.modules.items()) if name not in imported and _is_program_s(module)]
-        sys.modules.pop("__main__", None)
-        for module in [main, *reversed(own)]:
-            _clear(module.__dict__)
+        is_own = lambda name: name == "__main__" or name not in imported and _is_program_s(sys.modules[name])
+        own = [sys.modules.pop(name) for name in list(sys.modules) if is_own(name)]
+        own = [weakref.ref(module) for module in own]
+        gc.collect()
+        for module in reversed(own):
+            if module() is not None:
+                _clear(module().__dict__)
         gc.collect()
     for thing in gc.get_objects():
         if isinstance(thing, (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):

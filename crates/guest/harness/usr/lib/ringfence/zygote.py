@@ -39,6 +39,7 @@ for name in ("look", "program", "reseed", "warm"):
     # A program may have modules of these names.
     del sys.modules[name]
 del sys.path[0]
+sys.path_importer_cache.pop(HARNESS, None)
 
 
 class Library:
@@ -103,21 +104,25 @@ def make_child(word, fds, library, last_filter):
 
 
 def prepare(library):
-    """In a new child: what must not be as in the zygote, and pages of its own for what programs write to."""
+    """In a new child: what must not be as in the zygote, and pages of its own for what every program writes to."""
     if library.rseq_area:
         library.rseq(*library.rseq_area)
+    warm.touch_language()
     reseed.reseed()
-    warm.exercise()
-    # The work above has drawn random numbers: nothing of that is left to be guessed from.
+    gc.freeze()
+
+
+def warm_up():
+    """At the engine's wish. Its work may draw random numbers: nothing is left to be guessed from."""
+    warm.touch_libraries()
     reseed.reseed()
-    gc.collect()
     gc.freeze()
 
 
 def wait_for_program():
     """The request; ends quietly when the sandbox is not wanted any more."""
     try:
-        request = program.read_request(CONTROL)
+        request = program.read_request(CONTROL, warm_up)
     except ValueError as error:
         os.write(2, b"ringfence: %s\n" % str(error).encode())
         os._exit(program.CANNOT_START)

@@ -1,0 +1,101 @@
+//! The benchmark: what SPECIFICATION.md promises, measured as a client sees it, over the local API.
+
+mod alive;
+mod burst;
+mod contender;
+mod cycles;
+mod latency;
+mod leftovers;
+mod result;
+mod subject;
+
+use anyhow::{Context, bail};
+use ringfence_model::api::{Actor, BuildRequest};
+use serde_json::json;
+
+use crate::{
+    args::Global,
+    commands::bench::{BenchArgs, Part},
+    daemon, output, progress, roles,
+};
+use result::{Outcome, Row};
+use subject::Subject;
+
+/// Template that everything is measured with.
+const TEMPLATE: &str = "python";
+
+/// Measures what was asked for. The exit code is 1 when something was left over.
+///
+/// # Errors
+/// An output was wrong, or a request was refused.
+pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the benchmark reads cgroups and the layers of templates: run it as root");
+    }
+    let daemon = daemon::connect(global.home.as_deref()).await?;
+    let (sender, shown) = progress::shown(&format!("template {TEMPLATE}"));
+    let request = BuildRequest { template_name: TEMPLATE.to_owned(), rebuild: false };
+    let built = daemon.api.build(Actor::Operator, request, Some(sender)).await;
+    shown.end().await;
+    built.context("building the template")?;
+    let subject = Subject::new(daemon.api.clone(), TEMPLATE).await?;
+    let is_wanted = |part| args.only.is_empty() || args.only.contains(&part);
+    let mut rows: Vec<Row> = Vec::new();
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    if is_wanted(Part::Create) || is_wanted(Part::Pandas) {
+        let contenders = contender::find(&daemon.home);
+        if is_wanted(Part::Create) {
+            output::note("bench: create and print");
+            rows.extend(latency::create_and_print(&subject, &contenders, args.rounds).await?);
+        }
+        if is_wanted(Part::Pandas) {
+            output::note("bench: create and the pandas backtest");
+            rows.extend(latency::create_and_backtest(&subject, &contenders, args.rounds.div_ceil(10)).await?);
+        }
+    }
+    if is_wanted(Part::Execute) {
+        output::note("bench: execute in a live sandbox");
+        rows.push(latency::execute(&subject, args.rounds).await?);
+    }
+    if is_wanted(Part::Empty) {
+        output::note("bench: create with an empty shelf");
+        rows.push(latency::empty_shelf(&subject, args.rounds.div_ceil(10)).await?);
+    }
+    if is_wanted(Part::Burst) {
+        output::note("bench: a hundred at once");
+        rows.push(burst::run(&subject).await?);
+    }
+    if is_wanted(Part::Alive) {
+        output::note(&format!("bench: {} alive", args.alive));
+        outcomes.extend(alive::run(&subject, args.alive).await?);
+    }
+    if is_wanted(Part::Cycles) {
+        output::note(&format!("bench: {} cycles", args.cycles));
+        let (row, found) = cycles::run(&subject, &daemon.home, args.cycles).await?;
+        rows.push(row);
+        outcomes.extend(found);
+    }
+    let report = json!({
+        "success": outcomes.iter().all(|outcome| outcome.is_good),
+        "build": roles::build_id(),
+        "host": result::host(),
+        "rows": rows,
+        "outcomes": outcomes,
+    });
+    let path = result::write(&args.out, &report)?;
+    if global.json {
+        output::json(&report)?;
+    } else {
+        output::line(&result::table(&rows))?;
+        for outcome in &outcomes {
+            output::line(&format!(
+                "{} {}: {}",
+                if outcome.is_good { "ok  " } else { "LEFT" },
+                outcome.what,
+                outcome.found
+            ))?;
+        }
+    }
+    output::note(&format!("bench: written to {}", path.display()));
+    Ok(i32::from(outcomes.iter().any(|outcome| !outcome.is_good)))
+}

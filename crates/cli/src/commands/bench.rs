@@ -1,0 +1,59 @@
+//! `ringfence bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::{args::Global, bench};
+
+/// Measures the promises of SPECIFICATION.md on this host
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sudo ringfence bench                        some minutes
+  sudo ringfence bench --only create --rounds 1000
+  sudo ringfence bench --only alive --alive 1000
+  sudo ringfence bench --only cycles --cycles 10000
+
+Beside bare python3, bubblewrap and crun on the same root file system, where they are installed, in turns. Every output
+is checked. Stop other daemons and programs first: what they do is measured too.")]
+pub(crate) struct BenchArgs {
+    /// Measure only this; may be repeated
+    #[arg(long, value_enum)]
+    pub(crate) only: Vec<Part>,
+    /// Rounds of `print`; the pandas backtest has a tenth
+    #[arg(long, value_name = "COUNT", default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
+    pub(crate) rounds: u32,
+    /// How many sandboxes to keep alive at once
+    #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) alive: u32,
+    /// How many create-run-delete cycles
+    #[arg(long, value_name = "COUNT", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) cycles: u32,
+    /// Where the results are written
+    #[arg(long, value_name = "DIR", default_value = "bench-results")]
+    pub(crate) out: PathBuf,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// A new sandbox and the output of `print(N)`
+    Create,
+    /// A new sandbox and the seed document's pandas backtest
+    Pandas,
+    /// An execution in a sandbox that is there
+    Execute,
+    /// A new sandbox when none is prepared
+    Empty,
+    /// A hundred sandboxes at once
+    Burst,
+    /// Memory of many
+    Alive,
+    /// Many in a row, and what they leave
+    Cycles,
+}
+
+pub(crate) async fn run(global: Global, args: BenchArgs) -> anyhow::Result<i32> {
+    bench::run(&global, &args).await
+}
