@@ -16,15 +16,15 @@ use crate::commands::{audit, bench, demo, doctor, mcp, run, sandbox, serve, stat
     max_term_width = 110,
     after_help = "\
 Examples:
-  ringfence run backtest.py                     run a file in a sandbox of its own, and delete that
+  ringfence run backtest.py                     a file in a sandbox of its own
   echo 'print(6 * 7)' | ringfence run - --language python
   ringfence sandbox create python --name lab    one that stays
   ringfence sandbox exec lab -c 'print(6 * 7)'
   ringfence mcp config                          connect an MCP client
   ringfence doctor                              what this host offers and what it lacks
 
-A command starts the daemon when none runs and it may (as root). Its state is in $RINGFENCE_HOME, or in
-/var/lib/ringfence. Exit codes: 0 done, 1 refused or failed, 2 a command line that makes no sense; `run` and
+A command starts the daemon when none runs and it may (as root). Its state is in $RINGFENCE_HOME, or in \
+/var/lib/ringfence. Exit codes: 0 done, 1 refused or failed, 2 a command line that makes no sense; `run` and \
 `sandbox exec` end with the program's own code, 124 when its time ran out."
 )]
 pub(crate) struct Cli {

@@ -90,7 +90,7 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
         for outcome in &outcomes {
             output::line(&format!(
                 "{} {}: {}",
-                if outcome.is_good { "ok  " } else { "LEFT" },
+                if outcome.is_good { "ok  " } else { "BAD " },
                 outcome.what,
                 outcome.found
             ))?;

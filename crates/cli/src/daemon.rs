@@ -168,6 +168,8 @@ fn spawn(home: &Path, log: &Path) -> io::Result<(Child, u64)> {
     let file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
     let length = file.metadata()?.len();
     let home = fs::canonicalize(home)?;
+    // Whatever our own starter left open would stay open as long as the daemon lives.
+    ringfence_jail::sys::close_on_exec_from(3)?;
     // A daemon that nobody asked to serve on TCP listens on the Unix socket alone.
     let child = Command::new("/proc/self/exe")
         .arg0("ringfence")

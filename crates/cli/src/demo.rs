@@ -121,17 +121,22 @@ async fn build_template(daemon: &Daemon, say: &Say) -> anyhow::Result<Option<f64
     Ok(built.built.then_some(built.seconds))
 }
 
-/// A daemon that has just started fills its shelf for a moment; what is measured here is one that runs.
+/// A daemon that has just started fills its shelf for a moment; what is measured here is one that runs. The shelf is full
+/// once it no longer grows.
 async fn wait_until_warm(daemon: &Daemon) -> anyhow::Result<()> {
     const PATIENCE: Duration = Duration::from_secs(60);
-    const SHELF_WANTED: u32 = 8;
+    const STEADY: Duration = Duration::from_secs(1);
     let begin = Instant::now();
+    let (mut level, mut since) = (0, Instant::now());
     loop {
         let health = daemon.api.health(Actor::Operator).await?;
         let Some(template) = health.templates.iter().find(|t| t.name == TEMPLATE) else {
             bail!("the daemon does not know the template `{TEMPLATE}`");
         };
-        if template.warm && template.shelf >= SHELF_WANTED {
+        if template.shelf != level {
+            (level, since) = (template.shelf, Instant::now());
+        }
+        if template.warm && level > 0 && since.elapsed() > STEADY {
             return Ok(());
         }
         if begin.elapsed() > PATIENCE {

@@ -47,7 +47,15 @@ pub(crate) fn table(header: &[&str]) -> Table {
     table
 }
 
+/// The table as text: columns two spaces apart, the first at the margin.
+pub(crate) fn text(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
 /// A table on standard output.
-pub(crate) fn show(table: &Table) -> io::Result<()> {
-    line(&table.trim_fmt())
+pub(crate) fn show(table: Table) -> io::Result<()> {
+    line(&text(table))
 }

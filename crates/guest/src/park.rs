@@ -42,7 +42,7 @@ pub const CODE_BYTES_MAX: usize = 1 << 20;
 pub const FLAG_FRESH: u32 = 1;
 
 /// Sent before the request, any number of times: the interpreter makes the memory its own that numpy and pandas write
-/// to. Such programs then start in half the time, and the interpreter costs 9 MiB instead of 2: for those that are
+/// to. Such programs then start in half the time, and the interpreter costs 9 MiB instead of 3: for those that are
 /// likely to be used soon.
 pub const WARM: [u8; 12] = *b"RFWARM\x01\0\0\0\0\0";
 
@@ -155,7 +155,8 @@ pub fn figures_dir(execution: &str) -> String {
 #[must_use]
 pub fn zygote_argv(path_len: usize) -> Vec<String> {
     const NAME: &str = "zygote.py";
-    let slashes = path_len.checked_sub(HARNESS.len() + NAME.len()).filter(|n| *n > 0).expect("program paths are longer");
+    let slashes =
+        path_len.checked_sub(HARNESS.len() + NAME.len()).filter(|n| *n > 0).expect("program paths are longer");
     vec![PYTHON.to_owned(), format!("{HARNESS}{}{NAME}", "/".repeat(slashes))]
 }
 
@@ -194,9 +195,11 @@ mod tests {
 
     #[test]
     fn the_layout_is_as_documented() {
-        let request = Request { path: "/p".into(), cwd: "/".into(), code: b"1".to_vec(), env: vec!["A=b".into()], ..request() };
+        let request =
+            Request { path: "/p".into(), cwd: "/".into(), code: b"1".to_vec(), env: vec!["A=b".into()], ..request() };
         let request = Request { flags: 0, argv: Vec::new(), ..request };
-        let expected = b"RFRUN\x01\0\0\x23\0\0\0\0\0\0\0\x02\0\0\0/p\x01\0\0\0/\x01\0\0\x001\0\0\0\0\x01\0\0\0\x03\0\0\0A=b";
+        let expected =
+            b"RFRUN\x01\0\0\x23\0\0\0\0\0\0\0\x02\0\0\0/p\x01\0\0\0/\x01\0\0\x001\0\0\0\0\x01\0\0\0\x03\0\0\0A=b";
         assert_eq!(encode(&request).unwrap(), expected);
     }
 

@@ -155,7 +155,11 @@ impl Init {
 
     fn send(&self, tag: u16, frame: &Frame) -> io::Result<()> {
         // Without a deadline: the host may be slow, and nothing else is to be done meanwhile but reaping.
-        if self.write_all(&self.socket, &frame.encode(tag), None)? { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        if self.write_all(&self.socket, &frame.encode(tag), None)? {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
     }
 
     /// A frame of the host; `None` at the end of the stream.

@@ -100,7 +100,11 @@ fn set_mask(how: i32, fill: bool) -> io::Result<()> {
     let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: both functions initialise the set; sigprocmask reads it.
     check(unsafe {
-        if fill { libc::sigfillset(set.as_mut_ptr()) } else { libc::sigemptyset(set.as_mut_ptr()) };
+        if fill {
+            libc::sigfillset(set.as_mut_ptr())
+        } else {
+            libc::sigemptyset(set.as_mut_ptr())
+        };
         libc::sigprocmask(how, set.as_ptr(), std::ptr::null_mut())
     })
     .map(drop)

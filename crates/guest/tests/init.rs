@@ -156,7 +156,10 @@ fn only_what_the_user_may_is_done() {
     assert_eq!(init.read("secret", 10), Err(13));
     symlink("/etc/shadow", init.dir.join("link")).unwrap();
     assert_eq!(init.read("link", 10_000), Err(13));
-    assert_eq!(errno(&init.ask(&Frame::Write { mode: 0o644, size: 1, path: b"/etc/ringfence-test".to_vec() }, b"x")), errno_of(13));
+    assert_eq!(
+        errno(&init.ask(&Frame::Write { mode: 0o644, size: 1, path: b"/etc/ringfence-test".to_vec() }, b"x")),
+        errno_of(13)
+    );
     // The link is replaced, and what it led to is as it was.
     assert_eq!(init.write("link", b"mine"), DONE);
     assert_eq!(init.read("link", 10), Ok(b"mine".to_vec()));

@@ -43,8 +43,8 @@ pub fn group(zygote: ZygoteNo, generation: u32) -> String {
 /// Processes in a zygote's cgroup: itself, a joiner, its child, and what imports may start and end.
 const PIDS: u32 = 32;
 
-/// Descriptors of a zygote and, as the limit is inherited, of every program.
-const DESCRIPTORS: u64 = 1024;
+/// Descriptors of a zygote, and the most that its children may have.
+pub(crate) const DESCRIPTORS: u32 = 1024;
 
 /// Forks and starts a zygote. It says on its control socket when it is ready, or what failed.
 ///
@@ -90,7 +90,7 @@ fn become_zygote(
     sys::new_session().step("starting a session")?;
     sys::new_session_keyring().step("making a session keyring")?;
     sys::set_limit(sys::Resource::Core, 1).step("limiting core files")?;
-    sys::set_limit(sys::Resource::Descriptors, DESCRIPTORS).step("limiting descriptors")?;
+    sys::set_limit(sys::Resource::Descriptors, u64::from(DESCRIPTORS)).step("limiting descriptors")?;
     sys::set_limit(sys::Resource::LockedMemory, 8 << 20).step("limiting locked memory")?;
     let argv = texts(&plan.argv);
     let env = texts(&plan.env);

@@ -82,7 +82,7 @@ pub(super) fn table(rows: &[Row]) -> String {
         let remark = row.remark.clone().unwrap_or_default();
         table.add_row([row.what.clone(), row.who.clone(), row.count.to_string(), p50, p95, p99, ratio, remark]);
     }
-    table.trim_fmt()
+    output::text(table)
 }
 
 /// Memory that is available, in bytes.

@@ -44,9 +44,9 @@ pub(crate) struct TailArgs {
 #[command(after_help = "\
 Examples:
   ringfence audit verify
-  ringfence audit verify --remembered 1042:9f86d081…   the head that an earlier check printed
+  ringfence audit verify --remembered 1042:9f86d081…   an earlier head
 
-The exit code is 1 when the chain does not hold. Keep the printed head elsewhere: whoever can rewrite the whole file can
+The exit code is 1 when the chain does not hold. Keep the printed head elsewhere: whoever can rewrite the whole file can \
 make a new chain, but not one that contains a head that you remember.")]
 pub(crate) struct VerifyArgs {
     /// First entry [default: 1]
@@ -95,8 +95,11 @@ async fn tail(daemon: &Daemon, args: &TailArgs, as_json: bool) -> anyhow::Result
         print(entry, as_json)?;
         last = Some((entry.seq, entry.timestamp.clone()));
     }
-    while args.follow {
-        const EVERY: Duration = Duration::from_millis(500);
+    if !args.follow {
+        return Ok(0);
+    }
+    const EVERY: Duration = Duration::from_millis(500);
+    loop {
         tokio::time::sleep(EVERY).await;
         let since = last.as_ref().map(|(_, timestamp)| timestamp.clone()).or_else(|| args.since.clone());
         let answer = daemon.api.audit_log(Actor::Operator, request(since, LIST_MAX)).await?;
@@ -106,7 +109,6 @@ async fn tail(daemon: &Daemon, args: &TailArgs, as_json: bool) -> anyhow::Result
             last = Some((entry.seq, entry.timestamp.clone()));
         }
     }
-    Ok(0)
 }
 
 /// One entry a line; as JSON when followed, because such a list has no end.

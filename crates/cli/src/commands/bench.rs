@@ -15,7 +15,7 @@ Examples:
   sudo ringfence bench --only alive --alive 1000
   sudo ringfence bench --only cycles --cycles 10000
 
-Beside bare python3, bubblewrap and crun on the same root file system, where they are installed, in turns. Every output
+Beside bare python3, bubblewrap and crun on the same root file system, where they are installed, in turns. Every output \
 is checked. Stop other daemons and programs first: what they do is measured too.")]
 pub(crate) struct BenchArgs {
     /// Measure only this; may be repeated

@@ -11,7 +11,7 @@ Examples:
   sudo ringfence demo
   sudo ringfence demo --json > demo.json      all that was measured
 
-It builds the Python template when that is missing (some minutes), removes the sandboxes that it makes, and leaves the
+It builds the Python template when that is missing (some minutes), removes the sandboxes that it makes, and leaves the \
 daemon running. Every output is checked: the exit code is 1 when one is not as it must be.")]
 pub(crate) struct DemoArgs {}
 

@@ -16,7 +16,7 @@ Examples:
   sudo ringfence doctor
   ringfence doctor --json | jq '.findings[] | select(.status != \"ok\")'
 
-Nothing is changed. As root it tries what only root can; where a daemon runs it builds a real sandbox and removes it.
+Nothing is changed. As root it tries what only root can; where a daemon runs it builds a real sandbox and removes it. \
 The exit code is 1 when something that is needed is missing.")]
 pub(crate) struct DoctorArgs {}
 
@@ -45,18 +45,18 @@ fn show(findings: &[Finding]) -> anyhow::Result<()> {
             Status::Warn => "warn",
             Status::Missing => "MISSING",
         };
-        output::line(&format!("{word:<8} {:<20} {}", finding.name, finding.found))?;
+        output::line(&format!("{word:<8} {:<22} {}", finding.name, finding.found))?;
         if let Some(fix) = &finding.fix {
-            output::line(&format!("{:<29} needed: {}", "", finding.needed))?;
-            output::line(&format!("{:<29} do:     {fix}", ""))?;
+            output::line(&format!("{:<31} needed: {}", "", finding.needed))?;
+            output::line(&format!("{:<31} do:     {fix}", ""))?;
         }
     }
     let count = |status| findings.iter().filter(|finding| finding.status == status).count();
     let (missing, warned) = (count(Status::Missing), count(Status::Warn));
     Ok(output::line(&match (missing, warned) {
         (0, 0) => "\nThis host has everything.".to_owned(),
-        (0, warned) => format!("\nThis host has what is needed; {warned} things could be better."),
-        (missing, _) => format!("\n{missing} things are missing; the daemon, or its templates, need them."),
+        (0, warned) => format!("\nThis host has what is needed; what could be better: {warned}."),
+        (missing, _) => format!("\nMissing, and needed by the daemon or its templates: {missing}."),
     })?)
 }
 

@@ -11,7 +11,7 @@ Examples:
   ringfence mcp config                        what to paste into a client
   claude mcp add flow-nexus -- /usr/local/bin/ringfence mcp
 
-A client starts `ringfence mcp` itself. Whoever speaks MCP is an agent: what only the operator may do is refused. It
+A client starts `ringfence mcp` itself. Whoever speaks MCP is an agent: what only the operator may do is refused. It \
 starts the daemon when none runs and it may. Everything that is not MCP goes to standard error.")]
 pub(crate) struct McpArgs {
     #[command(subcommand)]

@@ -22,9 +22,9 @@ Examples:
   ringfence run sweep.py --timeout 10m --env SYMBOL=AAPL
   curl -s https://example.org/script.py | ringfence run - --language python
   ringfence run job.sh --json | jq .memory_peak_bytes
-  ringfence run job.py --keep                 the sandbox stays; its id is printed on standard error
+  ringfence run job.py --keep                 the sandbox stays
 
-Standard output and error are the program's own. The exit code is the program's own, 124 when its time ran out.
+Standard output and error are the program's own. The exit code is the program's own, 124 when its time ran out. \
 Ctrl-C deletes the sandbox.")]
 pub(crate) struct RunArgs {
     /// The program; `-` reads it from standard input

@@ -14,7 +14,7 @@ Examples:
   sudo ringfence serve --tcp none             on the Unix socket only
   sudo RINGFENCE_HOME=/srv/ringfence ringfence serve --tcp 127.0.0.1:8433
 
-SIGTERM, Ctrl-C or `ringfence stop` end it: running sandboxes are stopped and keep their files.
+SIGTERM, Ctrl-C or `ringfence stop` end it: running sandboxes are stopped and keep their files. \
 The token for TCP is in run/token below the state directory.")]
 pub(crate) struct ServeArgs {
     /// Where to listen on TCP, or `none`

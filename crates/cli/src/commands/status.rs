@@ -58,7 +58,7 @@ fn show(home: &str, health: &HealthAnswer) -> anyhow::Result<()> {
         let warm = if template.warm { "yes" } else { "no" };
         table.add_row([template.name.as_str(), word(template.status), warm, &template.shelf.to_string()]);
     }
-    Ok(output::show(&table)?)
+    Ok(output::show(table)?)
 }
 
 /// A template's status as people read it.

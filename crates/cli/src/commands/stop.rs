@@ -18,6 +18,8 @@ pub(crate) struct StopArgs {}
 
 /// How long the daemon may take to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same when it did not say that it will.
+const PATIENCE_WITHOUT_ANSWER: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(global: Global) -> anyhow::Result<i32> {
     let Some(daemon) = daemon::find(global.home.as_deref()).await? else {
@@ -29,9 +31,14 @@ pub(crate) async fn run(global: Global) -> anyhow::Result<i32> {
         return Ok(0);
     };
     let begin = Instant::now();
-    daemon.stop().await?;
+    // One that ends already may hang up on us, and is gone soon.
+    let (asked, patience) = match daemon.stop().await {
+        Ok(()) => (Ok(()), PATIENCE),
+        Err(error) => (Err(error), PATIENCE_WITHOUT_ANSWER),
+    };
     while daemon.exists().await {
-        if begin.elapsed() > PATIENCE {
+        if begin.elapsed() > patience {
+            asked?;
             bail!("the daemon at {} still runs after {} s", daemon.home.display(), PATIENCE.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -21,7 +21,7 @@ Examples:
   ringfence template build                    the Python template
   ringfence template build python --rebuild   a new version, for security updates
 
-The first build takes some minutes: it downloads Debian and Python packages. Sandboxes that exist keep the version that
+The first build takes some minutes: it downloads Debian and Python packages. Sandboxes that exist keep the version that \
 they were made from.")]
 pub(crate) struct BuildArgs {
     /// Which
@@ -91,7 +91,7 @@ async fn ls(api: &dyn Sandboxes, args: LsArgs, as_json: bool) -> anyhow::Result<
         let version = if t.version > 0 { t.version.to_string() } else { "-".into() };
         table.add_row([t.name.as_str(), &version, &state(t), &t.language, &size, &t.description]);
     }
-    output::show(&table)?;
+    output::show(table)?;
     Ok(0)
 }
 

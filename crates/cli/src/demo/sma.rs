@@ -168,7 +168,7 @@ pub(super) fn table(backtests: &[Backtest]) -> String {
             ]);
         }
     }
-    table.trim_fmt()
+    output::text(table)
 }
 
 #[cfg(test)]

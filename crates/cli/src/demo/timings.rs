@@ -75,6 +75,6 @@ impl Timings {
                 t.seed_memory_mb.map_or_else(dash, |mb| format!("{mb} MB")),
             ]);
         }
-        table.trim_fmt()
+        output::text(table)
     }
 }

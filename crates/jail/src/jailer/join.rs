@@ -160,7 +160,8 @@ impl Jailer {
 
     fn ask_zygote(&mut self, zygote: ZygoteNo, join: u64) -> Result<(), Refusal> {
         let joining = self.joins.get(&join).expect("looked up by the caller");
-        let (_, init, _) = self.alive(joining.shell)?;
+        let (shell, init, _) = self.alive(joining.shell)?;
+        let descriptors = shell.plan.limits.descriptors.min(crate::zygote::DESCRIPTORS);
         let open = |name: &&str| std::fs::File::open(format!("/proc/{init}/ns/{name}")).map(OwnedFd::from);
         let namespaces = NAMESPACES.iter().map(open).collect::<std::io::Result<Vec<_>>>();
         let namespaces = namespaces
@@ -168,6 +169,7 @@ impl Jailer {
         let mut word = vec![b'J'];
         word.extend_from_slice(&joining.exec.0.to_le_bytes());
         word.extend_from_slice(&u32::try_from(namespaces.len()).expect("seven").to_le_bytes());
+        word.extend_from_slice(&descriptors.to_le_bytes());
         let fds: Vec<_> = joining.theirs.iter().chain(&namespaces).map(AsFd::as_fd).collect();
         let z = self.zygotes.get_mut(&zygote).expect("looked up by the caller");
         wire::send(z.control.as_fd(), &word, &fds)

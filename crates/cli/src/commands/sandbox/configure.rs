@@ -11,7 +11,7 @@ use crate::{args, failure, output};
 #[command(after_help = "\
 Examples:
   ringfence sandbox configure lab --env MODE=paper --unset OLD_KEY
-  ringfence sandbox configure lab --replace-env --env KEY=new    all other variables are removed
+  ringfence sandbox configure lab --replace-env --env KEY=new    remove all others
   ringfence sandbox configure lab --timeout 8h --run 'mkdir -p out' --run 'date > out/begin'
 
 Changes reach the next execution. The exit code is 1 when a command failed; those after it are not run.")]

@@ -21,7 +21,7 @@ Examples:
   ringfence sandbox cp prices.csv lab:/home/user/prices.csv
   ringfence sandbox cp prices.csv lab:data/          below /home/user; directories are made
   ringfence sandbox cp lab:/home/user/report.pdf .
-  ringfence sandbox cp lab:result.json - | jq .      `-` is standard output, or standard input
+  ringfence sandbox cp lab:result.json - | jq .      `-` is standard output or input
 
 Files of up to 32 MiB, byte for byte. For a directory copy an archive. Write ./a:b for a local file with a colon.")]
 pub(crate) struct CpArgs {

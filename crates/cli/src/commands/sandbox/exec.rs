@@ -25,7 +25,7 @@ Examples:
   echo 'ls -la' | ringfence sandbox exec lab --language bash
   ringfence sandbox exec lab count.py --input prices.csv
 
-Each execution is a process of its own: files persist, variables do not. Standard output and error are the program's
+Each execution is a process of its own: files persist, variables do not. Standard output and error are the program's \
 own, and so is the exit code; 124 when its time ran out. Ctrl-C kills the program and leaves the sandbox.")]
 pub(crate) struct ExecArgs {
     /// Id or unique name

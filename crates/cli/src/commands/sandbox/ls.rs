@@ -76,6 +76,6 @@ pub(super) async fn run(api: &dyn Sandboxes, args: LsArgs, as_json: bool) -> any
         let name = if s.name == s.sandbox_id.as_str() { "" } else { &s.name };
         table.add_row([s.sandbox_id.as_str(), name, &s.template, s.status.as_str(), &s.created_at, &s.expires_at]);
     }
-    output::show(&table)?;
+    output::show(table)?;
     Ok(0)
 }

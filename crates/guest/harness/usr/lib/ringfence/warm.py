@@ -51,7 +51,7 @@ def touch_language():
 
 
 def touch_libraries():
-    """In a child that is likely to be used soon: the pages that numpy and pandas write to. About 7 MiB with both."""
+    """In a child that is likely to be used soon: the pages that numpy and pandas write to. About 6 MiB with both."""
     _quietly(_few_tables)
 
 

@@ -1,0 +1,177 @@
+//! One daemon for all integration tests, over a state directory in `target/`, so that the template is built once. It is
+//! started by whichever test comes first and ended by `make test`.
+//!
+//! These tests need root: they say so and fail where it is missing.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use ringfence_engine::api::Sandboxes;
+use ringfence_model::api::{Actor, CreateRequest, ExecuteRequest, ExecutionAnswer, SandboxRequest};
+use ringfence_server::Client;
+
+/// The executable under test.
+pub const BIN: &str = env!("CARGO_BIN_EXE_ringfence");
+
+/// Where the shared daemon listens on TCP.
+pub const TCP: &str = "127.0.0.1:17433";
+
+/// The shared state directory.
+pub fn home() -> PathBuf {
+    match std::env::var_os("RINGFENCE_TEST_HOME") {
+        Some(home) => home.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-home"),
+    }
+}
+
+#[track_caller]
+fn must_be_root() {
+    let uid = Command::new("id").arg("-u").output().expect("id(1) is everywhere");
+    assert_eq!(
+        String::from_utf8_lossy(&uid.stdout).trim(),
+        "0",
+        "this test builds sandboxes and needs root: run it with `sudo make test`"
+    );
+}
+
+/// Starts a daemon over `home` that outlives this process, and waits until it answers.
+#[track_caller]
+pub fn start(home: &Path, tcp: &str) {
+    must_be_root();
+    fs::create_dir_all(home.join("log")).expect("the state directory can be made");
+    let log = fs::OpenOptions::new().create(true).append(true).open(home.join("log/daemon.log")).expect("a log");
+    let mut daemon = Command::new("setsid")
+        .args([BIN, "serve", "--home"])
+        .arg(home)
+        .args(["--tcp", tcp])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a descriptor"))
+        .stderr(log)
+        .spawn()
+        .expect("the daemon can be started");
+    let end = Instant::now() + Duration::from_secs(30);
+    while !answers(home) {
+        let ended = daemon.try_wait().expect("it is our child");
+        assert!(ended.is_none(), "the daemon ended: {}", tail(home));
+        assert!(Instant::now() < end, "the daemon does not answer: {}", tail(home));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether a daemon runs there that was left by an earlier build.
+fn is_of_another_build(home: &Path) -> bool {
+    let status = ringfence(home, &["status"]);
+    status.status.success() && String::from_utf8_lossy(&status.stderr).contains("restart it with")
+}
+
+/// Stops the daemon over `home` and waits until it is gone.
+#[track_caller]
+pub fn stop(home: &Path) {
+    let stopped = ringfence(home, &["stop"]);
+    assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
+}
+
+/// The end of a daemon's log.
+pub fn tail(home: &Path) -> String {
+    let text = fs::read_to_string(home.join("log/daemon.log")).unwrap_or_default();
+    text[text.len().saturating_sub(3000)..].to_owned()
+}
+
+/// Whether a daemon of this very build answers there.
+pub fn answers(home: &Path) -> bool {
+    let status = ringfence(home, &["status", "--json"]);
+    status.status.success()
+}
+
+/// Runs a command of the product.
+pub fn ringfence(home: &Path, args: &[&str]) -> Output {
+    // Without the right to start a daemon of its own, a command says that none runs.
+    let mut command = Command::new(BIN);
+    command.arg("--home").arg(home).args(args).env("RINGFENCE_NO_AUTOSTART", "1").stdin(Stdio::null());
+    command.output().expect("the executable runs")
+}
+
+/// The shared daemon with its Python template ready. Blocks the first time for as long as a build takes.
+pub fn shared() -> &'static Path {
+    static HOME: OnceLock<PathBuf> = OnceLock::new();
+    HOME.get_or_init(|| {
+        must_be_root();
+        let home = home();
+        fs::create_dir_all(&home).expect("the state directory can be made");
+        let home = fs::canonicalize(home).expect("it was just made");
+        if is_of_another_build(&home) {
+            stop(&home);
+        }
+        if !answers(&home) {
+            start(&home, TCP);
+        }
+        let built = ringfence(&home, &["template", "build", "python"]);
+        assert!(built.status.success(), "the template: {}", String::from_utf8_lossy(&built.stderr));
+        home
+    })
+}
+
+/// A client of the daemon over `home`.
+pub fn client_of(home: &Path) -> Arc<Client> {
+    Arc::new(Client::new(&home.join("run/api.sock"), "test"))
+}
+
+/// A client of the shared daemon. Must be called within a runtime.
+pub async fn client() -> Arc<Client> {
+    let home = tokio::task::spawn_blocking(shared).await.expect("the daemon starts");
+    client_of(home)
+}
+
+/// A sandbox that is deleted with the value that stands for it.
+pub struct Sandbox {
+    pub api: Arc<Client>,
+    pub id: String,
+}
+
+impl Sandbox {
+    /// A Python sandbox of the shared daemon with default limits.
+    pub async fn new() -> Self {
+        Self::with(CreateRequest { template: "python".into(), ..CreateRequest::default() }).await
+    }
+
+    /// One of the shared daemon, as asked for.
+    pub async fn with(request: CreateRequest) -> Self {
+        let api = client().await;
+        let made = api.create(Actor::Operator, request, None).await.expect("a sandbox");
+        Self { id: made.sandbox_id.to_string(), api }
+    }
+
+    pub async fn request(&self, request: ExecuteRequest) -> ExecutionAnswer {
+        let request = ExecuteRequest { sandbox_id: self.id.clone(), ..request };
+        self.api.execute(Actor::Operator, request).await.expect("the program is run")
+    }
+
+    pub async fn python(&self, code: &str) -> ExecutionAnswer {
+        self.request(ExecuteRequest { code: code.into(), ..ExecuteRequest::default() }).await
+    }
+
+    pub async fn bash(&self, code: &str) -> ExecutionAnswer {
+        self.request(ExecuteRequest { code: code.into(), language: Some("bash".into()), ..ExecuteRequest::default() }).await
+    }
+
+    pub fn named(&self) -> SandboxRequest {
+        SandboxRequest { sandbox_id: self.id.clone() }
+    }
+
+    pub async fn delete(self) {
+        self.api.delete(Actor::Operator, self.named()).await.expect("it can be deleted");
+    }
+}
+
+impl Drop for Sandbox {
+    /// Also after a failed assertion, so that tests do not fill the machine.
+    fn drop(&mut self) {
+        let _ = ringfence(shared(), &["sandbox", "rm", &self.id]);
+    }
+}

@@ -1,0 +1,369 @@
+//! What a user does with sandboxes, against the real daemon.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Sandbox, client};
+use ringfence_engine::api::Sandboxes;
+use ringfence_model::{
+    Code,
+    api::{
+        Actor, ConfigureRequest, CreateRequest, DownloadRequest, EnvMode, ExecuteRequest, ExecutionRequest,
+        ExecutionStatus, Interpreter, LimitsRequest, ListRequest, LogsRequest, SandboxRequest, SandboxStatus,
+        UploadRequest,
+    },
+};
+
+fn env(pairs: &[(&str, &str)]) -> ringfence_model::api::EnvVars {
+    let map = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    ringfence_model::api::EnvVars::new(map)
+}
+
+#[tokio::test]
+async fn a_program_runs_and_everything_about_it_is_measured() {
+    let sandbox = Sandbox::new().await;
+    let run = sandbox.python("import time; time.sleep(0.05); sum(range(200_000)); print('hi')").await;
+    assert_eq!((run.output.as_str(), run.exit_code, run.status), ("hi\n", Some(0), ExecutionStatus::Completed));
+    assert_eq!((run.error, run.output_bytes, run.truncated), (None, 3, false));
+    assert_eq!(run.interpreter, Interpreter::Parked);
+    assert!(run.execution_time > 0.05 && run.execution_time < 10.0, "{}", run.execution_time);
+    assert!(run.cpu_time > 0.001 && run.cpu_time < run.execution_time + 0.05, "{}", run.cpu_time);
+    assert!(run.memory_peak_bytes > 1 << 20, "{}", run.memory_peak_bytes);
+}
+
+#[tokio::test]
+async fn a_failing_program_is_a_successful_call() {
+    let sandbox = Sandbox::new().await;
+    let run = sandbox.python("print('before'); raise SystemExit('no more')").await;
+    assert_eq!((run.success, run.exit_code, run.status), (false, Some(1), ExecutionStatus::Failed));
+    assert_eq!((run.output.as_str(), run.error.as_deref()), ("before\n", Some("no more\n")));
+    let comments = sandbox.python("# nothing\n# at all").await;
+    assert_eq!((comments.success, comments.output.as_str(), comments.exit_code), (true, "", Some(0)));
+}
+
+#[tokio::test]
+async fn files_persist_and_variables_do_not() {
+    let sandbox = Sandbox::new().await;
+    assert!(sandbox.python("x = 1; open('kept', 'w').write('yes')").await.success);
+    let run = sandbox.python("print(open('kept').read()); print('x' in globals())").await;
+    assert_eq!(run.output, "yes\nFalse\n");
+}
+
+#[tokio::test]
+async fn the_environment_is_the_sandboxes_own_and_outlives_a_program_that_clears_it() {
+    let sandbox = Sandbox::new().await;
+    assert_eq!(sandbox.python("import os; os.environ.clear()").await.exit_code, Some(0));
+    let configured = sandbox
+        .api
+        .configure(
+            Actor::Agent,
+            ConfigureRequest {
+                sandbox_id: sandbox.id.clone(),
+                env_vars: env(&[("ALPACA_API_KEY", "k1"), ("B", "2")]),
+                ..ConfigureRequest::default()
+            },
+        )
+        .await
+        .expect("configured");
+    assert_eq!(configured.env_version, 1);
+    let code = "import os; print('Keys updated' if 'ALPACA_API_KEY' in os.environ else 'Failed')";
+    assert_eq!(sandbox.python(code).await.output, "Keys updated\n");
+    let rotated = sandbox
+        .api
+        .configure(
+            Actor::Agent,
+            ConfigureRequest {
+                sandbox_id: sandbox.id.clone(),
+                env_vars: env(&[("ALPACA_API_KEY", "k2")]),
+                env_mode: Some(EnvMode::Replace),
+                ..ConfigureRequest::default()
+            },
+        )
+        .await
+        .expect("rotated");
+    assert_ne!(configured.env_fingerprints["ALPACA_API_KEY"], rotated.env_fingerprints["ALPACA_API_KEY"]);
+    let run = sandbox.python("import os; print(os.environ.get('ALPACA_API_KEY'), os.environ.get('B'))").await;
+    assert_eq!(run.output, "k2 None\n");
+    let one = ExecuteRequest { code: "import os; print(os.environ['ONCE'])".into(), env_vars: env(&[("ONCE", "1")]), ..ExecuteRequest::default() };
+    assert_eq!(sandbox.request(one).await.output, "1\n");
+    assert!(!sandbox.python("import os; os.environ['ONCE']").await.success);
+}
+
+#[tokio::test]
+async fn two_sandboxes_see_nothing_of_each_other() {
+    let (a, b) = (Sandbox::new().await, Sandbox::new().await);
+    assert!(a.bash("echo secret > /home/user/s; echo secret > /tmp/s; echo secret > /dev/shm/s; sleep 300 >/dev/null 2>&1 &").await.success);
+    let run = b.bash("cat /home/user/s /tmp/s /dev/shm/s 2>&1; pgrep -a sleep; hostname").await;
+    assert_eq!(run.output.matches("No such file").count(), 3, "{}", run.output);
+    assert!(!run.output.contains("300"), "{}", run.output);
+    assert!(run.output.ends_with(&format!("{}\n", b.id)), "{}", run.output);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_everything_that_the_program_started() {
+    let sandbox = Sandbox::new().await;
+    let code = "import os, time, signal, subprocess, sys\n\
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
+        subprocess.Popen(['setsid', 'bash', '-c', 'sleep 271 & sleep 272'])\n\
+        if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(273)\n    os._exit(0)\n\
+        print('partial', flush=True)\ntime.sleep(274)";
+    let request = ExecuteRequest { code: code.into(), timeout: Some(0.7), ..ExecuteRequest::default() };
+    let run = sandbox.request(request).await;
+    assert_eq!((run.status, run.exit_code, run.output.as_str()), (ExecutionStatus::Timeout, Some(124), "partial\n"));
+    assert!(!run.success && run.execution_time >= 0.7, "{run:?}");
+    let left = sandbox.bash("ps -eo args | grep -c '[2]7[1-4]'").await;
+    assert_eq!(left.output, "0\n");
+}
+
+#[tokio::test]
+async fn a_long_program_is_answered_as_running_and_read_later() {
+    let sandbox = Sandbox::new().await;
+    let code = "import time; print('first', flush=True); time.sleep(1.2); print('last')";
+    let request = ExecuteRequest { code: code.into(), wait: Some(0.5), ..ExecuteRequest::default() };
+    let begun = sandbox.request(request).await;
+    assert_eq!((begun.status, begun.exit_code, begun.output.as_str()), (ExecutionStatus::Running, None, "first\n"));
+    let later = ExecutionRequest { execution_id: begun.execution_id.to_string(), wait: Some(20.0) };
+    let ended = sandbox.api.execution(Actor::Agent, later.clone()).await.expect("known");
+    assert_eq!((ended.status, ended.output.as_str()), (ExecutionStatus::Completed, "first\nlast\n"));
+    let again = sandbox.api.execution(Actor::Agent, later).await.expect("a row by now");
+    assert_eq!(again, ended);
+}
+
+#[tokio::test]
+async fn background_answers_at_once() {
+    let sandbox = Sandbox::new().await;
+    let request = ExecuteRequest { code: "print(input())".into(), stdin: Some("typed\n".into()), background: true, ..ExecuteRequest::default() };
+    let begun = sandbox.request(request).await;
+    assert_eq!(begun.status, ExecutionStatus::Running);
+    let later = ExecutionRequest { execution_id: begun.execution_id.to_string(), wait: Some(20.0) };
+    assert_eq!(sandbox.api.execution(Actor::Agent, later).await.expect("known").output, "typed\n");
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_running_lives_on_and_is_listed() {
+    let sandbox = Sandbox::new().await;
+    let run = sandbox.bash("setsid sleep 289 & echo started").await;
+    assert!(run.success && run.execution_time < 5.0, "{run:?}");
+    assert!(run.warnings.iter().any(|w| w.contains("still runs")), "{:?}", run.warnings);
+    let status = sandbox.api.status(Actor::Agent, sandbox.named()).await.expect("known");
+    assert!(status.sandbox.processes.iter().any(|p| p.command.contains("sleep 289")), "{:?}", status.sandbox.processes);
+}
+
+#[tokio::test]
+async fn files_go_in_and_out_byte_for_byte() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let sandbox = Sandbox::new().await;
+    let bytes: Vec<u8> = (0..=255).cycle().take(3_000_001).collect();
+    let upload = |path: &str, bytes: &[u8]| UploadRequest {
+        sandbox_id: sandbox.id.clone(),
+        file_path: path.into(),
+        content_base64: Some(STANDARD.encode(bytes)),
+        ..UploadRequest::default()
+    };
+    let download = |path: &str| DownloadRequest { sandbox_id: sandbox.id.clone(), file_path: path.into() };
+    let put = sandbox.api.upload(Actor::Agent, upload("a/b/c.bin", &bytes)).await.expect("uploaded");
+    assert_eq!((put.size, put.file_path.as_str()), (3_000_001, "/home/user/a/b/c.bin"));
+    let got = sandbox.api.download(Actor::Agent, download("a/b/c.bin")).await.expect("downloaded");
+    assert_eq!(STANDARD.decode(got.content_base64.expect("not UTF-8")).expect("base64"), bytes);
+    assert_eq!(got.checksum, put.checksum);
+    let run = sandbox.bash("sha256sum < a/b/c.bin | cut -d' ' -f1; stat -c %U a/b/c.bin; ln -s /etc/passwd link; mkfifo fifo").await;
+    assert_eq!(run.output, format!("{}\nuser\n", put.checksum));
+    sandbox.api.upload(Actor::Agent, upload("empty", b"")).await.expect("empty files are files");
+    let empty = sandbox.api.download(Actor::Agent, download("empty")).await.expect("downloaded");
+    assert_eq!((empty.size, empty.content.as_deref()), (0, Some("")));
+    let missing = sandbox.api.download(Actor::Agent, download("nowhere")).await.expect_err("not there");
+    assert_eq!(missing.code, Code::FileNotFound);
+    let denied = sandbox.api.upload(Actor::Agent, upload("/etc/passwd", b"x")).await.expect_err("not the user's");
+    assert_eq!(denied.code, Code::PermissionDenied);
+    let fifo = sandbox.api.download(Actor::Agent, download("fifo")).await.expect_err("no file");
+    assert_eq!(fifo.code, Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_link_leads_where_it_leads_inside() {
+    let sandbox = Sandbox::new().await;
+    assert!(sandbox.bash("ln -s /etc/hostname link; ln -s / root").await.success);
+    for path in ["link", "root/etc/hostname", "../../../../etc/hostname"] {
+        let request = DownloadRequest { sandbox_id: sandbox.id.clone(), file_path: path.into() };
+        let got = sandbox.api.download(Actor::Agent, request).await.expect("the sandbox has one");
+        assert_eq!(got.content.as_deref(), Some(format!("{}\n", sandbox.id).as_str()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn stop_keeps_files_and_resume_brings_them_back() {
+    let sandbox = Sandbox::new().await;
+    assert!(sandbox.bash("echo kept > f; sleep 288 >/dev/null 2>&1 &").await.success);
+    let stopped = sandbox.api.stop(Actor::Agent, sandbox.named()).await.expect("stopped");
+    assert_eq!((stopped.previous_status, stopped.status), (SandboxStatus::Running, SandboxStatus::Stopped));
+    let refused = sandbox.api.execute(Actor::Agent, ExecuteRequest { sandbox_id: sandbox.id.clone(), code: "1".into(), ..ExecuteRequest::default() }).await;
+    assert_eq!(refused.expect_err("it is stopped").code, Code::SandboxNotRunning);
+    let resumed = sandbox.api.resume(Actor::Agent, sandbox.named()).await.expect("resumed");
+    assert_eq!((resumed.previous_status, resumed.status), (SandboxStatus::Stopped, SandboxStatus::Running));
+    assert_eq!(sandbox.bash("cat f; pgrep -c sleep").await.output, "kept\n0\n");
+}
+
+#[tokio::test]
+async fn pause_freezes_and_resume_goes_on() {
+    let sandbox = Sandbox::new().await;
+    let counter = "i=0; while :; do i=$((i+1)); echo $i > n; sleep 0.01; done";
+    assert!(sandbox.bash(&format!("({counter}) >/dev/null 2>&1 &")).await.success);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    sandbox.api.pause(Actor::Agent, sandbox.named()).await.expect("paused");
+    assert_eq!(sandbox.api.status(Actor::Agent, sandbox.named()).await.expect("known").status, SandboxStatus::Paused);
+    sandbox.api.resume(Actor::Agent, sandbox.named()).await.expect("resumed");
+    let run = sandbox.bash("a=$(cat n); sleep 0.5; b=$(cat n); [ \"$b\" -gt \"$a\" ] && echo goes on").await;
+    assert_eq!(run.output, "goes on\n");
+}
+
+#[tokio::test]
+async fn an_unknown_id_is_an_error_everywhere() {
+    let api = client().await;
+    let unknown = "i00000000000000000000";
+    let named = || SandboxRequest { sandbox_id: unknown.into() };
+    for error in [
+        api.status(Actor::Agent, named()).await.expect_err("unknown"),
+        api.stop(Actor::Agent, named()).await.expect_err("unknown"),
+        api.resume(Actor::Agent, named()).await.expect_err("unknown"),
+        api.delete(Actor::Agent, named()).await.expect_err("unknown"),
+        api.execute(Actor::Agent, ExecuteRequest { sandbox_id: unknown.into(), ..ExecuteRequest::default() }).await.expect_err("unknown"),
+        api.logs(Actor::Agent, LogsRequest { sandbox_id: unknown.into(), ..LogsRequest::default() }).await.expect_err("unknown"),
+        // The sandbox is looked up before other arguments are judged.
+        api.configure(Actor::Agent, ConfigureRequest { sandbox_id: unknown.into(), install_packages: vec!["x".into()], ..ConfigureRequest::default() }).await.expect_err("unknown"),
+    ] {
+        assert_eq!(error.code, Code::SandboxNotFound, "{error}");
+    }
+    let execution = ExecutionRequest { execution_id: "exec_1757371623056".into(), wait: None };
+    assert_eq!(api.execution(Actor::Agent, execution).await.expect_err("unknown").code, Code::ExecutionNotFound);
+}
+
+#[tokio::test]
+async fn a_deleted_sandbox_stays_deleted() {
+    let sandbox = Sandbox::new().await;
+    let first = sandbox.api.delete(Actor::Agent, sandbox.named()).await.expect("deleted");
+    assert!(!first.already_deleted);
+    let second = sandbox.api.delete(Actor::Agent, sandbox.named()).await.expect("idempotent");
+    assert!(second.already_deleted);
+    let status = sandbox.api.status(Actor::Agent, sandbox.named()).await.expect("remembered");
+    assert_eq!(status.status, SandboxStatus::Deleted);
+    let refused = sandbox.api.execute(Actor::Agent, ExecuteRequest { sandbox_id: sandbox.id.clone(), ..ExecuteRequest::default() }).await;
+    assert_eq!(refused.expect_err("it is gone").code, Code::SandboxNotRunning);
+}
+
+#[tokio::test]
+async fn a_name_stands_for_an_id_while_it_is_unique() {
+    let name = format!("lab-{}", std::process::id());
+    let request = || CreateRequest { template: "python".into(), name: Some(name.clone()), ..CreateRequest::default() };
+    let first = Sandbox::with(request()).await;
+    let by_name = ExecuteRequest { sandbox_id: name.clone(), code: "print(1)".into(), ..ExecuteRequest::default() };
+    assert_eq!(first.api.execute(Actor::Agent, by_name.clone()).await.expect("unique").output, "1\n");
+    let second = Sandbox::with(request()).await;
+    let refused = second.api.execute(Actor::Agent, by_name).await.expect_err("two have it");
+    assert_eq!(refused.code, Code::SandboxNameAmbiguous);
+}
+
+#[tokio::test]
+async fn a_lifetime_ends_by_itself() {
+    let sandbox = Sandbox::with(CreateRequest { template: "python".into(), timeout: Some(1), ..CreateRequest::default() }).await;
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let status = sandbox.api.status(Actor::Agent, sandbox.named()).await.expect("known").status;
+        if status == SandboxStatus::Expired {
+            break;
+        }
+        assert!(std::time::Instant::now() < end, "it is still {status:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let request = ExecuteRequest { sandbox_id: sandbox.id.clone(), code: "1".into(), ..ExecuteRequest::default() };
+    assert_eq!(sandbox.api.execute(Actor::Agent, request).await.expect_err("over").code, Code::SandboxExpired);
+}
+
+#[tokio::test]
+async fn limits_are_what_was_asked_for() {
+    let limits = LimitsRequest { memory_mb: Some(256), processes: Some(32), cpu: Some(0.5), disk_mb: Some(64) };
+    let sandbox = Sandbox::with(CreateRequest { template: "python".into(), limits: Some(limits), ..CreateRequest::default() }).await;
+    let run = sandbox.bash("grep MemTotal /proc/meminfo | tr -s ' '; dd if=/dev/zero of=big bs=1M count=100 2>&1 | tail -1; rm big").await;
+    assert!(run.output.starts_with("MemTotal: 262144 kB\n"), "{}", run.output);
+    let full = sandbox.bash("dd if=/dev/zero of=big bs=1M count=100; rm big; echo after").await;
+    assert!(full.stderr.contains("No space left") || full.stderr.contains("quota"), "{}", full.stderr);
+    assert!(full.output.ends_with("after\n"), "{full:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_built_yet_is_refused_by_name() {
+    let api = client().await;
+    let base = || CreateRequest { template: "python".into(), ..CreateRequest::default() };
+    for (request, code) in [
+        (CreateRequest { install_packages: vec!["yfinance".into()], ..base() }, Code::NotSupported),
+        (CreateRequest { secrets: vec!["KEY".into()], ..base() }, Code::NotSupported),
+        (CreateRequest { template: "cobol".into(), ..base() }, Code::TemplateNotFound),
+        (CreateRequest { timeout: Some(0), ..base() }, Code::InvalidArgument),
+    ] {
+        assert_eq!(api.create(Actor::Agent, request, None).await.expect_err("refused").code, code);
+    }
+    let sandbox = Sandbox::new().await;
+    let js = ExecuteRequest { sandbox_id: sandbox.id.clone(), code: "1".into(), language: Some("javascript".into()), ..ExecuteRequest::default() };
+    assert_eq!(sandbox.api.execute(Actor::Agent, js).await.expect_err("no node here").code, Code::LanguageNotAvailable);
+}
+
+#[tokio::test]
+async fn figures_and_artifacts_come_back() {
+    let sandbox = Sandbox::new().await;
+    let code = "import os, matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\nos.makedirs('artifacts', exist_ok=True)\n\
+        open('artifacts/r.csv', 'w').write('a,b\\n')\nprint('ok')";
+    let run = sandbox.python(code).await;
+    assert!(run.success, "{run:?}");
+    let csv = run.artifacts.iter().find(|a| a.name == "r.csv").expect("the file");
+    assert_eq!((csv.size, csv.mime.as_str(), csv.path.as_str()), (4, "text/csv", "/home/user/artifacts/r.csv"));
+    let figure = run.artifacts.iter().find(|a| a.mime == "image/png").expect("the figure");
+    assert!(figure.content_base64.as_ref().is_some_and(|c| c.starts_with("iVBORw0KGgo")), "a PNG");
+}
+
+#[tokio::test]
+async fn logs_lists_and_audit_tell_the_story() {
+    let name = format!("story-{}", std::process::id());
+    let sandbox = Sandbox::with(CreateRequest { template: "python".into(), name: Some(name.clone()), ..CreateRequest::default() }).await;
+    sandbox.python("print('a line of it')").await;
+    let logs = sandbox.api.logs(Actor::Agent, LogsRequest { sandbox_id: sandbox.id.clone(), ..LogsRequest::default() }).await.expect("logs");
+    assert!(logs.logs.iter().any(|l| l.source == "stdout" && l.message == "a line of it"), "{logs:?}");
+    let list = sandbox.api.list(Actor::Agent, ListRequest { status: Some("running".into()), ..ListRequest::default() }).await.expect("list");
+    assert!(list.sandboxes.iter().any(|s| s.name == name));
+    let entries = sandbox
+        .api
+        .audit_log(Actor::Agent, ringfence_model::api::AuditLogRequest { sandbox_id: Some(sandbox.id.clone()), ..Default::default() })
+        .await
+        .expect("entries");
+    let events: Vec<&str> = entries.entries.iter().map(|e| e.event.as_str()).collect();
+    assert_eq!(events, ["sandbox.create", "execution.start"]);
+    let verified = sandbox.api.audit_verify(Actor::Operator, Default::default()).await.expect("verified");
+    assert!(verified.valid, "{verified:?}");
+}
+
+#[tokio::test]
+async fn a_gigabyte_of_output_is_counted_and_cut() {
+    let sandbox = Sandbox::new().await;
+    let code = "import sys\nb = b'x' * (1 << 20)\nfor _ in range(1024): sys.stdout.buffer.write(b)";
+    let run = sandbox.request(ExecuteRequest { code: code.into(), timeout: Some(120.0), ..ExecuteRequest::default() }).await;
+    assert_eq!((run.status, run.output_bytes, run.truncated), (ExecutionStatus::Completed, 1 << 30, true));
+    assert_eq!(run.output.len(), 1 << 20);
+}
+
+#[tokio::test]
+async fn shadowed_modules_win() {
+    let sandbox = Sandbox::new().await;
+    assert!(sandbox.python("open('pandas.py', 'w').write('NAME = \"mine\"')").await.success);
+    let run = sandbox.python("import pandas; print(pandas.NAME)").await;
+    assert_eq!(run.output, "mine\n", "{run:?}");
+}
+
+#[tokio::test]
+async fn siblings_draw_different_random_numbers() {
+    let (a, b) = (Sandbox::new().await, Sandbox::new().await);
+    let code = "import random, numpy, uuid, ssl, os, tempfile\nprint(random.random(), numpy.random.rand(), uuid.uuid4(), ssl.RAND_bytes(8).hex(), next(tempfile._get_candidate_names()))";
+    let (a, b) = (a.python(code).await, b.python(code).await);
+    for (x, y) in a.output.split_whitespace().zip(b.output.split_whitespace()) {
+        assert_ne!(x, y);
+    }
+    assert_eq!(a.output.split_whitespace().count(), 5, "{a:?}");
+}
