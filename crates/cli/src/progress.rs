@@ -38,7 +38,7 @@ async fn on_terminal(what: String, mut receiver: mpsc::Receiver<Progress>) {
     const TICK: Duration = Duration::from_millis(120);
     let bar = ProgressBar::new(100);
     let plain = ProgressStyle::with_template("{spinner} {prefix}: {wide_msg} {elapsed}");
-    let measured = ProgressStyle::with_template("{spinner} {prefix} [{bar:30}] {percent:>3} % {wide_msg} {elapsed}");
+    let measured = ProgressStyle::with_template("{spinner} {prefix} [{bar:20}] {percent:>3} % {wide_msg} {elapsed}");
     let (Ok(plain), Ok(measured)) = (plain, measured) else { return };
     bar.set_style(plain);
     bar.set_prefix(what);

@@ -21,7 +21,7 @@ use ringfence_model::LayerDigest;
 
 /// What `ringfence serve` was asked for.
 #[derive(Debug, Clone)]
-pub struct ServeOptions {
+pub(crate) struct ServeOptions {
     /// State directory.
     pub home: PathBuf,
     /// Where to listen beside the Unix socket.
@@ -34,7 +34,7 @@ const TOKEN_FD: i32 = 5;
 const TCP_FD: i32 = 6;
 
 /// Plays the role whose name this process was started under; `None` when it is a command.
-pub fn dispatch() -> Option<i32> {
+pub(crate) fn dispatch() -> Option<i32> {
     let mut args = std::env::args();
     let name = args.next()?;
     let args: Vec<String> = args.collect();
@@ -54,7 +54,7 @@ pub fn dispatch() -> Option<i32> {
 
 /// Which build this is: the version, and what tells this executable from another. The same for every process of one file.
 #[must_use]
-pub fn build_id() -> String {
+pub(crate) fn build_id() -> String {
     let version = env!("CARGO_PKG_VERSION");
     match fs::metadata("/proc/self/exe") {
         Ok(file) => format!("{version}+{:x}-{:x}", file.size(), file.mtime_nsec().wrapping_add(file.mtime() << 20)),
@@ -85,7 +85,7 @@ fn jailer(args: &[String]) -> anyhow::Result<i32> {
 ///
 /// # Errors
 /// It could not start: not root, another daemon has the state directory, a socket cannot be bound.
-pub fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
+pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
     if !rustix::process::geteuid().is_root() {
         bail!("the daemon needs root to build sandboxes: run `sudo ringfence serve` (`ringfence doctor` explains)");
     }

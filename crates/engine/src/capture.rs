@@ -10,14 +10,14 @@ use std::{
 };
 
 /// Bytes of a stream that answers hold.
-pub const KEPT_BYTES_MAX: usize = 1 << 20;
+pub(crate) const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of a stream that its log file holds.
-pub const LOG_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const LOG_BYTES_MAX: u64 = 64 << 20;
 
 /// One stream of one execution.
 #[derive(Debug)]
-pub struct Capture {
+pub(crate) struct Capture {
     path: PathBuf,
     state: Mutex<State>,
 }
@@ -35,12 +35,12 @@ struct State {
 impl Capture {
     /// An empty capture; its file is made only when the stream outgrows what is kept.
     #[must_use]
-    pub fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, state: Mutex::default() }
     }
 
     /// Takes what was read.
-    pub fn push(&self, bytes: &[u8]) {
+    pub(crate) fn push(&self, bytes: &[u8]) {
         let mut state = self.lock();
         let before = state.seen;
         state.seen += bytes.len() as u64;
@@ -75,20 +75,20 @@ impl Capture {
 
     /// What is kept, and how much there was.
     #[must_use]
-    pub fn snapshot(&self) -> (Vec<u8>, u64) {
+    pub(crate) fn snapshot(&self) -> (Vec<u8>, u64) {
         let state = self.lock();
         (state.kept.clone(), state.seen)
     }
 
     /// Bytes seen so far.
     #[must_use]
-    pub fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         self.lock().seen
     }
 
     /// The file with more than what is kept, if there is one.
     #[must_use]
-    pub fn file(&self) -> Option<PathBuf> {
+    pub(crate) fn file(&self) -> Option<PathBuf> {
         self.lock().file.is_some().then(|| self.path.clone())
     }
 

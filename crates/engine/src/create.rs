@@ -49,11 +49,11 @@ impl Engine {
         let (machine, store) = (&self.inner.machine, &self.inner.store);
         let ready = match prepared {
             Some(ready) => ready,
-            None => shelf::make(machine, store, &template, limits).await?,
+            None => shelf::make(machine, store, &template, limits, shelf::Warmth::IfPossible).await?,
         };
         let now = now_ms();
         let lifetime_s = request.lifetime_s();
-        let lifetime = Lifetime { lifetime_s, expires_at_ms: now.saturating_add(lifetime_s.saturating_mul(1000)) };
+        let lifetime = Lifetime { expires_at_ms: now.saturating_add(lifetime_s.saturating_mul(1000)) };
         let name = request.name.clone().unwrap_or_else(|| ready.id.to_string());
         let row = SandboxRow {
             id: ready.id.clone(),
@@ -104,16 +104,15 @@ impl Engine {
                 return Err(error.into());
             }
         };
+        let waiting = if ready.interpreter.is_some() { Interpreter::Parked } else { Interpreter::Fresh };
+        let posture = ready.interpreter.as_ref().map_or(&ready.shell.posture, |process| &process.posture);
+        let isolation = view::isolation(posture, waiting, &machine.facts().missing);
         let next = ready.interpreter.map_or(Next::None, Next::Parked);
-        let waiting = if matches!(next, Next::Parked(_)) { Interpreter::Parked } else { Interpreter::Fresh };
-        let isolation = view::isolation(&ready.shell.posture, waiting, &machine.facts().missing);
         let sandbox = Arc::new(Sandbox::new(Made {
             id: ready.id.clone(),
             name: name.clone(),
             template: Arc::clone(&template),
             limits,
-            metadata: request.metadata.clone(),
-            created_at_ms: now,
             disk: ready.disk,
             lifetime,
             state: State { status: SandboxStatus::Running, shell: Some(ready.shell), next },
@@ -266,7 +265,7 @@ impl Engine {
             .await;
         let ((), receipt) = written?;
         drop(receipt);
-        sandbox.set_lifetime(Lifetime { lifetime_s, expires_at_ms });
+        sandbox.set_lifetime(Lifetime { expires_at_ms });
         Ok(())
     }
 
@@ -312,7 +311,7 @@ impl Engine {
             SandboxStatus::Stopped => {
                 self.move_to(actor, "sandbox.resume", &sandbox, SandboxStatus::Running).await?;
                 let made =
-                    shelf::furnish(&self.inner.machine, &sandbox.template, sandbox.limits, sandbox.disk, &sandbox.id);
+                    shelf::furnish(&self.inner.machine, &sandbox.template, sandbox.limits, sandbox.disk, &sandbox.id, shelf::Warmth::IfPossible);
                 match made.await {
                     Ok((shell, interpreter)) => {
                         state.shell = Some(shell);

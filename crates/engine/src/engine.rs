@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, RwLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -81,7 +81,6 @@ pub(crate) struct Inner {
     pub(crate) builds: crate::builds::Builds,
     pub(crate) builder: crate::builder::Builder,
     pub(crate) started: Instant,
-    pub(crate) started_at_ms: u64,
     /// Which build this is.
     pub(crate) build: String,
     /// The first disk number that this run gave out: lower ones without an owner are left-overs.
@@ -142,7 +141,6 @@ impl Engine {
                 builds: crate::builds::Builds::default(),
                 builder,
                 started: Instant::now(),
-                started_at_ms: now_ms(),
                 build: config.build,
                 first_disk: std::sync::atomic::AtomicU64::new(first_disk),
                 draining: std::sync::atomic::AtomicBool::new(false),
@@ -175,10 +173,6 @@ impl Engine {
     /// Where the logs of builds are.
     pub(crate) fn build_logs(&self) -> PathBuf {
         self.inner.home.join("engine/builds")
-    }
-
-    pub(crate) fn home(&self) -> &Path {
-        &self.inner.home
     }
 
     pub(crate) fn live(&self, id: &SandboxId) -> Option<Arc<Sandbox>> {

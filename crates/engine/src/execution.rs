@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -18,11 +18,11 @@ use tokio::{
 use crate::{capture::Capture, machine::Process};
 
 /// Exit code of a program that its deadline ended, as timeout(1) has it.
-pub const EXIT_TIMEOUT: i32 = 124;
+pub(crate) const EXIT_TIMEOUT: i32 = 124;
 
 /// A run of code that has begun.
 #[derive(Debug)]
-pub struct Execution {
+pub(crate) struct Execution {
     /// Its id.
     pub id: ExecutionId,
     /// Where it runs.
@@ -49,7 +49,7 @@ pub struct Execution {
 
 /// What is needed to know an execution before it runs.
 #[derive(Debug)]
-pub struct Begin {
+pub(crate) struct Begin {
     /// See [`Execution`].
     pub id: ExecutionId,
     /// See [`Execution`].
@@ -67,7 +67,7 @@ pub struct Begin {
 impl Execution {
     /// An execution that begins; the logs of its streams go below `logs`.
     #[must_use]
-    pub fn new(begin: Begin, logs: &Path) -> Self {
+    pub(crate) fn new(begin: Begin, logs: &Path) -> Self {
         let log = |stream: &str| Capture::new(logs.join(format!("{}.{stream}", begin.id)));
         Self {
             stdout: log("stdout"),
@@ -86,35 +86,35 @@ impl Execution {
     }
 
     /// Says where it runs, once.
-    pub fn placed(&self, shell: ShellId, exec: ExecNo) {
+    pub(crate) fn placed(&self, shell: ShellId, exec: ExecNo) {
         let _ = self.place.set((shell, exec));
     }
 
     /// Its shell and number there.
     #[must_use]
-    pub fn place(&self) -> Option<(ShellId, ExecNo)> {
+    pub(crate) fn place(&self) -> Option<(ShellId, ExecNo)> {
         self.place.get().copied()
     }
 
     /// Says why it is about to be ended from outside. The first reason counts.
-    pub fn end_because(&self, reason: &'static str) {
+    pub(crate) fn end_because(&self, reason: &'static str) {
         let _ = self.ended_by.set(reason);
     }
 
     /// How it ended, if it has.
     #[must_use]
-    pub fn end(&self) -> Option<Arc<ExecutionEnd>> {
+    pub(crate) fn end(&self) -> Option<Arc<ExecutionEnd>> {
         self.end.get().cloned()
     }
 
     /// Publishes the end, once.
-    pub fn finish(&self, end: Arc<ExecutionEnd>) {
+    pub(crate) fn finish(&self, end: Arc<ExecutionEnd>) {
         let _ = self.end.set(end);
         self.done.send_replace(true);
     }
 
     /// Waits for the end, at most for `patience`.
-    pub async fn wait(&self, patience: Duration) -> Option<Arc<ExecutionEnd>> {
+    pub(crate) async fn wait(&self, patience: Duration) -> Option<Arc<ExecutionEnd>> {
         let mut done = self.done.subscribe();
         let _ = tokio::time::timeout(patience, done.wait_for(|done| *done)).await;
         self.end()
@@ -122,7 +122,7 @@ impl Execution {
 
     /// The status and exit code that follow from what the jailer measured. `None`: the sandbox ended under it.
     #[must_use]
-    pub fn verdict(&self, exited: Option<&Exited>) -> (ExecutionStatus, Option<i32>, Vec<String>) {
+    pub(crate) fn verdict(&self, exited: Option<&Exited>) -> (ExecutionStatus, Option<i32>, Vec<String>) {
         verdict(exited, self.ended_by.get().copied())
     }
 }
@@ -158,7 +158,7 @@ fn verdict(exited: Option<&Exited>, ended_by: Option<&'static str>) -> (Executio
 
 /// Feeds a program its standard input and reads what it prints until its first process has ended. What it left running
 /// may print on: that is read to nowhere, so that it neither stalls nor dies of it.
-pub async fn attend(execution: &Execution, process: Process, stdin: Vec<u8>) -> Option<Exited> {
+pub(crate) async fn attend(execution: &Execution, process: Process, stdin: Vec<u8>) -> Option<Exited> {
     let Process { stdin: pipe, stdout, stderr, exit, .. } = process;
     if stdin.is_empty() {
         drop(pipe);
@@ -232,11 +232,8 @@ async fn discard(stream: pipe::Receiver, mut buffer: Vec<u8>) {
     }
 }
 
-/// Executions that run or whose end is not on disk yet, by id.
-pub type Running = Mutex<std::collections::HashMap<ExecutionId, Arc<Execution>>>;
-
 /// Whether a parked interpreter is still alive.
-pub fn is_alive(exit: &mut oneshot::Receiver<Exited>) -> bool {
+pub(crate) fn is_alive(exit: &mut oneshot::Receiver<Exited>) -> bool {
     matches!(exit.try_recv(), Err(oneshot::error::TryRecvError::Empty))
 }
 

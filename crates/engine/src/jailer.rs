@@ -15,7 +15,8 @@ use ringfence_jail::{
     wire,
 };
 use tokio::{
-    io::{Interest, unix::AsyncFd},
+    io::Interest,
+    net::UnixDatagram,
     sync::{mpsc, oneshot},
 };
 
@@ -34,7 +35,7 @@ pub enum JailerError {
 }
 
 /// What was done, and the descriptors that came with the answer.
-pub type Answer = Result<(Done, Vec<OwnedFd>), JailerError>;
+pub(crate) type Answer = Result<(Done, Vec<OwnedFd>), JailerError>;
 
 /// How a build step ended.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +48,7 @@ pub struct StepEnd {
 
 /// What happens to shells and zygotes unasked.
 #[derive(Debug)]
-pub enum Death {
+pub(crate) enum Death {
     /// Init of a shell died, and everything in it.
     Shell(ShellId),
     /// A zygote died.
@@ -56,12 +57,12 @@ pub enum Death {
 
 /// Clones share the socket.
 #[derive(Clone)]
-pub struct Jailer {
+pub(crate) struct Jailer {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    socket: AsyncFd<OwnedFd>,
+    socket: UnixDatagram,
     /// Datagrams go out one after the other; a full socket is waited for under this lock.
     sending: tokio::sync::Mutex<()>,
     next_id: AtomicU64,
@@ -82,8 +83,11 @@ impl Jailer {
     ///
     /// # Errors
     /// The descriptor cannot be watched.
-    pub fn new(socket: OwnedFd, deaths: mpsc::UnboundedSender<Death>) -> io::Result<(Self, oneshot::Receiver<()>)> {
-        let socket = AsyncFd::with_interest(socket, Interest::READABLE | Interest::WRITABLE)?;
+    pub(crate) fn new(socket: OwnedFd, deaths: mpsc::UnboundedSender<Death>) -> io::Result<(Self, oneshot::Receiver<()>)> {
+        // A socket of datagrams to tokio; that it is connected and keeps their order (SOCK_SEQPACKET) is the kernel's affair.
+        let socket = std::os::unix::net::UnixDatagram::from(socket);
+        socket.set_nonblocking(true)?;
+        let socket = UnixDatagram::from_std(socket)?;
         let inner = Arc::new(Inner {
             socket,
             sending: tokio::sync::Mutex::new(()),
@@ -108,7 +112,7 @@ impl Jailer {
     ///
     /// # Errors
     /// The jailer refused, or is gone.
-    pub async fn call(&self, op: Op) -> Answer {
+    pub(crate) async fn call(&self, op: Op) -> Answer {
         let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         {
@@ -129,7 +133,7 @@ impl Jailer {
     ///
     /// # Errors
     /// As [`Self::call`].
-    pub async fn done(&self, op: Op) -> Result<(), JailerError> {
+    pub(crate) async fn done(&self, op: Op) -> Result<(), JailerError> {
         match self.call(op).await?.0 {
             Done::Ok => Ok(()),
             _ => Err(JailerError::Confused),
@@ -140,26 +144,26 @@ impl Jailer {
     ///
     /// # Errors
     /// The jailer is gone.
-    pub async fn tell(&self, op: Op) -> Result<(), JailerError> {
+    pub(crate) async fn tell(&self, op: Op) -> Result<(), JailerError> {
         self.inner.send(&Request { id: 0, op }).await.map_err(|_| JailerError::Gone)
     }
 
     /// Fires when that execution's first process ends. To be called before the execution is asked for.
     #[must_use]
-    pub fn on_exit(&self, shell: ShellId, exec: ExecNo) -> oneshot::Receiver<Exited> {
+    pub(crate) fn on_exit(&self, shell: ShellId, exec: ExecNo) -> oneshot::Receiver<Exited> {
         let (sender, receiver) = oneshot::channel();
         self.inner.lock().exits.insert((shell, exec), sender);
         receiver
     }
 
     /// Nobody waits for the end of that shell's executions any more.
-    pub fn forget_exits(&self, shell: ShellId) {
+    pub(crate) fn forget_exits(&self, shell: ShellId) {
         self.inner.lock().exits.retain(|(of, _), _| *of != shell);
     }
 
     /// Fires when that build step ends. To be called before it is asked for.
     #[must_use]
-    pub fn on_step_end(&self, step: u32) -> oneshot::Receiver<StepEnd> {
+    pub(crate) fn on_step_end(&self, step: u32) -> oneshot::Receiver<StepEnd> {
         let (sender, receiver) = oneshot::channel();
         self.inner.lock().steps.insert(step, sender);
         receiver
@@ -175,7 +179,7 @@ impl Inner {
         let bytes = ringfence_jail::proto::encode(request)?;
         let _turn = self.sending.lock().await;
         self.socket
-            .async_io(Interest::WRITABLE, |socket| wire::send(socket.as_fd(), &bytes, &[]))
+            .async_io(Interest::WRITABLE, || wire::send(self.socket.as_fd(), &bytes, &[]))
             .await
     }
 
@@ -184,8 +188,8 @@ impl Inner {
         loop {
             let received = self
                 .socket
-                .async_io(Interest::READABLE, |socket| {
-                    wire::receive(socket.as_fd(), &mut buffer)?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+                .async_io(Interest::READABLE, || {
+                    wire::receive(self.socket.as_fd(), &mut buffer)?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
                 })
                 .await?;
             if received.len == 0 {

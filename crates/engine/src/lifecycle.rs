@@ -236,11 +236,8 @@ impl Engine {
             id: row.id,
             name: row.name,
             limits: row.limits,
-            metadata: row.metadata,
-            created_at_ms: row.created_at_ms,
             disk,
             lifetime: Lifetime {
-                lifetime_s: row.lifetime_s,
                 expires_at_ms: row.expires_at_ms.unwrap_or(row.created_at_ms.saturating_add(row.lifetime_s * 1000)),
             },
             state: State { status: SandboxStatus::Stopped, shell: None, next: Next::None },

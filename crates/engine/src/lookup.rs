@@ -9,7 +9,7 @@ use crate::{engine::Engine, error::Failure, sandbox::Sandbox};
 
 /// A sandbox that exists or existed.
 #[derive(Debug)]
-pub enum Found {
+pub(crate) enum Found {
     /// It has not ended.
     Live(Arc<Sandbox>),
     /// What is left of one that has.

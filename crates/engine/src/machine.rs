@@ -11,7 +11,7 @@ use std::{
 };
 
 use ringfence_jail::proto::{
-    DiskId, Done, ExecNo, Exited, HostFacts, Op, Posture, ShellId, ShellPlan, Usage, ZygoteNo, ZygotePlan,
+    DiskId, Done, ExecNo, Exited, HostFacts, Op, Posture, Refusal, ShellId, ShellPlan, Usage, ZygoteNo, ZygotePlan,
 };
 use ringfence_model::{LayerDigest, Limits};
 use tokio::{
@@ -42,6 +42,13 @@ pub enum MachineError {
     Descriptor(#[source] std::io::Error),
 }
 
+impl MachineError {
+    /// Whether the jailer does not know what it was asked about.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Jailer(JailerError::Refused(Refusal::Unknown(_))))
+    }
+}
+
 /// Uid ranges in use, and the next never used.
 #[derive(Debug, Default)]
 struct Slots {
@@ -51,7 +58,7 @@ struct Slots {
 
 /// The jailer's hands.
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     jailer: Jailer,
     facts: HostFacts,
     harness: LayerDigest,
@@ -64,7 +71,7 @@ pub struct Machine {
 
 /// What a shell is made of.
 #[derive(Debug, Clone)]
-pub struct ShellSpec {
+pub(crate) struct ShellSpec {
     /// Which zygote's children may join.
     pub zygote: ZygoteNo,
     /// The template's layers, uppermost first.
@@ -81,12 +88,10 @@ pub struct ShellSpec {
 
 /// A living shell.
 #[derive(Debug)]
-pub struct Shell {
+pub(crate) struct Shell {
     /// Its number.
     pub id: ShellId,
     slot: u32,
-    /// Its writable layer.
-    pub disk: DiskId,
     zygote: ZygoteNo,
     /// Files.
     pub guest: GuestClient,
@@ -97,7 +102,7 @@ pub struct Shell {
 
 /// A process in a shell, stopped just before it becomes a program (parked), or just started (spawned).
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its number in the shell.
     pub exec: ExecNo,
     /// Where a parked interpreter takes its program from.
@@ -119,7 +124,7 @@ impl Machine {
     ///
     /// # Errors
     /// The jailer is gone or confused.
-    pub async fn new(jailer: Jailer, data: LayerDigest) -> Result<Self, MachineError> {
+    pub(crate) async fn new(jailer: Jailer, data: LayerDigest) -> Result<Self, MachineError> {
         let (Done::Host(facts), _) = jailer.call(Op::Hello).await? else { return Err(JailerError::Confused.into()) };
         let harness = LayerDigest::parse(&facts.harness).map_err(|_| JailerError::Confused)?;
         let parking = Semaphore::new(std::thread::available_parallelism().map_or(2, |n| n.get().max(2)));
@@ -136,13 +141,13 @@ impl Machine {
 
     /// What the host offers.
     #[must_use]
-    pub fn facts(&self) -> &HostFacts {
+    pub(crate) fn facts(&self) -> &HostFacts {
         &self.facts
     }
 
     /// The jailer itself, for what concerns no shell.
     #[must_use]
-    pub fn jailer(&self) -> &Jailer {
+    pub(crate) fn jailer(&self) -> &Jailer {
         &self.jailer
     }
 
@@ -166,7 +171,7 @@ impl Machine {
     ///
     /// # Errors
     /// It could not be started, or an import failed.
-    pub async fn start_zygote(&self, template: &Template, memory_mib: u32) -> Result<(u32, u64), MachineError> {
+    pub(crate) async fn start_zygote(&self, template: &Template, memory_mib: u32) -> Result<(u32, u64), MachineError> {
         let mut layers = vec![self.harness.clone()];
         layers.extend_from_slice(&template.layers);
         let preload: Vec<&str> = template.preload.split(',').collect();
@@ -187,7 +192,7 @@ impl Machine {
     ///
     /// # Errors
     /// There is no such zygote.
-    pub async fn stop_zygote(&self, zygote: ZygoteNo) -> Result<(), MachineError> {
+    pub(crate) async fn stop_zygote(&self, zygote: ZygoteNo) -> Result<(), MachineError> {
         Ok(self.jailer.done(Op::StopZygote(zygote)).await?)
     }
 
@@ -195,7 +200,7 @@ impl Machine {
     ///
     /// # Errors
     /// The host's disk is full, or the jailer refused.
-    pub async fn create_disk(&self, disk: DiskId, size_mib: u32) -> Result<(), MachineError> {
+    pub(crate) async fn create_disk(&self, disk: DiskId, size_mib: u32) -> Result<(), MachineError> {
         Ok(self.jailer.done(Op::CreateDisk { disk, size_mib }).await?)
     }
 
@@ -203,7 +208,7 @@ impl Machine {
     ///
     /// # Errors
     /// A shell still uses it.
-    pub async fn delete_disk(&self, disk: DiskId) -> Result<(), MachineError> {
+    pub(crate) async fn delete_disk(&self, disk: DiskId) -> Result<(), MachineError> {
         Ok(self.jailer.done(Op::DeleteDisk(disk)).await?)
     }
 
@@ -211,7 +216,7 @@ impl Machine {
     ///
     /// # Errors
     /// The jailer is gone.
-    pub async fn disks(&self) -> Result<Vec<DiskId>, MachineError> {
+    pub(crate) async fn disks(&self) -> Result<Vec<DiskId>, MachineError> {
         match self.jailer.call(Op::ListDisks).await?.0 {
             Done::Disks(disks) => Ok(disks),
             _ => Err(JailerError::Confused.into()),
@@ -222,7 +227,7 @@ impl Machine {
     ///
     /// # Errors
     /// There is none.
-    pub async fn disk_usage(&self, disk: DiskId) -> Result<(u64, u64), MachineError> {
+    pub(crate) async fn disk_usage(&self, disk: DiskId) -> Result<(u64, u64), MachineError> {
         match self.jailer.call(Op::DiskUsage(disk)).await?.0 {
             Done::DiskUsage { bytes, limit_bytes } => Ok((bytes, limit_bytes)),
             _ => Err(JailerError::Confused.into()),
@@ -233,7 +238,7 @@ impl Machine {
     ///
     /// # Errors
     /// A step failed; nothing is left of it then.
-    pub async fn build_shell(&self, spec: ShellSpec) -> Result<Shell, MachineError> {
+    pub(crate) async fn build_shell(&self, spec: ShellSpec) -> Result<Shell, MachineError> {
         let slot = self.take_slot()?;
         let id = ShellId(self.next_shell.fetch_add(1, Ordering::Relaxed));
         let mut layers = vec![self.harness.clone(), self.data.clone()];
@@ -257,7 +262,6 @@ impl Machine {
             Ok((posture, stream)) => Ok(Shell {
                 id,
                 slot,
-                disk: spec.disk,
                 zygote: spec.zygote,
                 guest: GuestClient::new(stream),
                 posture,
@@ -276,7 +280,7 @@ impl Machine {
     ///
     /// # Errors
     /// The zygote is dead, or what came out was not as planned.
-    pub async fn park(&self, shell: &Shell) -> Result<Process, MachineError> {
+    pub(crate) async fn park(&self, shell: &Shell) -> Result<Process, MachineError> {
         let _turn = self.parking.acquire().await.expect("the semaphore is never closed");
         let exec = ExecNo(shell.next_exec.fetch_add(1, Ordering::Relaxed));
         let exit = self.jailer.on_exit(shell.id, exec);
@@ -293,7 +297,7 @@ impl Machine {
     ///
     /// # Errors
     /// It could not be started.
-    pub async fn spawn(
+    pub(crate) async fn spawn(
         &self,
         shell: &Shell,
         argv: Vec<String>,
@@ -311,23 +315,15 @@ impl Machine {
     ///
     /// # Errors
     /// The jailer is gone.
-    pub async fn arm(&self, shell: ShellId, exec: ExecNo, timeout_ms: u64) -> Result<(), MachineError> {
+    pub(crate) async fn arm(&self, shell: ShellId, exec: ExecNo, timeout_ms: u64) -> Result<(), MachineError> {
         Ok(self.jailer.tell(Op::Arm { shell, exec, timeout_ms }).await?)
-    }
-
-    /// Kills everything that an execution started.
-    ///
-    /// # Errors
-    /// There is no such execution.
-    pub async fn kill(&self, shell: ShellId, exec: ExecNo) -> Result<(), MachineError> {
-        Ok(self.jailer.done(Op::Kill { shell, exec }).await?)
     }
 
     /// Removes the cgroup of an ended execution. How many of its processes are still alive (then it stays).
     ///
     /// # Errors
     /// There is no such execution.
-    pub async fn forget(&self, shell: ShellId, exec: ExecNo) -> Result<u32, MachineError> {
+    pub(crate) async fn forget(&self, shell: ShellId, exec: ExecNo) -> Result<u32, MachineError> {
         match self.jailer.call(Op::Forget { shell, exec }).await?.0 {
             Done::Forgotten { still_running } => Ok(still_running),
             _ => Err(JailerError::Confused.into()),
@@ -338,7 +334,7 @@ impl Machine {
     ///
     /// # Errors
     /// There is no such shell.
-    pub async fn usage(&self, shell: ShellId) -> Result<Usage, MachineError> {
+    pub(crate) async fn usage(&self, shell: ShellId) -> Result<Usage, MachineError> {
         match self.jailer.call(Op::Usage(shell)).await?.0 {
             Done::Usage(usage) => Ok(usage),
             _ => Err(JailerError::Confused.into()),
@@ -349,7 +345,7 @@ impl Machine {
     ///
     /// # Errors
     /// There is no such shell.
-    pub async fn freeze(&self, shell: ShellId, frozen: bool) -> Result<(), MachineError> {
+    pub(crate) async fn freeze(&self, shell: ShellId, frozen: bool) -> Result<(), MachineError> {
         Ok(self.jailer.done(Op::Freeze { shell, frozen }).await?)
     }
 
@@ -357,7 +353,7 @@ impl Machine {
     ///
     /// # Errors
     /// A process does not die; its uid range is then not used again.
-    pub async fn destroy(&self, shell: &Shell) -> Result<(), MachineError> {
+    pub(crate) async fn destroy(&self, shell: &Shell) -> Result<(), MachineError> {
         self.jailer.done(Op::Destroy(shell.id)).await?;
         self.jailer.forget_exits(shell.id);
         self.return_slot(shell.slot);
@@ -392,4 +388,4 @@ fn process(
 }
 
 /// Shells are shared by everything that happens in them.
-pub type SharedShell = Arc<Shell>;
+pub(crate) type SharedShell = Arc<Shell>;

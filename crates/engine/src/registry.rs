@@ -11,7 +11,7 @@ use ringfence_store::TemplateRow;
 
 /// A template whose layers are there.
 #[derive(Debug)]
-pub struct Template {
+pub(crate) struct Template {
     /// Its name.
     pub name: String,
     /// Its layers as a shell takes them: uppermost first.
@@ -31,7 +31,7 @@ pub struct Template {
 impl Template {
     /// What is left of a template whose recipe is gone: its layers, on which sandboxes that were made from it live on.
     #[must_use]
-    pub fn without_recipe(name: &str, layers: Vec<LayerDigest>) -> Self {
+    pub(crate) fn without_recipe(name: &str, layers: Vec<LayerDigest>) -> Self {
         Self {
             name: name.to_owned(),
             zygote: ZygoteNo(0),
@@ -57,13 +57,13 @@ impl Template {
 
 /// Those templates by name.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub(crate) struct Registry {
     by_name: RwLock<HashMap<String, Arc<Template>>>,
 }
 
 /// The one template that a shorthand of the contract means.
 #[must_use]
-pub fn canonical(name: &str) -> &str {
+pub(crate) fn canonical(name: &str) -> &str {
     match name {
         "vanilla" => "base",
         "nodejs" => "node",
@@ -74,24 +74,24 @@ pub fn canonical(name: &str) -> &str {
 impl Registry {
     /// The template of that name, or of that shorthand.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<Arc<Template>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Template>> {
         self.by_name.read().expect("nothing panics under this lock").get(canonical(name)).cloned()
     }
 
     /// Adds a template or a newer version of one.
-    pub fn put(&self, template: Arc<Template>) {
+    pub(crate) fn put(&self, template: Arc<Template>) {
         self.by_name.write().expect("nothing panics under this lock").insert(template.name.clone(), template);
     }
 
     /// All of them.
     #[must_use]
-    pub fn all(&self) -> Vec<Arc<Template>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Template>> {
         self.by_name.read().expect("nothing panics under this lock").values().cloned().collect()
     }
 
     /// The template of that zygote.
     #[must_use]
-    pub fn of_zygote(&self, zygote: ZygoteNo) -> Option<Arc<Template>> {
+    pub(crate) fn of_zygote(&self, zygote: ZygoteNo) -> Option<Arc<Template>> {
         self.by_name.read().expect("nothing panics under this lock").values().find(|t| t.zygote == zygote).cloned()
     }
 }

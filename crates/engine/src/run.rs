@@ -31,7 +31,7 @@ const ARTIFACTS_DIR: &str = "/home/user/artifacts";
 
 /// What code is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Language {
+pub(crate) enum Language {
     /// CPython of the template.
     Python,
     /// bash of the template.
@@ -41,7 +41,7 @@ pub enum Language {
 impl Language {
     /// The word as clients read it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Python => "python",
             Self::Bash => "bash",
@@ -52,7 +52,7 @@ impl Language {
     ///
     /// # Errors
     /// No template of this version has that language, or it is none.
-    pub fn parse(word: &str) -> Result<Self, ApiError> {
+    pub(crate) fn parse(word: &str) -> Result<Self, ApiError> {
         match word.to_ascii_lowercase().as_str() {
             "python" | "python3" | "py" => Ok(Self::Python),
             "bash" | "sh" | "shell" => Ok(Self::Bash),

@@ -12,7 +12,6 @@ use std::{
 use ringfence_jail::proto::{DiskId, ExecNo};
 use ringfence_model::{Limits, SandboxId};
 use ringfence_store::SandboxStatus;
-use tokio::sync::Notify;
 
 use crate::{
     machine::{Process, SharedShell},
@@ -21,7 +20,7 @@ use crate::{
 
 /// A sandbox that has not ended.
 #[derive(Debug)]
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     /// Its id.
     pub id: SandboxId,
     /// Not unique.
@@ -30,10 +29,6 @@ pub struct Sandbox {
     pub template: Arc<Template>,
     /// What it may use.
     pub limits: Limits,
-    /// As the client gave it.
-    pub metadata: serde_json::Map<String, serde_json::Value>,
-    /// Milliseconds since the Unix epoch.
-    pub created_at_ms: u64,
     /// Its writable layer.
     pub disk: DiskId,
     lifetime: Mutex<Lifetime>,
@@ -42,24 +37,20 @@ pub struct Sandbox {
     next_execution: AtomicU64,
     /// Environment: version, and values by name.
     pub environment: Mutex<Environment>,
-    /// Set when somebody wants the next interpreter at once.
-    pub hurry: Notify,
     /// Executions that have ended but left processes: their cgroups are removed once those are gone.
     pub lingering: Mutex<Vec<(ExecNo, u64)>>,
 }
 
 /// How long it lives.
 #[derive(Debug, Clone, Copy)]
-pub struct Lifetime {
-    /// As asked for, in seconds.
-    pub lifetime_s: u64,
+pub(crate) struct Lifetime {
     /// Milliseconds since the Unix epoch.
     pub expires_at_ms: u64,
 }
 
 /// The environment that its next execution begins with.
 #[derive(Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// 0 before the first value.
     pub version: u64,
     /// Values; never shown.
@@ -74,7 +65,7 @@ impl std::fmt::Debug for Environment {
 
 /// What changes.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     /// As in the row.
     pub status: SandboxStatus,
     /// While it runs or is paused.
@@ -85,7 +76,7 @@ pub struct State {
 
 /// The interpreter of the next execution.
 #[derive(Debug)]
-pub enum Next {
+pub(crate) enum Next {
     /// Nobody has asked for one.
     None,
     /// It waits.
@@ -96,14 +87,14 @@ pub enum Next {
 
 impl Next {
     /// Takes it away.
-    pub fn take(&mut self) -> Self {
+    pub(crate) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::None)
     }
 }
 
 /// What a sandbox is made with.
 #[derive(Debug)]
-pub struct Made {
+pub(crate) struct Made {
     /// See [`Sandbox`].
     pub id: SandboxId,
     /// See [`Sandbox`].
@@ -112,10 +103,6 @@ pub struct Made {
     pub template: Arc<Template>,
     /// See [`Sandbox`].
     pub limits: Limits,
-    /// See [`Sandbox`].
-    pub metadata: serde_json::Map<String, serde_json::Value>,
-    /// See [`Sandbox`].
-    pub created_at_ms: u64,
     /// See [`Sandbox`].
     pub disk: DiskId,
     /// See [`Sandbox`].
@@ -131,43 +118,40 @@ pub struct Made {
 impl Sandbox {
     /// A sandbox that lives from now on.
     #[must_use]
-    pub fn new(made: Made) -> Self {
+    pub(crate) fn new(made: Made) -> Self {
         Self {
             id: made.id,
             name: made.name,
             template: made.template,
             limits: made.limits,
-            metadata: made.metadata,
-            created_at_ms: made.created_at_ms,
             disk: made.disk,
             lifetime: Mutex::new(made.lifetime),
             state: tokio::sync::Mutex::new(made.state),
             next_execution: AtomicU64::new(made.last_execution + 1),
             environment: Mutex::new(made.environment),
-            hurry: Notify::new(),
             lingering: Mutex::default(),
         }
     }
 
     /// How long it lives.
     #[must_use]
-    pub fn lifetime(&self) -> Lifetime {
+    pub(crate) fn lifetime(&self) -> Lifetime {
         *self.lifetime.lock().expect("nothing panics under this lock")
     }
 
     /// Sets how long it lives.
-    pub fn set_lifetime(&self, lifetime: Lifetime) {
+    pub(crate) fn set_lifetime(&self, lifetime: Lifetime) {
         *self.lifetime.lock().expect("nothing panics under this lock") = lifetime;
     }
 
     /// A number for its next execution.
     #[must_use]
-    pub fn next_number(&self) -> u64 {
+    pub(crate) fn next_number(&self) -> u64 {
         self.next_execution.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Version and values of its environment.
-    pub fn environment(&self) -> std::sync::MutexGuard<'_, Environment> {
+    pub(crate) fn environment(&self) -> std::sync::MutexGuard<'_, Environment> {
         self.environment.lock().expect("nothing panics under this lock")
     }
 }

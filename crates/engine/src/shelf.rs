@@ -24,7 +24,7 @@ use crate::{
 
 /// A sandbox that only lacks an owner.
 #[derive(Debug)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// Its id, which is its host name too.
     pub id: SandboxId,
     /// Its disk.
@@ -40,13 +40,13 @@ const RECKONED_MIB: usize = 3;
 
 /// How many sandboxes to keep on a shelf, from the host's memory in MiB: a fiftieth of it, within bounds.
 #[must_use]
-pub fn target(memory_mib: usize) -> usize {
+pub(crate) fn target(memory_mib: usize) -> usize {
     (memory_mib / 50 / RECKONED_MIB).clamp(2, 64)
 }
 
 /// The shelf of one template.
 #[derive(Debug)]
-pub struct Shelf {
+pub(crate) struct Shelf {
     template: Arc<Template>,
     ready: Mutex<VecDeque<Ready>>,
     target: AtomicUsize,
@@ -56,25 +56,19 @@ pub struct Shelf {
 impl Shelf {
     /// An empty shelf that wants `target` sandboxes.
     #[must_use]
-    pub fn new(template: Arc<Template>, target: usize) -> Self {
+    pub(crate) fn new(template: Arc<Template>, target: usize) -> Self {
         Self { template, ready: Mutex::default(), target: AtomicUsize::new(target), wanted: Notify::new() }
-    }
-
-    /// Whose it is.
-    #[must_use]
-    pub fn template(&self) -> &Arc<Template> {
-        &self.template
     }
 
     /// How many wait, and how many should.
     #[must_use]
-    pub fn level(&self) -> (usize, usize) {
+    pub(crate) fn level(&self) -> (usize, usize) {
         (self.lock().len(), self.target.load(Ordering::Relaxed))
     }
 
     /// Takes one whose interpreter is still alive, and has the gap filled.
     #[must_use]
-    pub fn take(&self) -> Option<Ready> {
+    pub(crate) fn take(&self) -> Option<Ready> {
         let taken = loop {
             let Some(mut ready) = self.lock().pop_front() else { break None };
             // A dead interpreter is no reason to throw the sandbox away: the next one is forked on demand.
@@ -91,7 +85,7 @@ impl Shelf {
 
     /// Takes everything, and wants nothing any more.
     #[must_use]
-    pub fn close(&self) -> Vec<Ready> {
+    pub(crate) fn close(&self) -> Vec<Ready> {
         self.target.store(0, Ordering::Relaxed);
         self.wanted.notify_one();
         self.lock().drain(..).collect()
@@ -99,7 +93,7 @@ impl Shelf {
 
     /// Removes a sandbox whose shell died on the shelf.
     #[must_use]
-    pub fn remove(&self, shell: ringfence_jail::proto::ShellId) -> Option<Ready> {
+    pub(crate) fn remove(&self, shell: ringfence_jail::proto::ShellId) -> Option<Ready> {
         let mut ready = self.lock();
         let position = ready.iter().position(|r| r.shell.id == shell)?;
         let removed = ready.remove(position);
@@ -112,7 +106,7 @@ impl Shelf {
     }
 
     /// Keeps the shelf full until it is closed.
-    pub async fn keep_full(self: Arc<Self>, machine: Arc<Machine>, store: Store) {
+    pub(crate) async fn keep_full(self: Arc<Self>, machine: Arc<Machine>, store: Store) {
         let mut pause = Duration::ZERO;
         loop {
             let (level, target) = self.level();
@@ -126,7 +120,7 @@ impl Shelf {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            match make(&machine, &store, &self.template, Limits::default()).await {
+            match make(&machine, &store, &self.template, Limits::default(), Warmth::Needed).await {
                 Ok(ready) => {
                     pause = Duration::ZERO;
                     self.lock().push_back(ready);
@@ -143,17 +137,26 @@ impl Shelf {
     }
 }
 
+/// Whether a sandbox without a warm interpreter will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Warmth {
+    /// For the shelf: one that is not warm is of no use there.
+    Needed,
+    /// Somebody waits, and a program can be executed anew.
+    IfPossible,
+}
+
 /// Makes a sandbox from nothing: disk, shell, interpreter.
 ///
 /// # Errors
 /// The step that failed; nothing is left then.
-pub async fn make(machine: &Machine, store: &Store, template: &Template, limits: Limits) -> Result<Ready, Failure> {
+pub(crate) async fn make(machine: &Machine, store: &Store, template: &Template, limits: Limits, warmth: Warmth) -> Result<Ready, Failure> {
     let size_mib = limits.disk_mib;
     let number = store.write(move |tx| tx.insert_disk(None, size_mib)).await?;
     let disk = DiskId(number);
     machine.create_disk(disk, size_mib).await?;
     let id = SandboxId::from_random(rand::random());
-    match furnish(machine, template, limits, disk, &id).await {
+    match furnish(machine, template, limits, disk, &id, warmth).await {
         Ok((shell, interpreter)) => Ok(Ready { id, disk, shell, interpreter }),
         Err(error) => {
             discard_disk(machine, store, disk).await;
@@ -166,12 +169,13 @@ pub async fn make(machine: &Machine, store: &Store, template: &Template, limits:
 ///
 /// # Errors
 /// The step that failed; no shell is left then.
-pub async fn furnish(
+pub(crate) async fn furnish(
     machine: &Machine,
     template: &Template,
     limits: Limits,
     disk: DiskId,
     id: &SandboxId,
+    warmth: Warmth,
 ) -> Result<(SharedShell, Option<Box<Process>>), Failure> {
     let spec = ShellSpec {
         zygote: template.zygote,
@@ -187,6 +191,8 @@ pub async fn furnish(
     }
     match machine.park(&shell).await {
         Ok(process) => Ok((shell, Some(Box::new(process)))),
+        // Its template was built anew, or its warm interpreter is being started again: programs are executed anew then.
+        Err(error) if warmth == Warmth::IfPossible && error.is_unknown() => Ok((shell, None)),
         Err(error) => {
             if let Err(error) = machine.destroy(&shell).await {
                 tracing::error!(%error, "a shell could not be removed");
@@ -197,7 +203,7 @@ pub async fn furnish(
 }
 
 /// Gives a disk's bytes and number back. What fails here, reconcile repeats.
-pub async fn discard_disk(machine: &Machine, store: &Store, disk: DiskId) {
+pub(crate) async fn discard_disk(machine: &Machine, store: &Store, disk: DiskId) {
     if let Err(error) = machine.delete_disk(disk).await {
         tracing::warn!(%error, disk = disk.0, "a disk could not be deleted");
         return;

@@ -478,7 +478,9 @@ impl Cgroups {
                 return false;
             }
         }
-        self.all.iter().map(|dir| dir.join(group)).fold(true, |all, dir| gone(&dir) && all)
+        // All of them are tried, also after one that stays.
+        let left = self.all.iter().filter(|dir| !gone(&dir.join(group))).count();
+        left == 0
     }
 
     fn remove_dirs(&self, group: &str) {

@@ -71,7 +71,7 @@ impl Disks {
         if fresh {
             let dir = image.parent().unwrap_or(Path::new("/"));
             let free = rustix::fs::statvfs(dir).map_err(|e| doing("statvfs")(e.into()))?;
-            let mib = (free.f_bavail.saturating_mul(free.f_frsize) / 10 * 9 >> 20).max(IMAGE_MIB_MIN);
+            let mib = ((free.f_bavail.saturating_mul(free.f_frsize) / 10 * 9) >> 20).max(IMAGE_MIB_MIN);
             let unfinished = image.with_extension("new");
             let file = fs::File::create(&unfinished).map_err(doing("making the disk image"))?;
             file.set_len(mib << 20).map_err(doing("sizing the disk image"))?;

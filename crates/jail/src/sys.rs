@@ -21,6 +21,7 @@ pub use libc::{
 pub type Filter = libc::sock_filter;
 
 /// Capability numbers (capabilities(7)) that this crate names.
+#[allow(missing_docs, reason = "the kernel's names")]
 pub mod cap {
     pub const CHOWN: u8 = 0;
     pub const DAC_OVERRIDE: u8 = 1;
@@ -160,6 +161,7 @@ pub fn open_tree_clone(path: &str) -> io::Result<OwnedFd> {
 }
 
 /// Attribute bits of mount_setattr(2) that are used here.
+#[allow(missing_docs, reason = "the kernel's names")]
 pub mod attr {
     pub const RDONLY: u64 = 1;
     pub const NOSUID: u64 = 2;

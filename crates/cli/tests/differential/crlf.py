@@ -1,0 +1,3 @@
+print("line ends")
+if True:
+    raise ValueError("of Windows")

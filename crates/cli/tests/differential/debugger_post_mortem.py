@@ -1,0 +1,8 @@
+import sys, traceback
+try:
+    def f(secret): raise ValueError(secret)
+    f("s")
+except ValueError as error:
+    summary = traceback.TracebackException.from_exception(error, capture_locals=True)
+    print("".join(summary.format()).replace(__file__, "PROG"))
+    print(len(summary.stack), error.__traceback__.tb_frame.f_back)

@@ -1,0 +1,2 @@
+print("with the builtin")
+exit(3)

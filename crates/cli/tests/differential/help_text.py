@@ -1,0 +1,4 @@
+def documented(x):
+    "Doubles."
+    return 2 * x
+help(documented)

@@ -1,0 +1,2 @@
+print("y" * 700_000)
+print("after")

@@ -1,0 +1,5 @@
+def main():
+    print("as a program")
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,2 @@
+print("no newline")
+1/0

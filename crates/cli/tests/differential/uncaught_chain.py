@@ -1,0 +1,4 @@
+try:
+    {}["jam"]
+except KeyError as missing:
+    raise RuntimeError("no jam") from missing

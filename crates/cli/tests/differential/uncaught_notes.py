@@ -1,0 +1,4 @@
+error = TypeError("with notes")
+error.add_note("the first note")
+error.add_note("the second note")
+raise error

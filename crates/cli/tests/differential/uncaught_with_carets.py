@@ -1,0 +1,3 @@
+data = {"a": {"b": None}}
+value = (data["a"]["b"]["c"] +
+         data["x"])

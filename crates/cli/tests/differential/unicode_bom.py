@@ -1,0 +1,2 @@
+﻿print("a byte order mark goes before")
+raise ValueError("after a mark")

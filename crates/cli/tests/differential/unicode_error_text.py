@@ -1,0 +1,1 @@
+raise ValueError("grüße ☃ \udcff \x1b[0m")
