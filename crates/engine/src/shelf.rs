@@ -69,16 +69,13 @@ impl Shelf {
     /// Takes one whose interpreter is still alive, and has the gap filled.
     #[must_use]
     pub(crate) fn take(&self) -> Option<Ready> {
-        let taken = loop {
-            let Some(mut ready) = self.lock().pop_front() else { break None };
-            // A dead interpreter is no reason to throw the sandbox away: the next one is forked on demand.
-            if let Some(process) = &mut ready.interpreter
-                && !execution::is_alive(&mut process.exit)
-            {
-                ready.interpreter = None;
-            }
-            break Some(ready);
-        };
+        let mut taken = self.lock().pop_front();
+        // A dead interpreter is no reason to throw the sandbox away: the next one is forked on demand.
+        if let Some(ready) = &mut taken
+            && ready.interpreter.as_mut().is_some_and(|process| !execution::is_alive(&mut process.exit))
+        {
+            ready.interpreter = None;
+        }
         self.wanted.notify_one();
         taken
     }

@@ -1,7 +1,9 @@
 //! The MCP face. Everything that names rmcp is in this module, because that crate changes often.
 //!
-//! Both protocol eras are served: sessions opened by `initialize` (2025-11-25 and older), and stateless requests with
-//! `server/discover` (2026-07-28). Every MCP client is an agent, whichever way it comes.
+//! Both protocol eras are served: those that begin with `initialize` (2025-11-25 and older), and stateless requests with
+//! `server/discover` (2026-07-28). Over HTTP neither has a session: nothing here belongs to one, and a client whose
+//! session was forgotten, after five idle minutes or a restart of the daemon, would be lost. Every MCP client is an
+//! agent, whichever way it comes.
 
 mod call;
 mod schema;
@@ -16,10 +18,10 @@ use rmcp::{
         CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
         ServerCapabilities, ServerConfig, Tool,
     },
-    service::RequestContext,
+    service::{RequestContext, ServerInitializeError},
     transport::{
         StreamableHttpServerConfig, StreamableHttpService, async_rw::AsyncRwTransport, stdio_pipes,
-        streamable_http_server::session::local::LocalSessionManager,
+        streamable_http_server::session::never::NeverSessionManager,
     },
 };
 
@@ -75,24 +77,34 @@ impl ServerHandler for Face {
 /// Serves one client on standard input and output, until it closes them.
 ///
 /// # Errors
-/// The client went away before it said who it is, or spoke another protocol.
+/// It spoke another protocol.
 pub async fn serve_stdio(sandboxes: SharedSandboxes) -> io::Result<()> {
     let (read, write) = stdio_pipes();
     let transport = AsyncRwTransport::new_server(read, write).with_max_line_length(BODY_BYTES_MAX);
-    let service = Face(sandboxes).serve(transport).await.map_err(io::Error::other)?;
+    let service = match Face(sandboxes).serve(transport).await {
+        Ok(service) => service,
+        // A client that leaves without a word is no fault of ours: some only try whether we start.
+        Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+        Err(error) => return Err(io::Error::other(error)),
+    };
     service.waiting().await.map_err(io::Error::other)?;
     Ok(())
 }
 
 /// The Streamable HTTP service. Token, Host and Origin were checked before.
-pub(crate) fn http(sandboxes: SharedSandboxes, stop: Stop) -> StreamableHttpService<Face, LocalSessionManager> {
+pub(crate) fn http(sandboxes: SharedSandboxes, stop: Stop) -> StreamableHttpService<Face, NeverSessionManager> {
     // Host is checked by `guard`, where it has to be: on the Unix socket no browser can have been misled.
-    let config =
-        StreamableHttpServerConfig::default().with_max_request_body_bytes(BODY_BYTES_MAX).disable_allowed_hosts();
+    // An answer that comes before any sign of life is one JSON document: the Python SDK takes events of 1 MiB at most, and
+    // answers of any length.
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_max_request_body_bytes(BODY_BYTES_MAX)
+        .disable_allowed_hosts();
     let open_streams = config.cancellation_token.clone();
     tokio::spawn(async move {
         stop.stopped().await;
         open_streams.cancel();
     });
-    StreamableHttpService::new(move || Ok(Face(sandboxes.clone())), Arc::new(LocalSessionManager::default()), config)
+    StreamableHttpService::new(move || Ok(Face(sandboxes.clone())), Arc::new(NeverSessionManager::default()), config)
 }

@@ -25,7 +25,7 @@ async fn post(host: &Host, headers: &[(&str, &str)], body: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn a_session_is_opened_by_initialize() {
+async fn an_older_client_begins_with_initialize() {
     let host = Host::start().await;
     let client =
         json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
@@ -37,15 +37,37 @@ async fn a_session_is_opened_by_initialize() {
     assert_eq!(result["protocolVersion"], "2025-11-25");
     assert_eq!(result["serverInfo"]["name"], "ringfence");
     assert!(result["instructions"].as_str().expect("instructions").contains("sandbox_execute"));
-    let session = hello.session.clone().expect("a session");
-    let session = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-11-25")];
-    post(&host, &session, json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
-    let listed = post(&host, &session, json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})).await;
-    let tools = message(&listed)["result"]["tools"].clone();
-    assert_eq!(tools.as_array().expect("tools").len(), 17);
-    let stranger = [("mcp-session-id", "none"), ("mcp-protocol-version", "2025-11-25")];
-    let refused = post(&host, &stranger, json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})).await;
-    assert_eq!(refused.status.as_u16(), 404);
+    assert_eq!(hello.session, None, "nothing belongs to a session");
+    // Also a client that kept one, from before a restart of an older daemon, is served.
+    for session in [&[][..], &[("mcp-session-id", "forgotten")]] {
+        let headers = [&[("mcp-protocol-version", "2025-11-25")], session].concat();
+        let noted = post(&host, &headers, json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+        assert_eq!(noted.status.as_u16(), 202, "{}", noted.body);
+        let listed = post(&host, &headers, json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})).await;
+        let tools = message(&listed)["result"]["tools"].clone();
+        assert_eq!(tools.as_array().expect("tools").len(), 17);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_signs_of_life_is_one_document() {
+    let host = Host::start().await;
+    let ask = async |meta: Value, version: &str| {
+        let params = json!({"name": "system_health", "arguments": {}, "_meta": meta});
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let headers = [("mcp-protocol-version", version), ("mcp-method", "tools/call"), ("mcp-name", "system_health")];
+        post(&host, &headers, request).await
+    };
+    let modern = json!({
+        "progressToken": 1,
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {}
+    });
+    for (meta, version) in [(json!({"progressToken": 1}), "2025-11-25"), (modern, "2026-07-28")] {
+        let answer = ask(meta, version).await;
+        assert_eq!(answer.json()["result"]["structuredContent"]["success"], true, "{}", answer.body);
+    }
 }
 
 #[tokio::test]

@@ -320,8 +320,10 @@ def an_unknown_id_is_an_error_everywhere(c, box):
         if about:
             # The sandbox comes first: what else is wrong with a call about nothing does not matter.
             c.refused("SANDBOX_NOT_FOUND", tool, sandbox_id=UNKNOWN, nonsense=1)
-    c.refused("EXECUTION_NOT_FOUND", "execution_status", execution_id="exec_1757371623056")
-    c.refused("TEMPLATE_NOT_FOUND", "template_get", template_name="no-such-template")
+    for unknown in ["exec_1757371623056", "no such execution", ""]:
+        c.refused("EXECUTION_NOT_FOUND", "execution_status", execution_id=unknown)
+    for unknown in ["no-such-template", ""]:
+        c.refused("TEMPLATE_NOT_FOUND", "template_get", template_name=unknown)
     c.refused("TEMPLATE_NOT_FOUND", "sandbox_create", template="no-such-template")
     c.refused("FILE_NOT_FOUND", "sandbox_download", sandbox_id=box["sandbox_id"], file_path="no/such/file")
     c.refused("LANGUAGE_NOT_AVAILABLE", "sandbox_execute", sandbox_id=box["sandbox_id"], code="1", language="javascript")
@@ -339,7 +341,7 @@ def an_argument_that_is_wrong_is_named(c, box):
         ("sandbox_execute", {"sandbox_id": box}, "code"),
         ("sandbox_execute", {"sandbox_id": box, "code": "1", "timeout": -1}, "timeout"),
         ("sandbox_execute", {"sandbox_id": box, "code": "1", "working_dir": "a\0b"}, "working_dir"),
-        ("sandbox_configure", {"sandbox_id": box, "env_vars": {"A=B": "1"}}, "env_vars"),
+        ("sandbox_configure", {"sandbox_id": box, "env_vars": {"A=B": "1"}}, "A=B"),
         ("sandbox_logs", {"sandbox_id": box, "source": "nowhere"}, "source"),
         ("sandbox_logs", {"sandbox_id": box, "lines": 0}, "lines"),
         ("sandbox_upload", {"sandbox_id": box, "file_path": "a"}, "content"),

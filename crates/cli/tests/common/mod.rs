@@ -2,7 +2,7 @@
 //! started by whichever test comes first and ended by `make test`.
 //!
 //! These tests need root: they say so and fail where it is missing.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
 use std::{
     fs,
@@ -42,6 +42,7 @@ fn must_be_root() {
 
 /// Starts a daemon over `home` that outlives this process, and waits until it answers.
 #[track_caller]
+#[allow(clippy::zombie_processes, reason = "it outlives this process on purpose; its parent is then whoever adopts it")]
 pub fn start(home: &Path, tcp: &str) {
     must_be_root();
     fs::create_dir_all(home.join("log")).expect("the state directory can be made");

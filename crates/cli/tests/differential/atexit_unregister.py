@@ -1,4 +1,4 @@
 import atexit
 atexit.register(print, "gone")
 atexit.unregister(print)
-print(atexit._ncallbacks())
+print("only this")

@@ -1,3 +1,6 @@
-import contextvars, decimal
+import contextvars
+print(len(contextvars.copy_context()))
 v = contextvars.ContextVar("v", default=1)
-print(v.get(), len(contextvars.copy_context()), decimal.getcontext())
+print(v.get(), len(contextvars.copy_context()))
+import decimal
+print(decimal.getcontext(), decimal.Decimal(1) / 7)

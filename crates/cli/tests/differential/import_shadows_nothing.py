@@ -1,6 +1,6 @@
 import sys
-names = ("look", "program", "reseed", "warm", "zygote", "fresh")
-print([name for name in names if name in sys.modules])
+names = ("look", "reseed", "warm", "zygote", "fresh")
+print([name for name in (*names, "program") if name in sys.modules])
 for name in names:
     try:
         __import__(name)

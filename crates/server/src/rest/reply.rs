@@ -126,6 +126,17 @@ pub(crate) fn unauthorised() -> Response {
 }
 
 pub(crate) async fn no_such_path(uri: Uri) -> Response {
+    // An empty name, as from a variable of the shell that is not set, is a name that nothing has.
+    let code = match uri.path().split('/').collect::<Vec<_>>()[..] {
+        ["", "v1", "sandboxes", "", ..] => Some((Code::SandboxNotFound, "sandbox", "GET /v1/sandboxes")),
+        ["", "v1", "executions", "", ..] => Some((Code::ExecutionNotFound, "execution", "POST …/execute")),
+        ["", "v1", "templates", "", ..] => Some((Code::TemplateNotFound, "template", "GET /v1/templates")),
+        _ => None,
+    };
+    if let Some((code, what, whence)) = code {
+        return Refused(ApiError::new(code, format!("the {what}'s id or name is empty; `{whence}` answers it")))
+            .into_response();
+    }
     let path: String = uri.path().chars().take(200).collect();
     let message = format!("there is no `{path}`; `GET /v1/openapi.json` describes what there is");
     (StatusCode::NOT_FOUND, Json(ErrorBody { error: ApiError::new(Code::InvalidArgument, message) })).into_response()

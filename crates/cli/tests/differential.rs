@@ -1,0 +1,203 @@
+//! A program cannot tell a warm interpreter from `python3 program.py`.
+//!
+//! Each script of `differential/` runs both ways in the same sandbox, with the same standard input and environment: once as
+//! code that is sent (an interpreter that was there before it), once as the file `program.py` that bash executes with
+//! `python3`. Output, error and exit code are the same, byte for byte, but for where the program lies.
+//!
+//! What differs by decision is not looked at:
+//! - where the program lies: `/run/ringfence/exec_….py` against `/home/user/program.py`;
+//! - `sys.path[0]` is the working directory, not the program's (docs/decisions/0005); here both are `/home/user`;
+//! - preloaded modules are in `sys.modules`, and their `atexit` handlers are registered before the program's first;
+//! - `hash(str)` and the addresses of code are those of the template's interpreter.
+//!
+//! A script that begins with `# stdin: "…"` (a JSON string) is given that.
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use common::Sandbox;
+use ringfence_engine::api::Sandboxes;
+use ringfence_model::api::{Actor, CreateRequest, EnvVars, ExecuteRequest, ExecutionAnswer, Interpreter, UploadRequest};
+
+/// Scripts that can tell, in which interpreter, and why it stays so. One that no longer differs must leave this table.
+const KNOWN: &[(&str, Which, &str)] = &[
+    ("frames.py", Which::Both, "the harness's own frames are below the program's"),
+    ("debugger_post_mortem.py", Which::Both, "the harness's own frames are below the program's"),
+    ("traceback_stack.py", Which::Both, "the harness's own frames are below the program's"),
+    ("recursion_limit.py", Which::Both, "the harness's own frames count"),
+    ("uncaught_recursion.py", Which::Both, "the harness's own frames count"),
+];
+
+/// An interpreter of the product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Forked from the template's, parked or on demand.
+    Warm,
+    /// Executed anew by the harness.
+    Fresh,
+    /// In [`KNOWN`]: either.
+    Both,
+}
+
+/// A script as it is sent.
+#[derive(Debug, Clone)]
+struct Script {
+    name: String,
+    code: String,
+    stdin: Option<String>,
+}
+
+/// What of an execution is compared.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    exit_code: Option<i32>,
+    output: String,
+    error: String,
+}
+
+fn scripts() -> Vec<Script> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential");
+    let mut paths: Vec<PathBuf> = fs::read_dir(directory).expect("the scripts").map(|e| e.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "py"));
+    paths.sort();
+    let scripts: Vec<Script> = paths.iter().map(|path| read(path)).collect();
+    assert!(scripts.len() >= 60, "the set has shrunk to {}", scripts.len());
+    for (name, ..) in KNOWN {
+        assert!(scripts.iter().any(|s| s.name == *name), "{name} is known but not there");
+    }
+    scripts
+}
+
+fn read(path: &Path) -> Script {
+    let code = fs::read_to_string(path).expect("scripts are UTF-8");
+    let stdin = code.strip_prefix("# stdin: ").map(|rest| {
+        let text = rest.lines().next().unwrap_or_default();
+        serde_json::from_str(text).expect("a JSON string")
+    });
+    let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+    Script { name, code, stdin }
+}
+
+/// The answer with the program's path replaced.
+fn seen(answer: &ExecutionAnswer, file: &str) -> Seen {
+    let normal = |text: &str| {
+        let mut text = text.replace(file, "PROG");
+        const SENT: &str = "/run/ringfence/exec_";
+        while let Some(start) = text.find(SENT) {
+            let Some(len) = text[start..].find(".py") else { break };
+            text.replace_range(start..start + len + ".py".len(), "PROG");
+        }
+        text
+    };
+    assert!(!answer.truncated, "a truncated output proves nothing");
+    Seen {
+        exit_code: answer.exit_code,
+        output: normal(&answer.output),
+        error: normal(answer.error.as_deref().unwrap_or_default()),
+    }
+}
+
+/// Runs one script both ways in `directory`; how they differ.
+async fn compare(sandbox: &Sandbox, script: &Script, which: Which, directory: &str) -> Option<String> {
+    // Any variable that Python reads when it starts: a warm interpreter cannot be used then.
+    let env = match which {
+        Which::Fresh => EnvVars::new(BTreeMap::from([("PYTHONNOUSERSITE".to_owned(), "1".to_owned())])),
+        Which::Warm | Which::Both => EnvVars::default(),
+    };
+    let request = |language: &str, code: &str| ExecuteRequest {
+        code: code.to_owned(),
+        language: Some(language.to_owned()),
+        stdin: script.stdin.clone(),
+        working_dir: Some(directory.to_owned()),
+        env_vars: env.clone(),
+        ..ExecuteRequest::default()
+    };
+    let clean = format!("cd / && rm -rf {directory}/* && mkdir -p {directory}");
+    assert!(sandbox.bash(&clean).await.success);
+    let sent = sandbox.request(request("python", &script.code)).await;
+    assert_ne!((which, sent.interpreter), (Which::Warm, Interpreter::Fresh), "{}: it was not warm", script.name);
+    assert!(sandbox.bash(&clean).await.success);
+    let file = format!("{directory}/program.py");
+    let upload = UploadRequest {
+        sandbox_id: sandbox.id.clone(),
+        file_path: file.clone(),
+        content_base64: Some(STANDARD.encode(&script.code)),
+        ..UploadRequest::default()
+    };
+    sandbox.api.upload(Actor::Operator, upload).await.expect("uploaded");
+    let executed = sandbox.request(request("bash", &format!("exec python3 {file}"))).await;
+    let (sent, executed) = (seen(&sent, &file), seen(&executed, &file));
+    let known = KNOWN.iter().find(|(name, when, _)| *name == script.name && (*when == which || *when == Which::Both));
+    match (sent == executed, known) {
+        (true, None) | (false, Some(_)) => None,
+        (true, Some((_, _, reason))) => Some(format!("{}: known to differ ({reason}), but it does not", script.name)),
+        (false, None) => Some(difference(&script.name, &sent, &executed)),
+    }
+}
+
+fn difference(name: &str, sent: &Seen, executed: &Seen) -> String {
+    let mut text = format!("{name}:");
+    if sent.exit_code != executed.exit_code {
+        text += &format!("\n  exit code {:?}, of python3 {:?}", sent.exit_code, executed.exit_code);
+    }
+    for (what, ours, theirs) in [("output", &sent.output, &executed.output), ("error", &sent.error, &executed.error)] {
+        if ours != theirs {
+            text += &format!("\n  {what} {}\n  of python3 {}", shown(ours), shown(theirs));
+        }
+    }
+    text
+}
+
+fn shown(text: &str) -> String {
+    const CHARS: usize = 1500;
+    let len = text.chars().count();
+    format!("({len} characters) …{:?}", text.chars().skip(len.saturating_sub(CHARS)).collect::<String>())
+}
+
+/// Runs every script, `at_once` of them at a time in one sandbox, each with a directory of its own.
+async fn check(which: Which, at_once: usize) {
+    let sandbox = Arc::new(Sandbox::with(CreateRequest { template: "python".into(), ..CreateRequest::default() }).await);
+    let scripts = scripts();
+    let count = scripts.len();
+    let queue = Arc::new(Mutex::new(scripts));
+    let workers: Vec<_> = (0..at_once)
+        .map(|worker| {
+            let (sandbox, queue) = (Arc::clone(&sandbox), Arc::clone(&queue));
+            tokio::spawn(async move {
+                let directory = if at_once == 1 { "/home/user".to_owned() } else { format!("/home/user/worker-{worker}") };
+                let mut failures = Vec::new();
+                loop {
+                    let Some(script) = queue.lock().expect("nothing panics under it").pop() else { return failures };
+                    failures.extend(compare(&sandbox, &script, which, &directory).await);
+                }
+            })
+        })
+        .collect();
+    let mut failures = Vec::new();
+    for worker in workers {
+        failures.extend(worker.await.expect("no worker panics"));
+    }
+    assert!(failures.is_empty(), "{} of {count} scripts can tell:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[tokio::test]
+async fn a_program_cannot_tell_a_warm_interpreter_from_its_own() {
+    check(Which::Warm, 1).await;
+}
+
+#[tokio::test]
+async fn a_program_cannot_tell_a_fresh_interpreter_of_the_harness_from_its_own() {
+    check(Which::Fresh, 1).await;
+}
+
+#[tokio::test]
+async fn eight_programs_at_a_time_cannot_tell_either() {
+    check(Which::Warm, 8).await;
+}
