@@ -11,7 +11,7 @@ PREFIX ?= /usr/local
 BIN := target/release/ringfence
 LOG := target/test.log
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-PACKAGES := mmdebstrap btrfs-progs debian-archive-keyring ca-certificates gcc
+PACKAGES := btrfs-progs debian-archive-keyring ca-certificates gcc
 BENCH_PACKAGES := bubblewrap crun
 # rustup's place, for a root shell that has not read the profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -88,14 +88,16 @@ unit:
 	$(CARGO) test --release --workspace --locked --no-fail-fast --lib --bins 2>&1 | tee -a $(LOG)
 	$(CARGO) test --release --workspace --locked --no-fail-fast --doc 2>&1 | tee -a $(LOG)
 
-# A state directory of their own, away from a daemon that this machine may run.
+# One daemon for all of them, with a state directory of its own in target/: the template is built once. It is stopped at the
+# end, also after a failure.
+TEST_HOME := $(CURDIR)/target/test-home
 integration: root
-	@home=$$(mktemp -d /var/tmp/ringfence-test.XXXXXX); trap 'rm -rf --one-file-system "$$home"' EXIT; \
-	echo "integration tests in $$home"; \
-	RINGFENCE_HOME=$$home $(CARGO) test --release --workspace --locked --no-fail-fast --test '*' 2>&1 | tee -a $(LOG)
+	@trap '$(BIN) --home $(TEST_HOME) stop >/dev/null 2>&1 || true' EXIT; \
+	$(CARGO) build --release --locked; \
+	RINGFENCE_TEST_HOME=$(TEST_HOME) $(CARGO) test --release --workspace --locked --no-fail-fast --test '*' -- --test-threads 4 2>&1 | tee -a $(LOG)
 
 bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubblewrap, crun and bare python3
-	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --locked --package ringfence
+	$(SUDO) $(BIN) bench
 
 suites: ## The integration tests with the long ones: attacks, thousands of cycles
 	@RINGFENCE_LONG=1 $(MAKE) --no-print-directory test

@@ -37,7 +37,7 @@ fn build_init(guest: &Path, out: &Path) {
     cargo
         .args(["build", "--quiet", "--locked", "--release", "--bin", "ringfence-init", "--target", TARGET])
         .args(["--config", "profile.release.panic='abort'", "--config", "profile.release.opt-level='s'"])
-        .args(["--config", "profile.release.lto=true", "--config", "profile.release.strip=true"])
+        .args(["--config", "profile.release.lto='off'", "--config", "profile.release.strip=true"])
         .arg("--manifest-path")
         .arg(guest.join("Cargo.toml"))
         .arg("--target-dir")

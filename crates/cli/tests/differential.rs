@@ -100,7 +100,7 @@ fn seen(answer: &ExecutionAnswer, file: &str) -> Seen {
     Seen {
         exit_code: answer.exit_code,
         output: normal(&answer.output),
-        error: normal(answer.error.as_deref().unwrap_or_default()),
+        error: normal(&answer.stderr),
     }
 }
 

@@ -253,6 +253,8 @@ mod tests {
             wall_usec: 0,
             memory_peak_bytes: 0,
             still_running: 0,
+            left_artifacts: false,
+            left_figures: false,
         }
     }
 

@@ -26,9 +26,6 @@ use crate::{
 /// Home of the program's user, and where programs start.
 pub(crate) const HOME: &str = "/home/user";
 
-/// Where a program puts files for its caller.
-const ARTIFACTS_DIR: &str = "/home/user/artifacts";
-
 /// What code is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Language {
@@ -281,7 +278,7 @@ impl Engine {
         let (status, exit_code, mut warnings) = execution.verdict(exited.as_ref());
         let finished_at_ms = now_ms();
         let artifacts = match &exited {
-            Some(_) => self.artifacts(shell, execution).await,
+            Some(exited) => self.artifacts(shell, execution, exited).await,
             None => Vec::new(),
         };
         let ((stdout, stdout_seen_bytes), (stderr, stderr_seen_bytes)) =
@@ -358,13 +355,12 @@ impl Engine {
     }
 
     /// What the program left for its caller: files, and its figures.
-    async fn artifacts(&self, shell: &SharedShell, execution: &Execution) -> Vec<Artifact> {
+    async fn artifacts(&self, shell: &SharedShell, execution: &Execution, exited: &Exited) -> Vec<Artifact> {
         let figures = park::figures_dir(execution.id.as_str());
         let mut found = Vec::new();
-        for (dir, is_figure) in [(ARTIFACTS_DIR, false), (figures.as_str(), true)] {
-            if is_figure && execution.language != Language::Python.as_str() {
-                continue;
-            }
+        let places =
+            [(park::ARTIFACTS_DIR, false, exited.left_artifacts), (figures.as_str(), true, exited.left_figures)];
+        for (dir, is_figure, _) in places.into_iter().filter(|(.., exists)| *exists) {
             let Ok(entries) = shell.guest.list(dir, ARTIFACTS_MAX).await else { continue };
             for entry in entries.into_iter().filter(|e| e.is_file()) {
                 if found.len() >= ARTIFACTS_MAX {

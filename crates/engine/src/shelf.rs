@@ -35,8 +35,9 @@ pub(crate) struct Ready {
     pub interpreter: Option<Box<Process>>,
 }
 
-/// What one parked sandbox is reckoned to use, in MiB: 2 for the interpreter's own pages, 1 for shell and kernel objects.
-const RECKONED_MIB: usize = 3;
+/// What one prepared sandbox is reckoned to use, in MiB: 9 for a warmed interpreter's own pages, the rest for shell and
+/// kernel objects.
+const RECKONED_MIB: usize = 12;
 
 /// How many sandboxes to keep on a shelf, from the host's memory in MiB: a fiftieth of it, within bounds.
 #[must_use]
@@ -187,7 +188,12 @@ pub(crate) async fn furnish(
         return Ok((shell, None));
     }
     match machine.park(&shell).await {
-        Ok(process) => Ok((shell, Some(Box::new(process)))),
+        Ok(process) => {
+            if warmth == Warmth::Needed {
+                process.warm();
+            }
+            Ok((shell, Some(Box::new(process))))
+        }
         // Its template was built anew, or its warm interpreter is being started again: programs are executed anew then.
         Err(error) if warmth == Warmth::IfPossible && error.is_unknown() => Ok((shell, None)),
         Err(error) => {
@@ -216,9 +222,10 @@ mod tests {
 
     #[test]
     fn the_shelf_grows_with_the_host() {
-        assert_eq!(target(1024), 6);
-        assert_eq!(target(4096), 27);
-        assert_eq!(target(24 * 1024), 64);
+        assert_eq!(target(1024), 2);
+        assert_eq!(target(4096), 6);
+        assert_eq!(target(24 * 1024), 40);
+        assert_eq!(target(1 << 20), 64);
         assert_eq!(target(0), 2);
     }
 }

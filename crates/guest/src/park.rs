@@ -140,10 +140,16 @@ pub fn program_path(execution: &str) -> String {
     format!("{RUN_DIR}/{execution}.py")
 }
 
+/// Where a program puts files for its caller, inside.
+pub const ARTIFACTS_DIR: &str = "/home/user/artifacts";
+
+/// Where the figures of all executions are, inside; it exists only when a program left some.
+pub const FIGURES_DIR: &str = "/run/ringfence/figures";
+
 /// Where the figures of an execution are, inside; it exists only when the program left some.
 #[must_use]
 pub fn figures_dir(execution: &str) -> String {
-    format!("{RUN_DIR}/{execution}.figures")
+    format!("{FIGURES_DIR}/{execution}")
 }
 
 /// argv of a zygote whose programs have paths of `path_len` bytes: the script's path is as long, so that a child can

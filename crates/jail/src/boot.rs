@@ -65,6 +65,7 @@ pub fn run(home: &Path, control: OwnedFd) -> Result<std::convert::Infallible, Bo
     sys::become_subreaper().map_err(step("becoming a subreaper"))?;
     sys::raise_descriptor_limit().map_err(step("raising the descriptor limit"))?;
     sys::new_session_keyring().map_err(step("making a session keyring"))?;
+    shell::make_room_for_inotify();
     let installation = Installation::load(home).map_err(step("reading the installation"))?;
     let cgroups = reconcile_cgroups(&installation.id)?;
     for dir in ["layers", "builds", "run/mnt", "run/proc"] {

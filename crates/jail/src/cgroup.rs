@@ -23,6 +23,15 @@ pub struct GroupLimits {
     pub pids: u32,
 }
 
+impl GroupLimits {
+    /// Socket buffers, where the kernel counts them apart from memory (v1): a quarter of it, and so little that many
+    /// sandboxes together stay below `net.ipv4.tcp_mem`, which is the whole host's.
+    fn socket_bytes(self) -> u64 {
+        const MOST: u64 = 64 << 20;
+        (self.memory_bytes / 4).min(MOST)
+    }
+}
+
 /// Period of the CPU limit in microseconds: short enough that a limited program does not stall visibly.
 const CPU_PERIOD_US: u64 = 100_000;
 
@@ -160,6 +169,10 @@ impl Cgroups {
             }
         }
         cgroups.delegate_v2()?;
+        // The first limit on socket buffers patches the kernel's code; this one keeps later ones cheap.
+        if let At::V1(dir) = &cgroups.memory {
+            put(&dir.join("memory.kmem.tcp.limit_in_bytes"), &i64::MAX.to_string())?;
+        }
         Ok(cgroups)
     }
 
@@ -251,6 +264,9 @@ impl Cgroups {
                 } else {
                     put(&plain, &text)?;
                 }
+                // Without a limit of its own, v1 counts no socket buffer at all: a sandbox of 128 MiB held 2.2 GiB in
+                // connections to itself. Before Linux 6.12 and after, the file is there wherever TCP is.
+                put(&dir.join(group).join("memory.kmem.tcp.limit_in_bytes"), &limits.socket_bytes().to_string())?;
             }
             At::V2(dir) => {
                 put(&dir.join(group).join("memory.max"), &limits.memory_bytes.to_string())?;

@@ -390,6 +390,10 @@ pub struct Exited {
     pub memory_peak_bytes: u64,
     /// Processes of this execution that are still alive.
     pub still_running: u32,
+    /// There is something at [`ringfence_guest::park::ARTIFACTS_DIR`]. A hint: asking the guest costs a process.
+    pub left_artifacts: bool,
+    /// There is something at [`ringfence_guest::park::FIGURES_DIR`].
+    pub left_figures: bool,
 }
 
 /// Everything that the jailer sends.

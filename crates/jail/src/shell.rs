@@ -18,7 +18,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags, openat},
+    fs::{CWD, FileType, Mode, OFlags, mknodat, openat},
     net::SocketType,
 };
 
@@ -242,6 +242,11 @@ pub(crate) fn user_namespace(owner: u32, base: u32) -> io::Result<OwnedFd> {
     match sys::fork()? {
         sys::Forked::Child => {
             drop((ready_read, done_write));
+            // What its processes may have together, counted at the owner, is what its maker may have: as much as the
+            // host permits, for each sandbox is limited by itself. Raising needs CAP_SYS_RESOURCE.
+            for shared in [sys::Resource::PendingSignals, sys::Resource::Processes] {
+                let _ = sys::set_limit(shared, sys::UNLIMITED);
+            }
             let made = sys::keep_caps_over_setuid()
                 .and_then(|()| sys::become_id(owner, owner))
                 .and_then(|()| sys::unshare(sys::CLONE_NEWUSER))
@@ -317,16 +322,20 @@ fn bind_sealed(source: &str, target: &str) -> io::Result<()> {
     sys::attach_mount(tree.as_fd(), target)
 }
 
-/// A minimal /dev: six harmless devices bound from the host, as device nodes cannot be made inside.
+/// A minimal /dev: six harmless devices. They are nodes of their own, not the host's bound here: watching the host's
+/// /dev/null with inotify, a sandbox saw whenever the host or another sandbox used it, and they could have talked
+/// through its locks.
 fn mount_dev(base: u32, memory_mib: u32) -> Result<(), StepError> {
     let options = format!("size=64k,nr_inodes=64,mode=755,uid={base},gid={base}");
     sys::mount("tmpfs", "root/dev", "tmpfs", sys::MS_NOSUID | sys::MS_NOEXEC, &options).step("mounting /dev")?;
-    for device in ["null", "zero", "full", "random", "urandom", "tty"] {
-        let target = format!("root/dev/{device}");
-        fs::write(&target, "").step("making a device's mount point")?;
-        let tree = sys::open_tree_clone(&format!("/dev/{device}")).step("taking a device")?;
-        sys::mount_setattr(tree.as_fd(), sys::attr::NOSUID | sys::attr::NOEXEC, None).step("restricting a device")?;
-        sys::attach_mount(tree.as_fd(), &target).step("attaching a device")?;
+    // Numbers: Documentation/admin-guide/devices.txt.
+    for (device, major, minor) in
+        [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)]
+    {
+        let path = format!("root/dev/{device}");
+        let number = rustix::fs::makedev(major, minor);
+        mknodat(CWD, &path, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, number).step("making a device")?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).step("opening a device to all")?;
     }
     for (link, target) in [
         ("fd", "/proc/self/fd"),
@@ -422,6 +431,7 @@ fn become_init(
     sys::new_session_keyring().step("making a session keyring")?;
     sys::set_limit(sys::Resource::Core, 1).step("limiting core files")?;
     sys::set_limit(sys::Resource::Descriptors, u64::from(plan.limits.descriptors)).step("limiting descriptors")?;
+    sys::set_limit(sys::Resource::PendingSignals, crate::zygote::PENDING_SIGNALS).step("limiting pending signals")?;
     std::env::set_current_dir("/").step("entering /")?;
 
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).step("opening /dev/null")?;
@@ -451,8 +461,36 @@ fn limit_namespaces() -> Result<(), StepError> {
             written => written.step("forbidding new namespaces")?,
         }
     }
-    fs::write("/proc/sys/user/max_inotify_instances", "64").step("limiting inotify instances")?;
-    fs::write("/proc/sys/user/max_inotify_watches", "16384").step("limiting inotify watches")
+    for (what, most) in INOTIFY {
+        let host = fs::read_to_string(format!("/proc/sys/fs/inotify/max_user_{what}")).unwrap_or_default();
+        let share = inotify_share(host.trim().parse().unwrap_or(0), most);
+        fs::write(format!("/proc/sys/user/max_inotify_{what}"), share.to_string()).step("limiting inotify")?;
+    }
+    Ok(())
+}
+
+/// What one sandbox may have of inotify.
+const INOTIFY: [(&str, u64); 2] = [("instances", 64), ("watches", 16_384)];
+
+/// So many sandboxes of one template may each use all that they may have, and nobody else's is missing.
+const INOTIFY_NEIGHBOURS: u64 = 256;
+
+/// They count at the owner of the user namespace too, against the host's own limit of 128 instances a user: two
+/// sandboxes that took 64 each left none for the others.
+fn inotify_share(host: u64, most: u64) -> u64 {
+    (host / INOTIFY_NEIGHBOURS).clamp(1, most)
+}
+
+/// Raises the host's limits on inotify to what [`INOTIFY_NEIGHBOURS`] sandboxes may have. What is used is charged to each
+/// sandbox's memory. Where the host does not let itself be changed, each sandbox has a smaller share.
+pub(crate) fn make_room_for_inotify() {
+    for (what, most) in INOTIFY {
+        let path = format!("/proc/sys/fs/inotify/max_user_{what}");
+        let host = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        if host.is_some_and(|host| host < most * INOTIFY_NEIGHBOURS) {
+            let _ = fs::write(&path, (most * INOTIFY_NEIGHBOURS).to_string());
+        }
+    }
 }
 
 /// Covers every entry of procfs that is not a process: with a synthetic file, or with an empty one.

@@ -14,7 +14,7 @@ use crate::{
     posture::NAMESPACES,
     shell::{Step, StepError, into_io},
     sys,
-    zygote::texts,
+    zygote::{PENDING_SIGNALS, texts},
 };
 
 /// First word of a process that is inside and still holds capabilities in the sandbox's user namespace.
@@ -102,6 +102,7 @@ fn become_program(host: &Host, program: &Program<'_>, fds: [BorrowedFd<'_>; 4]) 
     sys::new_session_keyring().step("making a session keyring")?;
     sys::set_limit(sys::Resource::Core, 1).step("limiting core files")?;
     sys::set_limit(sys::Resource::Descriptors, u64::from(program.descriptors)).step("limiting descriptors")?;
+    sys::set_limit(sys::Resource::PendingSignals, PENDING_SIGNALS).step("limiting pending signals")?;
     let (argv, env) = (texts(program.argv), texts(program.env));
     sys::place_fds(&[stdin, stdout, stderr, control]).step("placing descriptors")?;
     sys::close_from(4).step("closing descriptors")?;

@@ -539,7 +539,14 @@ pub enum Resource {
     Descriptors,
     /// `RLIMIT_MEMLOCK`.
     LockedMemory,
+    /// `RLIMIT_SIGPENDING`.
+    PendingSignals,
+    /// `RLIMIT_NPROC`.
+    Processes,
 }
+
+/// No limit (`RLIM_INFINITY`).
+pub const UNLIMITED: u64 = libc::RLIM_INFINITY;
 
 /// setrlimit(2): soft and hard limit at once.
 ///
@@ -550,6 +557,8 @@ pub fn set_limit(resource: Resource, value: u64) -> io::Result<()> {
         Resource::Core => libc::RLIMIT_CORE,
         Resource::Descriptors => libc::RLIMIT_NOFILE,
         Resource::LockedMemory => libc::RLIMIT_MEMLOCK,
+        Resource::PendingSignals => libc::RLIMIT_SIGPENDING,
+        Resource::Processes => libc::RLIMIT_NPROC,
     };
     let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: a pointer to a live struct.

@@ -46,6 +46,10 @@ const PIDS: u32 = 32;
 /// Descriptors of a zygote, and the most that its children may have.
 pub(crate) const DESCRIPTORS: u32 = 1024;
 
+/// Signals that may wait, and POSIX timers, of one sandbox. They count at the owner of the user namespace too, whom all
+/// sandboxes of a template share (`user_namespace` in `shell.rs`): with the usual 96,000 each, one took them all.
+pub(crate) const PENDING_SIGNALS: u64 = 128;
+
 /// Forks and starts a zygote. It says on its control socket when it is ready, or what failed.
 ///
 /// # Errors
@@ -92,6 +96,7 @@ fn become_zygote(
     sys::set_limit(sys::Resource::Core, 1).step("limiting core files")?;
     sys::set_limit(sys::Resource::Descriptors, u64::from(DESCRIPTORS)).step("limiting descriptors")?;
     sys::set_limit(sys::Resource::LockedMemory, 8 << 20).step("limiting locked memory")?;
+    sys::set_limit(sys::Resource::PendingSignals, PENDING_SIGNALS).step("limiting pending signals")?;
     let argv = texts(&plan.argv);
     let env = texts(&plan.env);
     sys::place_fds(fds).step("placing descriptors")?;

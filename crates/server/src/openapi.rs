@@ -3,7 +3,7 @@
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        RefOr, Schema,
+        Content, RefOr, Required, Schema,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -49,7 +49,7 @@ impl Modify for Tidy {
             "token",
             SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()),
         );
-        // Over REST these stand in the path, and the body may leave them out.
+        // Over REST these stand in the path.
         for (name, argument) in [
             ("ConfigureRequest", "sandbox_id"),
             ("ExecuteRequest", "sandbox_id"),
@@ -58,6 +58,24 @@ impl Modify for Tidy {
         ] {
             if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
                 object.required.retain(|required| required != argument);
+                object.properties.remove(argument);
+            }
+        }
+        // A body without anything that must be there may itself not be there: nothing at all is an empty object.
+        let has_required = |reference: &str| {
+            let name = reference.rsplit('/').next().unwrap_or_default();
+            matches!(components.schemas.get(name), Some(RefOr::T(Schema::Object(object))) if !object.required.is_empty())
+        };
+        for path in api.paths.paths.values_mut() {
+            let Some(RefOr::T(body)) = path.post.as_mut().and_then(|post| post.request_body.as_mut()) else {
+                continue;
+            };
+            let may_be_empty = |content: &RefOr<Content>| match content {
+                RefOr::T(Content { schema: Some(RefOr::Ref(schema)), .. }) => !has_required(&schema.ref_location),
+                _ => false,
+            };
+            if body.content.values().all(may_be_empty) {
+                body.required = Some(Required::False);
             }
         }
     }

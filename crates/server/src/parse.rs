@@ -28,7 +28,13 @@ pub(crate) fn object(body: &[u8]) -> Result<Arguments, ApiError> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT naming the argument that is unknown, missing or of another type.
-pub(crate) fn request<T: DeserializeOwned>(arguments: Arguments) -> Result<T, ApiError> {
+pub(crate) fn request<T: DeserializeOwned>(mut arguments: Arguments) -> Result<T, ApiError> {
+    for (name, value) in &mut arguments {
+        match value {
+            Value::Object(limits) if name == "limits" => limits.values_mut().for_each(make_whole),
+            value => make_whole(value),
+        }
+    }
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|e| {
         let path = e.path().to_string();
         let message = plain(e.inner());
@@ -36,6 +42,15 @@ pub(crate) fn request<T: DeserializeOwned>(arguments: Arguments) -> Result<T, Ap
         let named = message.starts_with("unknown argument") || message.starts_with("missing argument");
         if path == "." || named { invalid(message) } else { invalid(format!("`{path}`: {message}")) }
     })
+}
+
+/// `3600.0` is the whole number 3600, as JSON schema has it; Python writes it so after a division.
+fn make_whole(value: &mut Value) {
+    const EXACT_MAX: f64 = (1_u64 << 53) as f64;
+    if let Some(number) = value.as_f64().filter(|n| value.is_f64() && n.fract() == 0.0 && (0.0..=EXACT_MAX).contains(n))
+    {
+        *value = Value::from(number as u64);
+    }
 }
 
 pub(crate) fn invalid(message: impl Into<String>) -> ApiError {
@@ -129,6 +144,18 @@ mod tests {
         check::<CreateRequest>(json!({"template": "x", "env_vars": {"KEY": ["hunter2"]}}), &["`env_vars", "KEY"]);
         check::<CreateRequest>(json!({"template": "x", "limits": {"cpu": "hunter2"}}), &["`limits.cpu`"]);
         check::<CreateRequest>(json!({"template": "x", "network": 5}), &["`network`", "\"none\""]);
+    }
+
+    #[test]
+    fn a_whole_number_may_have_a_point() {
+        let arguments = json!({"template": "x", "timeout": 3600.0, "limits": {"memory_mb": 64.0, "cpu": 1.0}});
+        let Value::Object(arguments) = arguments else { panic!("an object") };
+        let request: CreateRequest = request(arguments).expect("accepted");
+        let limits = request.limits.expect("given");
+        assert_eq!((request.timeout, limits.memory_mb, limits.cpu), (Some(3600), Some(64), Some(1.0)));
+        check::<CreateRequest>(json!({"template": "x", "timeout": 0.5}), &["`timeout`", "a whole number"]);
+        check::<CreateRequest>(json!({"template": "x", "timeout": -1.0}), &["`timeout`", "a whole number"]);
+        check::<CreateRequest>(json!({"template": "x", "timeout": 1e300}), &["`timeout`", "a whole number"]);
     }
 
     #[test]

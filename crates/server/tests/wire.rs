@@ -59,7 +59,7 @@ async fn what_is_wrong_is_said_in_json() {
     refused(&check("DELETE", "/v1/health", "").await, 405, "INVALID_ARGUMENT", "DELETE");
     refused(&check("GET", "/v1/sandboxes/nope", "").await, 404, "SANDBOX_NOT_FOUND", "nope");
     refused(&check("DELETE", "/v1/sandboxes/", "").await, 404, "SANDBOX_NOT_FOUND", "empty");
-    refused(&check("POST", "/v1/sandboxes//execute", "{}").await, 404, "SANDBOX_NOT_FOUND", "empty");
+    refused(&check("POST", "/v1/sandboxes//execute", "{}").await, 404, "SANDBOX_NOT_FOUND", "no sandbox");
     refused(&check("GET", "/v1/executions/?wait=1", "").await, 404, "EXECUTION_NOT_FOUND", "empty");
     refused(&check("GET", "/v1/templates/", "").await, 404, "TEMPLATE_NOT_FOUND", "empty");
     refused(&check("GET", "/v1/executions/nope", "").await, 404, "EXECUTION_NOT_FOUND", "nope");

@@ -12,7 +12,8 @@ pub(super) fn findings(home: &Path, may_try: bool) -> Vec<Finding> {
         file_system("btrfs", "btrfs", "disks with a size that the kernel enforces"),
         loop_devices(),
         tool("mkfs.btrfs", "btrfs-progs", "making the image that holds the sandboxes' disks"),
-        tool("mmdebstrap", "mmdebstrap", "building the shipped templates"),
+        tool("apt-get", "apt", "building the shipped templates"),
+        tool("dpkg-deb", "dpkg", "building the shipped templates"),
     ]
 }
 

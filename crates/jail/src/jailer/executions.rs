@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use ringfence_guest::park::{ARTIFACTS_DIR, FIGURES_DIR};
+
 use super::{Jailer, Timer, cgroup_refusal, unknown};
 use crate::{
     proto::{Done, ExecNo, Exited, Notice, Refusal, ShellId},
@@ -47,6 +49,18 @@ impl Execution {
     pub(super) fn is_visible(&self) -> bool {
         self.armed.is_some()
     }
+}
+
+/// Whether there is something at an absolute path inside. No link is followed and nothing is opened for reading: the walk
+/// stays in the sandbox's root whatever a program made of it (openat2(2)).
+fn exists(init: Option<i32>, path: &str) -> bool {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+    let Some(init) = init else { return false };
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    open(format!("/proc/{init}/root"), flags | OFlags::DIRECTORY, Mode::empty())
+        .and_then(|root| openat2(root, path, flags, Mode::empty(), beneath))
+        .is_ok()
 }
 
 /// Name of an execution's cgroup below its shell's.
@@ -101,6 +115,10 @@ impl Jailer {
         let Some(execution) = shell.executions.get_mut(&exec) else { return };
         let was = execution.stage;
         execution.stage = Stage::Ended;
+        let init = match shell.state {
+            super::shells::State::Alive { init, .. } => Some(init),
+            _ => None,
+        };
         let (armed, timed_out, number) = (execution.armed, execution.timed_out, execution.number);
         if was == Stage::Joining {
             return; // its socket tells
@@ -120,6 +138,8 @@ impl Jailer {
             wall_usec: armed.map_or(0, |a| u64::try_from(a.at.elapsed().as_micros()).unwrap_or(u64::MAX)),
             memory_peak_bytes: cgroups.memory_peak_bytes(&group).unwrap_or(0),
             still_running: u32::try_from(still_running).unwrap_or(u32::MAX),
+            left_artifacts: exists(init, ARTIFACTS_DIR),
+            left_figures: exists(init, FIGURES_DIR),
         }));
     }
 

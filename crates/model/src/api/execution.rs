@@ -27,11 +27,13 @@ pub struct ExecuteRequest {
     /// Seconds after which it is ended (default 60).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.001, max = 86_400), extend("default" = 60))]
+    #[schema(minimum = 0.001, maximum = 86400)]
     pub timeout: Option<f64>,
     /// Seconds that this call waits for the end, at most 50 (default 50); more means 50. A program still running then
     /// is answered as `running`, goes on, and is read with `execution_status`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0), extend("default" = 50))]
+    #[schema(minimum = 0)]
     pub wait: Option<f64>,
     /// Standard input, at most 1 MiB; empty by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,6 +172,7 @@ pub struct ExecutionRequest {
     /// Seconds to wait for the end, at most 50 (default 0); more means 50.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0), extend("default" = 0))]
+    #[schema(minimum = 0)]
     pub wait: Option<f64>,
 }
 
@@ -180,5 +183,6 @@ pub struct ExecutionRequest {
 pub struct WaitQuery {
     /// Seconds to wait for the end, at most 50 (default 0); more means 50.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 0)]
     pub wait: Option<f64>,
 }

@@ -81,6 +81,7 @@ pub struct LogsRequest {
     /// How many of the newest lines (default 100).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000), extend("default" = 100))]
+    #[schema(minimum = 1, maximum = 10000)]
     pub lines: Option<u32>,
     /// Only those of `system`, `stdout`, `stderr` or `audit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

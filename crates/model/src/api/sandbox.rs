@@ -24,6 +24,7 @@ pub struct CreateRequest {
     /// Lifetime in seconds, after which the sandbox expires (default 3600).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 604_800), extend("default" = 3600))]
+    #[schema(minimum = 1, maximum = 604800)]
     pub timeout: Option<u64>,
     /// Environment variables of every execution.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "EnvVars::is_empty")]
@@ -65,18 +66,22 @@ pub struct LimitsRequest {
     /// CPUs, in steps of a thousandth (default 1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 64.0))]
+    #[schema(minimum = 0.01, maximum = 64.0)]
     pub cpu: Option<f64>,
     /// Memory in MiB (default 1024).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 32, max = 65_536))]
+    #[schema(minimum = 32, maximum = 65536)]
     pub memory_mb: Option<u32>,
     /// Disk in MiB (default 1024).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_536))]
+    #[schema(minimum = 1, maximum = 65536)]
     pub disk_mb: Option<u32>,
     /// Processes and threads (default 256).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 8, max = 16_384))]
+    #[schema(minimum = 8, maximum = 16384)]
     pub processes: Option<u32>,
 }
 
@@ -165,6 +170,7 @@ pub struct ConfigureRequest {
     /// New lifetime, in seconds from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 604_800))]
+    #[schema(minimum = 1, maximum = 604800)]
     pub timeout: Option<u64>,
 }
 

@@ -18,6 +18,7 @@ pub(super) fn input<T: JsonSchema>() -> Arc<JsonObject> {
 /// The schema of a tool's result, which also fits a refusal: some clients check those as well.
 pub(super) fn output<T: JsonSchema>() -> Arc<JsonObject> {
     let mut schema = generate::<T>(SchemaSettings::draft2020_12().for_serialize());
+    let mut schema = walk(&mut Value::Object(std::mem::take(&mut schema)), &mut |object| split_null(object));
     let code = json!({"type": "string", "description": "Only in a refusal: its stable code."});
     let message = json!({"type": "string", "description": "Only in a refusal: what is wrong, and what to do."});
     let refusal = json!({"required": ["success", "code", "message"]});
@@ -88,6 +89,15 @@ fn one_choice(object: &mut JsonObject) {
         object.remove("oneOf");
         object.insert("type".into(), json!("string"));
         object.insert("enum".into(), Value::Array(words));
+    }
+}
+
+/// A list of types becomes a choice of types, which translators of schemas understand more often.
+fn split_null(object: &mut JsonObject) {
+    if let Some(Value::Array(types)) = object.get("type") {
+        let choices: Vec<Value> = types.iter().map(|kind| json!({"type": kind})).collect();
+        object.remove("type");
+        object.insert("anyOf".into(), Value::Array(choices));
     }
 }
 

@@ -241,7 +241,7 @@ mod tests {
             for schema in [&entry.tool.input_schema, output] {
                 let text = serde_json::to_string(schema).expect("plain");
                 assert_eq!(schema.get("type"), Some(&Value::from("object")), "{name}");
-                for word in ["$ref", "$defs", "\"format\"", "\"oneOf\"", "$schema"] {
+                for word in ["$ref", "$defs", "\"format\"", "\"oneOf\"", "$schema", "\"type\":["] {
                     assert!(!text.contains(word), "{name}: {word} in {text}");
                 }
             }

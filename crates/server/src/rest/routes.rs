@@ -41,6 +41,7 @@ pub(crate) struct FileQuery {
 #[serde(deny_unknown_fields)]
 pub(crate) struct LogsQuery {
     /// How many of the newest lines, at most 10000 (default 100).
+    #[param(minimum = 1, maximum = 10000)]
     lines: Option<u32>,
     /// Only those of `system`, `stdout`, `stderr` or `audit`.
     source: Option<String>,

@@ -248,7 +248,8 @@ def keep_figures(path):
     if not managers:
         return
     FIGURES_MAX = 16
-    directory = path[: -len(".py")] + ".figures"
+    parent, name = os.path.split(path)
+    directory = os.path.join(parent, "figures", name[: -len(".py")])
     if len(managers) > FIGURES_MAX:
         _say(f"ringfence: only the first {FIGURES_MAX} of {len(managers)} figures are kept\n")
     for number, manager in enumerate(managers[:FIGURES_MAX], 1):
