@@ -235,24 +235,3 @@ def paths_of_the_host():
         if HOST_HOME in text or "/dev/vda" in text or "ringfence-" in text.replace("/run/ringfence", ""):
             return
     raise Blocked("relative")
-
-
-@attack
-def environment_of_the_daemon():
-    """What the daemon's environment holds, in ours or in any memory of ours."""
-    secret = bytes(reversed(DAEMON_SECRET_REVERSED))
-    if secret in b"".join(k + v for k, v in os.environb.items()):
-        return
-    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
-        for line in maps:
-            span, rights = line.split()[:2]
-            if rights[0] != "r" or "[v" in line:
-                continue
-            start, end = (int(x, 16) for x in span.split("-"))
-            try:
-                memory.seek(start)
-                if secret in memory.read(end - start).replace(secret[:1] + b"\0", b""):
-                    return
-            except OSError:
-                pass
-    raise Blocked("not there")

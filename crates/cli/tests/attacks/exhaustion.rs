@@ -1,0 +1,113 @@
+//! Taking what others need: the sandbox's own limits stop it, and its neighbours do not notice.
+
+use std::process::Command;
+
+use ringfence_model::api::ExecutionStatus;
+
+use super::stage::{Control, Verdict, all_is_well, inside, on_host, program, small, verdict};
+use crate::common::Sandbox;
+
+const GROUP: &str = include_str!("exhaust.py");
+const HEADER: &str = "RESOURCE = 'inotify'; HOLD_SECONDS = 60; VICTIM = ''";
+
+/// What stops an attack.
+enum Stop {
+    /// A limit, which the kernel answers with this errno.
+    Errno(&'static str),
+    /// The kernel kills the program, and the answer says that memory ran out.
+    OutOfMemory,
+}
+
+async fn check(name: &str, stop: Stop, control: Control) {
+    // One of its own each: what one leaves does not stop the next.
+    let (sandbox, neighbour) = (small().await, Sandbox::new().await);
+    let run = sandbox.python(&program(HEADER, GROUP, name)).await;
+    match stop {
+        Stop::Errno(reason) => assert_eq!(verdict(&run), Verdict::Blocked(reason.into()), "{name}: {run:?}"),
+        Stop::OutOfMemory => {
+            assert_eq!((run.status, run.exit_code), (ExecutionStatus::Killed, Some(137)), "{name}: {run:?}");
+            assert!(run.warnings.iter().any(|w| w.contains("out of memory")), "{name}: {:?}", run.warnings);
+            assert!(run.memory_peak_bytes <= 256 << 20, "{name}: {}", run.memory_peak_bytes);
+        }
+    }
+    all_is_well(&neighbour).await;
+    // The attacker's own sandbox is there, too: init was not the one to be killed.
+    assert_eq!(sandbox.python("print('alive')").await.output, "alive\n", "{name}");
+    sandbox.delete().await;
+    assert_eq!(control.run(HEADER, GROUP, name).await, Verdict::Succeeded, "{name}: its control");
+}
+
+const ALONE: Control = Control::Private("");
+
+#[tokio::test]
+async fn processes_and_threads_are_limited() {
+    check("fork_bomb", Stop::Errno("EAGAIN"), ALONE).await;
+    check("thread_bomb", Stop::Errno("EAGAIN"), ALONE).await;
+}
+
+#[tokio::test]
+async fn memory_is_limited_wherever_it_hides() {
+    check("memory_bomb", Stop::OutOfMemory, ALONE).await;
+    check("memfd_bomb", Stop::OutOfMemory, ALONE).await;
+    check("system_v_bomb", Stop::OutOfMemory, ALONE).await;
+    check("shm_file_bomb", Stop::Errno("ENOSPC"), ALONE).await;
+    check("run_directory_bomb", Stop::Errno("ENOSPC"), ALONE).await;
+}
+
+#[tokio::test]
+async fn kernel_buffers_are_limited() {
+    check("pipe_bomb", Stop::Errno("EPERM"), ALONE).await;
+    check("tcp_bomb", Stop::Errno("socket buffers"), ALONE).await;
+    check("udp_bomb", Stop::Errno("socket buffers"), ALONE).await;
+    check("descriptor_bomb", Stop::Errno("EMFILE"), ALONE).await;
+    check("pseudo_terminal_bomb", Stop::Errno("ENOSPC"), ALONE).await;
+}
+
+#[tokio::test]
+async fn the_disk_is_limited() {
+    // The control writes on a tmpfs of 200 MiB.
+    check("disk_bomb", Stop::Errno("EDQUOT"), ALONE).await;
+    check("fallocate_bomb", Stop::Errno("EDQUOT"), ALONE).await;
+    check("sparse_bomb", Stop::Errno("EDQUOT"), ALONE).await;
+}
+
+/// Some limits count per user of the host, and all sandboxes of a template have one such user as the owner of their user
+/// namespaces: three of them take all that they get, and a fourth must still get its own.
+async fn check_neighbours(resource: &str, blocked: &str, control_limit: &str) {
+    let header = format!("RESOURCE = {resource:?}; HOLD_SECONDS = 20; VICTIM = ''");
+    let take = program(&header, GROUP, "take_all");
+    let ask = program(&header, GROUP, "neighbour_has_none");
+    let attackers = [Sandbox::new().await, Sandbox::new().await, Sandbox::new().await];
+    let victim = Sandbox::new().await;
+    for attacker in &attackers {
+        let begun = attacker.start(&take, "HOLDS").await;
+        assert!(begun.contains("HOLDS"), "{begun}");
+    }
+    assert_eq!(inside(&victim, &ask).await, Verdict::Blocked(blocked.into()), "{resource}");
+    all_is_well(&victim).await;
+
+    // One user without limits of its own, two processes.
+    let script = format!("{control_limit}\n(exec setpriv --reuid 65534 --regid 65534 --clear-groups python3 -c \"$TAKE\") >took &\n\
+        while ! grep -q HOLDS took; do sleep 0.05; done\nexec setpriv --reuid 65534 --regid 65534 --clear-groups python3 -");
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--ipc", "--kill-child", "--", "bash", "-c", &script]).env("TAKE", &take);
+    let control = tokio::task::spawn_blocking(move || on_host(command, &ask, dir.path())).await.expect("no panic");
+    assert_eq!(control, Verdict::Succeeded, "{resource}: its control");
+}
+
+#[tokio::test]
+async fn inotify_of_one_sandbox_is_not_taken_from_another() {
+    check_neighbours("inotify", "there is enough", "ulimit -n 20000; LIMITED=1").await;
+}
+
+#[tokio::test]
+async fn timers_and_signals_of_one_sandbox_are_not_taken_from_another() {
+    check_neighbours("timers", "there is enough", "ulimit -i 500").await;
+}
+
+#[tokio::test]
+async fn message_queues_of_one_sandbox_are_not_taken_from_another() {
+    // There are none: the filter answers as a kernel without them.
+    check_neighbours("queues", "ENOSYS", "ulimit -q 819200").await;
+}
