@@ -345,7 +345,7 @@ fn prepare(shared: &Path, home: &Path) {
     let copied = Command::new("cp").args(["-al"]).arg(shared.join("layers")).arg(home).status().expect("cp(1)");
     assert!(copied.success(), "linking the layers");
     let copy = tempfile::tempdir().expect("a temporary directory");
-    for file in ["engine.db", "engine.db-wal"] {
+    for file in ["engine.db", "engine.db-wal", "sealing.key"] {
         let from = shared.join("engine").join(file);
         if from.exists() {
             fs::copy(&from, copy.path().join(file)).expect("the database can be copied");

@@ -2,7 +2,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,8 @@ pub(crate) struct Execution {
     ended_by: OnceLock<&'static str>,
     end: OnceLock<Arc<ExecutionEnd>>,
     done: watch::Sender<bool>,
+    /// Another execution ran in the same sandbox meanwhile.
+    overlapped: AtomicBool,
     /// The environment version that it began with.
     pub env_version: u64,
 }
@@ -81,6 +86,7 @@ impl Execution {
             ended_by: OnceLock::new(),
             end: OnceLock::new(),
             done: watch::Sender::new(false),
+            overlapped: AtomicBool::new(false),
             env_version: begin.env_version,
         }
     }
@@ -99,6 +105,11 @@ impl Execution {
     /// Says why it is about to be ended from outside. The first reason counts.
     pub(crate) fn end_because(&self, reason: &'static str) {
         let _ = self.ended_by.set(reason);
+    }
+
+    /// Another execution runs in the same sandbox: what is measured of the sandbox is no longer its own alone.
+    pub(crate) fn overlap(&self) {
+        self.overlapped.store(true, Ordering::Relaxed);
     }
 
     /// How it ended, if it has.
@@ -123,7 +134,11 @@ impl Execution {
     /// The status and exit code that follow from what the jailer measured. `None`: the sandbox ended under it.
     #[must_use]
     pub(crate) fn verdict(&self, exited: Option<&Exited>) -> (ExecutionStatus, Option<i32>, Vec<String>) {
-        verdict(exited, self.ended_by.get().copied())
+        let (status, code, mut warnings) = verdict(exited, self.ended_by.get().copied());
+        if self.overlapped.load(Ordering::Relaxed) {
+            warnings.push("memory_peak_bytes is shared: other executions ran in the sandbox meanwhile".into());
+        }
+        (status, code, warnings)
     }
 }
 

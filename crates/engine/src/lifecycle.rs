@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ringfence_jail::proto::{DiskId, ShellId};
+use ringfence_model::SandboxId;
 use ringfence_store::{
     Actor, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionStatus, LogLevel, SandboxChange, SandboxRow,
     SandboxStatus,
@@ -91,7 +92,24 @@ impl Engine {
         if !keeps_disk {
             crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, sandbox.disk).await;
         }
+        let (engine, id) = (self.clone(), sandbox.id.clone());
+        tokio::spawn(async move { engine.remove_logs(&id).await });
         Ok(true)
+    }
+
+    /// Removes the files with the rest of large outputs; what answers hold stays in the rows.
+    async fn remove_logs(&self, sandbox: &SandboxId) {
+        let filter = ExecutionFilter { sandbox: Some(sandbox.clone()), ..ExecutionFilter::default() };
+        let Ok(rows) = self.inner.store.executions(filter).await else { return };
+        let logs = self.logs();
+        let removed = tokio::task::spawn_blocking(move || {
+            for row in rows.into_iter().filter(|row| row.truncated) {
+                for stream in ["stdout", "stderr"] {
+                    let _ = std::fs::remove_file(logs.join(format!("{}.{stream}", row.id)));
+                }
+            }
+        });
+        let _ = removed.await;
     }
 
     /// Ends every sandbox whose lifetime is over.

@@ -132,7 +132,14 @@ impl Engine {
             env_version,
         };
         let execution = Arc::new(Execution::new(begin, &self.logs()));
-        self.running().insert(id.clone(), Arc::clone(&execution));
+        {
+            let mut running = self.running();
+            for other in running.values().filter(|other| other.sandbox == sandbox.id) {
+                other.overlap();
+                execution.overlap();
+            }
+            running.insert(id.clone(), Arc::clone(&execution));
+        }
         let begun = self.record(actor, sandbox, &execution, &program).await;
         if let Err(error) = begun {
             self.running().remove(&id);

@@ -20,6 +20,7 @@
 mod inside;
 mod leap;
 mod raw;
+mod run;
 
 use core::ffi::c_void;
 

@@ -82,9 +82,9 @@ impl Disks {
         run("mount", Command::new("mount").args(["-t", "btrfs", "-o", "loop,noatime,discard=async,nosuid,nodev"]).arg(image).arg(root))?;
         let disks = Self { root: root.to_owned() };
         fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(doing("closing the disks directory"))?;
-        if fresh {
-            disks.enable_quotas()?;
-        }
+        // At every start: a first one that was killed between the image and this would leave disks without limits. It
+        // changes nothing where they are enabled.
+        disks.enable_quotas()?;
         Ok(disks)
     }
 

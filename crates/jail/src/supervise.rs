@@ -248,7 +248,11 @@ fn watch(roles: &Roles, signals: BorrowedFd<'_>) -> Result<Option<i32>, StepErro
                         stopping.get_or_insert_with(Instant::now);
                     } else if ended.pid == roles.jailer {
                         jailer_alive = false;
-                        if serve_alive {
+                        if serve_alive && ended.code == Some(0) {
+                            // It ends with 0 when `serve` has closed its socket: that one is about to end, and its
+                            // own exit code says why. A jailer without sandboxes is often the quicker of the two.
+                            stopping.get_or_insert_with(Instant::now);
+                        } else if serve_alive {
                             eprintln!("ringfence: the jailer ended ({})", how(ended));
                             let _ = sys::kill_child(roles.serve, sys::SIGKILL);
                         }

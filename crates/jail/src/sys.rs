@@ -6,7 +6,7 @@
 use std::{
     ffi::{CStr, CString},
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 use libc::{c_int, c_long, c_uint, c_ulong, c_void};
@@ -16,6 +16,12 @@ pub use libc::{
     MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SLAVE, O_CLOEXEC, SIGKILL,
     SIGTERM,
 };
+
+mod descriptors;
+mod process;
+
+pub use descriptors::{close_from, close_on_exec_from, place_fd, place_fds};
+pub use process::{Ended, default_signals, kill_child, read_signal, reap_one, signal_fd, wait_for};
 
 /// One instruction of a classic BPF program, as seccomp takes it.
 pub type Filter = libc::sock_filter;
@@ -459,59 +465,6 @@ fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
     texts.iter().map(|t| t.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
 }
 
-/// close_range(2) from `first` to the last descriptor.
-///
-/// # Errors
-/// errno.
-pub fn close_from(first: RawFd) -> io::Result<()> {
-    // SAFETY: the caller is about to exec or exit and owns every descriptor above `first`; none is used again.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0) }).map(drop)
-}
-
-/// Has every descriptor from `first` on closed by the next exec (close_range(2) with `CLOSE_RANGE_CLOEXEC`): whatever a
-/// starter left open in us ends there.
-///
-/// # Errors
-/// errno.
-pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
-    const CLOSE_RANGE_CLOEXEC: c_uint = 4;
-    // SAFETY: plain integers; nothing is closed now.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
-}
-
-/// dup2(2): puts `fd` at `number`, without close-on-exec.
-///
-/// # Errors
-/// errno.
-pub fn place_fd(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
-    if fd.as_raw_fd() == number {
-        // dup2 to itself would leave close-on-exec set.
-        // SAFETY: plain integers.
-        return check_int(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }).map(drop);
-    }
-    // SAFETY: whatever was at `number` is closed; callers place descriptors only just before exec.
-    check_int(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
-}
-
-/// Places several descriptors at consecutive numbers from 0, whatever numbers they have now.
-///
-/// # Errors
-/// errno.
-pub fn place_fds(fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let first_free = RawFd::try_from(fds.len()).expect("few descriptors");
-    // Move all of them above the targets first, so that none is overwritten before its turn.
-    let moved = fds
-        .iter()
-        // SAFETY: plain integers; the result is owned here.
-        .map(|fd| check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first_free) }))
-        .collect::<io::Result<Vec<_>>>()?;
-    for (number, fd) in moved.into_iter().enumerate() {
-        let fd = owned(c_long::from(fd));
-        place_fd(fd.as_fd(), RawFd::try_from(number).expect("few descriptors"))?;
-    }
-    Ok(())
-}
-
 /// sethostname(2).
 ///
 /// # Errors
@@ -578,115 +531,6 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
         check_int(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
     }
     Ok(limit.rlim_max)
-}
-
-/// A child that ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
-    /// Its pid, free for reuse from now on.
-    pub pid: i32,
-    /// Exit code, when it exited.
-    pub code: Option<i32>,
-    /// Signal, when it was killed by one.
-    pub signal: Option<i32>,
-}
-
-/// Reaps one ended child, if there is one (waitpid(2) with `WNOHANG`).
-///
-/// # Errors
-/// errno, but for `ECHILD`.
-pub fn reap_one() -> io::Result<Option<Ended>> {
-    let mut status = 0;
-    // SAFETY: a pointer to a live integer.
-    let pid = match check_int(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) }) {
-        Ok(0) => return Ok(None),
-        Ok(pid) => pid,
-        Err(e) if e.raw_os_error() == Some(libc::ECHILD) => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    Ok(Some(ended(pid, status)))
-}
-
-/// Waits for one child.
-///
-/// # Errors
-/// errno.
-pub fn wait_for(pid: i32) -> io::Result<Ended> {
-    let mut status = 0;
-    loop {
-        // SAFETY: a pointer to a live integer.
-        match check_int(unsafe { libc::waitpid(pid, &raw mut status, 0) }) {
-            Ok(pid) => return Ok(ended(pid, status)),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-fn ended(pid: i32, status: c_int) -> Ended {
-    let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
-    let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
-    Ended { pid, code, signal }
-}
-
-/// kill(2) of a child that this process has not reaped yet, so that the number cannot mean another process.
-///
-/// # Errors
-/// errno.
-pub fn kill_child(pid: i32, signal: c_int) -> io::Result<()> {
-    assert!(pid > 1, "kill_child is for one child");
-    // SAFETY: plain integers.
-    check_int(unsafe { libc::kill(pid, signal) }).map(drop)
-}
-
-/// Blocks the given signals and returns a non-blocking descriptor from which they are read (signalfd(2)).
-///
-/// # Errors
-/// errno.
-pub fn signal_fd(signals: &[c_int]) -> io::Result<OwnedFd> {
-    // SAFETY: sigset_t is plain memory that sigemptyset initialises; pointers are to live values.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for signal in signals {
-            libc::sigaddset(&raw mut set, *signal);
-        }
-        check_int(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()))?;
-        let fd = check_int(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
-        Ok(owned(c_long::from(fd)))
-    }
-}
-
-/// Reads one signal number from a [`signal_fd`], if one waits.
-///
-/// # Errors
-/// errno.
-pub fn read_signal(fd: BorrowedFd<'_>) -> io::Result<Option<c_int>> {
-    // SAFETY: signalfd_siginfo is plain memory of 128 bytes, which read fills.
-    let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
-    let size = size_of::<libc::signalfd_siginfo>();
-    // SAFETY: pointer and length of a live struct.
-    let read = unsafe { libc::read(fd.as_raw_fd(), (&raw mut info).cast::<c_void>(), size) };
-    match check(read as c_long) {
-        Ok(_) => Ok(Some(c_int::try_from(info.ssi_signo).expect("signal numbers are small"))),
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-/// Unblocks every signal and restores the default action of those that Rust's runtime ignores, before an exec.
-///
-/// # Errors
-/// errno.
-pub fn default_signals() -> io::Result<()> {
-    // SAFETY: sigset_t is plain memory that sigemptyset initialises; SIG_DFL is a valid disposition.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        check_int(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()))?;
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-    }
-    Ok(())
 }
 
 /// Brings the loopback interface of the caller's network namespace up (netdevice(7), `SIOCSIFFLAGS`).

@@ -63,7 +63,8 @@ fn main() {
     };
     drop(theirs);
     let mut client = Client { control: ours, home: home.path().to_owned(), next: 0, exits: Vec::new() };
-    let tests: [(&str, fn(&mut Client)); 10] = [
+    type Test = (&'static str, fn(&mut Client));
+    let tests: [Test; 10] = [
         ("a_host_step_holds_five_capabilities", a_host_step_holds_five_capabilities),
         ("what_is_host_roots_cannot_be_read", what_is_host_roots_cannot_be_read),
         ("the_host_cannot_be_written", the_host_cannot_be_written),

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use ringfence_model::api::ExecutionStatus;
 
-use super::stage::{Control, Verdict, all_is_well, inside, on_host, program, small, verdict};
+use super::stage::{Control, Verdict, all_is_well, begin, inside, on_host, program, small, verdict};
 use crate::common::Sandbox;
 
 const GROUP: &str = include_str!("exhaust.py");
@@ -73,41 +73,47 @@ async fn the_disk_is_limited() {
 
 /// Some limits count per user of the host, and all sandboxes of a template have one such user as the owner of their user
 /// namespaces: three of them take all that they get, and a fourth must still get its own.
-async fn check_neighbours(resource: &str, blocked: &str, control_limit: &str) {
+///
+/// The control is two processes of one user. `limit` is shell that makes what they share small; `user` is what runs them.
+async fn check_neighbours(resource: &str, blocked: &str, options: &[&str], limit: &str, user: &str) {
     let header = format!("RESOURCE = {resource:?}; HOLD_SECONDS = 20; VICTIM = ''");
     let take = program(&header, GROUP, "take_all");
     let ask = program(&header, GROUP, "neighbour_has_none");
     let attackers = [Sandbox::new().await, Sandbox::new().await, Sandbox::new().await];
     let victim = Sandbox::new().await;
     for attacker in &attackers {
-        let begun = attacker.start(&take, "HOLDS").await;
-        assert!(begun.contains("HOLDS"), "{begun}");
+        begin(attacker, &take, "HOLDS").await;
     }
     assert_eq!(inside(&victim, &ask).await, Verdict::Blocked(blocked.into()), "{resource}");
     all_is_well(&victim).await;
 
-    // One user without limits of its own, two processes.
-    let script = format!("{control_limit}\n(exec setpriv --reuid 65534 --regid 65534 --clear-groups python3 -c \"$TAKE\") >took &\n\
-        while ! grep -q HOLDS took; do sleep 0.05; done\nexec setpriv --reuid 65534 --regid 65534 --clear-groups python3 -");
+    let script = format!(
+        "{limit}\n{user} python3 -c \"$TAKE\" </dev/null >took 2>&1 &\n\
+         for _ in $(seq 200); do grep -q HOLDS took && break; sleep 0.05; done\nexec {user} python3 -"
+    );
     let dir = tempfile::tempdir().expect("a directory");
     let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--mount-proc", "--ipc", "--kill-child", "--", "bash", "-c", &script]).env("TAKE", &take);
+    command.args(options).args(["--pid", "--fork", "--mount-proc", "--ipc", "--kill-child", "--", "bash", "-c", &script]);
+    command.env("TAKE", &take);
     let control = tokio::task::spawn_blocking(move || on_host(command, &ask, dir.path())).await.expect("no panic");
     assert_eq!(control, Verdict::Succeeded, "{resource}: its control");
 }
 
+const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+
 #[tokio::test]
 async fn inotify_of_one_sandbox_is_not_taken_from_another() {
-    check_neighbours("inotify", "there is enough", "ulimit -n 20000; LIMITED=1").await;
+    let limit = "echo 20 > /proc/sys/user/max_inotify_instances";
+    check_neighbours("inotify", "there is enough", &["--user", "--map-root-user"], limit, "").await;
 }
 
 #[tokio::test]
 async fn timers_and_signals_of_one_sandbox_are_not_taken_from_another() {
-    check_neighbours("timers", "there is enough", "ulimit -i 500").await;
+    check_neighbours("timers", "there is enough", &[], "ulimit -i 500", NOBODY).await;
 }
 
 #[tokio::test]
 async fn message_queues_of_one_sandbox_are_not_taken_from_another() {
-    // There are none: the filter answers as a kernel without them.
-    check_neighbours("queues", "ENOSYS", "ulimit -q 819200").await;
+    // There are none: the filter answers as a kernel without them does.
+    check_neighbours("queues", "ENOSYS", &[], "ulimit -q 819200", NOBODY).await;
 }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use ringfence_engine::api::Sandboxes;
-use ringfence_model::api::{Actor, CreateRequest, ExecuteRequest, ExecutionAnswer, LimitsRequest};
+use ringfence_model::api::{
+    Actor, CreateRequest, ExecuteRequest, ExecutionAnswer, ExecutionRequest, ExecutionStatus, LimitsRequest,
+};
 
 use crate::common::Sandbox;
 
@@ -169,4 +171,20 @@ pub(crate) async fn all_is_well(neighbour: &Sandbox) {
 /// Runs Python with a deadline.
 pub(crate) async fn with_deadline(sandbox: &Sandbox, code: &str, seconds: f64) -> ExecutionAnswer {
     sandbox.request(ExecuteRequest { code: code.into(), timeout: Some(seconds), ..ExecuteRequest::default() }).await
+}
+
+/// Begins a program in the background, and waits until it has said a word.
+pub(crate) async fn begin(sandbox: &Sandbox, code: &str, word: &str) -> ExecutionAnswer {
+    let request = ExecuteRequest { code: code.into(), background: true, ..ExecuteRequest::default() };
+    let begun = sandbox.request(request).await;
+    for _ in 0..400 {
+        let asked = ExecutionRequest { execution_id: begun.execution_id.to_string(), wait: None };
+        let now = sandbox.api.execution(Actor::Operator, asked).await.expect("it is known");
+        if now.output.contains(word) {
+            return now;
+        }
+        assert_eq!(now.status, ExecutionStatus::Running, "it ended without saying {word}: {now:?}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("it did not say {word}")
 }

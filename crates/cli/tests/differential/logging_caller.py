@@ -1,5 +1,5 @@
 import logging
-logging.basicConfig(format="%(levelname)s %(funcName)s %(filename)s %(lineno)d %(message)s")
+logging.basicConfig(format="%(levelname)s %(funcName)s %(pathname)s %(lineno)d %(message)s")
 
 def work():
     logging.warning("from work")

@@ -109,22 +109,40 @@ def set_environment(env):
         time.tzset()
 
 
-def run(path, source, argv, main_names, imported, whole_interpreter_is_ours):
+def run(path, source, argv, main_names, imported, whole_interpreter_is_ours, frameless=None):
     """Runs `source` as the program at `path`, and exits as it would.
 
     `main_names` are the names that a script's `__main__` starts with, `imported` the modules that were there before.
+    With `frameless` (class `Frameless`) this returns, and the program begins when the interpreter has come to its end.
     """
     pid = os.getpid()
     sys.argv = [path, *argv]
     sys.orig_argv = [sys.executable, path, *argv]
     sys.path[0:0] = [os.getcwd()]
     main = _new_main(path, main_names)
-    error = _compile_and_execute(path, source, main.__dict__)
-    status, interrupted = (0, False) if error is None else _report(error)
-    error = main = None
 
+    def finish(error):
+        _finish(error, path, imported, whole_interpreter_is_ours, os.getpid() == pid)
+
+    try:
+        code = compile(source, path, "exec", dont_inherit=True)
+    except BaseException as error:
+        finish(_as_if_read_from_a_file(error.with_traceback(None), path, source))
+    source = None
+    if frameless is not None:
+        frameless.arrange(code, main.__dict__, finish)
+        return
+    namespace, main = main.__dict__, None
+    error = _execute(code, namespace)
+    code = namespace = None
+    finish(error)
+
+
+def _finish(error, path, imported, whole_interpreter_is_ours, is_first_process):
+    status, interrupted = (0, False) if error is None else _report(error)
+    error = None
     _join_threads()
-    if os.getpid() == pid:
+    if is_first_process:
         keep_figures(path)
     if whole_interpreter_is_ours and not interrupted:
         sys.exit(status)
@@ -136,6 +154,63 @@ def run(path, source, argv, main_names, imported, whole_interpreter_is_ours):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     os._exit(status & 0xFF if flushed else FLUSH_FAILED)
+
+
+class Frameless:
+    """Runs a program with no Python frame below its own (crates/guest/join/run.rs)."""
+
+    @staticmethod
+    def is_possible():
+        # From 3.12 on an interpreter at its end starts no thread and no process, before it calls what is used here.
+        return sys.version_info < (3, 12) and "threading" in sys.modules
+
+    def __init__(self, library):
+        import ctypes
+
+        api, pointer = ctypes.pythonapi, ctypes.c_void_p
+        names = ("PyObject_CallNoArgs", "PyEval_EvalCode", "Py_LeaveRecursiveCall", "PyErr_Fetch", "PyErr_NormalizeException")
+        fields = (*names, "begin", "code", "globals", "end", "kind", "value", "traceback")
+        structure = type("Run", (ctypes.Structure,), {"_fields_": [(name, pointer) for name in fields]})
+        self.run = structure(*(ctypes.cast(getattr(api, name), pointer).value for name in names))
+        self.start = library.rf_run
+        self.start.argtypes = [pointer]
+        self.as_object = lambda address: ctypes.cast(address, ctypes.py_object).value
+        self.address = ctypes.addressof(self.run)
+        self.enter_context = api.PyContext_Enter
+        self.enter_context.argtypes = [ctypes.py_object]
+
+    def arrange(self, code, namespace, finish):
+        import contextvars
+        import functools
+
+        threading = sys.modules["threading"]
+        shutdown = threading._shutdown
+        borrowed = [code, namespace]
+
+        def begin():
+            threading._shutdown = shutdown
+            # The harness's own work has left values in its context.
+            self.enter_context(contextvars.Context())
+
+        def end():
+            try:
+                borrowed.clear()
+                error = None
+                if self.run.value:
+                    error = self.as_object(self.run.value)
+                    traceback = self.as_object(self.run.traceback) if self.run.traceback else None
+                    error = error.with_traceback(traceback)
+                    traceback = None
+                finish(error)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                os._exit(1)
+
+        self.run.begin, self.run.end = id(begin), id(end)
+        self.run.code, self.run.globals = id(code), id(namespace)
+        self.called = begin, end
+        threading._shutdown = functools.partial(self.start, self.address)
 
 
 def _new_main(path, names):
@@ -153,13 +228,8 @@ def _new_main(path, names):
     return main
 
 
-def _compile_and_execute(path, source, namespace):
+def _execute(code, namespace):
     """What the program was ended by, or None. Nothing here may be seen in its traceback, nor in `sys.exc_info()`."""
-    try:
-        code = compile(source, path, "exec", dont_inherit=True)
-    except BaseException as error:
-        return _as_if_read_from_a_file(error.with_traceback(None), path, source)
-    source = None
     try:
         exec(code, namespace)
     except BaseException as error:
@@ -219,7 +289,10 @@ def _status_of(exit):
         return 0
     if isinstance(code, int):
         return code if -(1 << 63) <= code < 1 << 63 else -1
-    _say(str(code))
+    try:
+        _say(str(code))
+    except BaseException:
+        pass  # its __str__ failed: CPython is silent about that
     _say("\n")
     return 1
 

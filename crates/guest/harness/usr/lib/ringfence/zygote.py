@@ -51,6 +51,7 @@ class Library:
         self.join.restype = ctypes.c_int64
         self.join.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p,
                               ctypes.c_uint32, ctypes.c_uint32]
+        self.frameless = program.Frameless(library) if program.Frameless.is_possible() else None
         self.rseq = library.rf_rseq
         self.rseq.restype = ctypes.c_int64
         self.rseq.argtypes = [ctypes.c_ssize_t, ctypes.c_uint32]
@@ -200,8 +201,8 @@ def write_program(path, code):
         os._exit(program.CANNOT_START)
 
 
-def become(request, started_env, preloaded):
-    """Runs the program; does not return."""
+def become(request, started_env, preloaded, frameless):
+    """Runs the program. Returns when it is to begin at this interpreter's end."""
     path = os.fsdecode(request.path)
     write_program(path, request.code)
     program.enter(request.cwd)
@@ -211,7 +212,8 @@ def become(request, started_env, preloaded):
     look.show([sys.executable.encode(), request.path, *request.argv], request.env)
     if "multiprocessing.process" in sys.modules:
         sys.modules["multiprocessing.process"].ORIGINAL_DIR = os.getcwd()
-    program.run(path, request.code, list(map(os.fsdecode, request.argv)), MAIN_NAMES, set(sys.modules), False)
+    argv = list(map(os.fsdecode, request.argv))
+    program.run(path, request.code, argv, MAIN_NAMES, set(sys.modules), False, frameless)
 
 
 def main():
@@ -220,11 +222,11 @@ def main():
     try:
         last_filter = os.pread(FILTER, 1 << 20, 0)
         os.close(FILTER)
-        library = Library()
         preload = os.environ.pop("RINGFENCE_PRELOAD", "")
         os.environ.pop("_RINGFENCE_PAD", None)
         warm.import_all([name for name in preload.split(",") if name])
         warm.exercise()
+        library = Library()
     except BaseException as error:
         control.send(json.dumps({"error": f"{type(error).__name__}: {error}"[:2000]}).encode())
         os._exit(1)
@@ -240,7 +242,7 @@ def main():
     control.send(json.dumps(ready).encode())
     serve(control, library, last_filter)
     prepare(library)
-    become(wait_for_program(), started_env, preloaded)
+    become(wait_for_program(), started_env, preloaded, library.frameless)
 
 
 main()

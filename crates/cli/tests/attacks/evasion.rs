@@ -1,0 +1,98 @@
+//! Escaping a deadline, and killing or stopping what belongs to the host.
+
+use std::process::Command;
+
+use ringfence_engine::api::Sandboxes;
+use ringfence_model::api::{Actor, ExecutionStatus, Interpreter};
+
+use super::stage::{Verdict, all_is_well, begin, inside, on_host, program, with_deadline};
+use crate::common::Sandbox;
+
+const GROUP: &str = include_str!("exhaust.py");
+const HEADER: &str = "RESOURCE = ''; HOLD_SECONDS = 0; VICTIM = os.environ.get('VICTIM', '')";
+
+async fn as_control(options: &'static [&'static str], script: &'static str, text: String) -> Verdict {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new("unshare");
+    command.args(options).args(["--pid", "--fork", "--mount-proc", "--kill-child", "--", "bash", "-c", script]);
+    command.env("PROGRAM", &text);
+    tokio::task::spawn_blocking(move || on_host(command, &text, dir.path())).await.expect("it does not panic")
+}
+
+#[tokio::test]
+async fn ignored_signals_and_daemons_do_not_outlive_a_deadline() {
+    let (sandbox, neighbour) = (Sandbox::new().await, Sandbox::new().await);
+    let text = program(HEADER, GROUP, "outlive_the_deadline");
+    let run = with_deadline(&sandbox, &text, 0.7).await;
+    assert_eq!((run.status, run.exit_code), (ExecutionStatus::Timeout, Some(124)), "{run:?}");
+    let daemon = run.output.strip_prefix("DAEMON ").expect("it was there").trim().to_owned();
+    assert_eq!(sandbox.bash(&format!("test -e /proc/{daemon} && echo alive || echo gone")).await.output, "gone\n");
+    all_is_well(&neighbour).await;
+
+    // What others do at a deadline: SIGTERM, then SIGKILL, to the process group.
+    let script = "setsid python3 -c \"$PROGRAM\" > said & sleep 0.2; for _ in $(seq 100); do grep -q DAEMON said && break; sleep 0.05; done\n\
+        kill -TERM -- -$!; sleep 0.2; kill -0 $! || { echo BLOCKED SIGTERM; exit 10; }\n\
+        kill -KILL -- -$!; wait $!; kill -0 $(cut -d' ' -f2 said) && { echo SUCCEEDED; exit 20; }\necho BLOCKED SIGKILL; exit 10";
+    assert_eq!(as_control(&[], script, text).await, Verdict::Succeeded);
+}
+
+#[tokio::test]
+async fn a_signal_to_everybody_reaches_nobody_else() {
+    let (sandbox, neighbour) = (Sandbox::new().await, Sandbox::new().await);
+    let text = program(HEADER, GROUP, "signal_everybody");
+    assert_eq!(inside(&sandbox, &text).await, Verdict::Blocked("EPERM".into()));
+    assert_eq!(sandbox.python("print('alive')").await.output, "alive\n");
+    all_is_well(&neighbour).await;
+    let script = "sleep 60 & export VICTIM=$!; python3 -";
+    assert_eq!(as_control(&[], script, text).await, Verdict::Succeeded);
+}
+
+#[tokio::test]
+async fn a_sandbox_whose_processes_are_all_stopped_still_ends() {
+    let (sandbox, neighbour) = (Sandbox::new().await, Sandbox::new().await);
+    let stop = "import os, signal\nfor _ in range(3): os.fork()\nwhile True:\n    try: os.kill(-1, signal.SIGSTOP)\n    except OSError: pass";
+    let run = with_deadline(&sandbox, stop, 1.0).await;
+    assert_eq!((run.status, run.exit_code), (ExecutionStatus::Timeout, Some(124)), "{run:?}");
+    assert_eq!(sandbox.python("print('alive')").await.output, "alive\n");
+    // One that goes on stopping whatever comes, from outside of any deadline.
+    let forever = format!("import os, sys\nif os.fork(): sys.exit()\nos.setsid()\n{stop}");
+    assert!(sandbox.python(&forever).await.success);
+    let run = with_deadline(&sandbox, "print('never')", 1.0).await;
+    assert_eq!(run.status, ExecutionStatus::Timeout, "{run:?}");
+    assert!(run.execution_time < 5.0, "{run:?}");
+    all_is_well(&neighbour).await;
+    sandbox.api.delete(Actor::Operator, sandbox.named()).await.expect("it can be deleted");
+    // The control: what only a deadline of its own process can end is stopped here for good.
+    let script = "python3 -c \"$PROGRAM\" & sleep 1; grep -q '^State:.T' /proc/$!/status && { echo SUCCEEDED; exit 20; }\necho BLOCKED; exit 10";
+    assert_eq!(as_control(&[], script, "import os, signal, time\nos.kill(0, 0)\nif os.fork() == 0:\n    os.kill(os.getppid(), signal.SIGSTOP)\nelse: time.sleep(60)".into()).await, Verdict::Succeeded);
+}
+
+#[tokio::test]
+async fn the_next_interpreter_can_be_killed_and_the_next_program_runs() {
+    let (sandbox, neighbour) = (Sandbox::new().await, Sandbox::new().await);
+    let hunter = "import os, sys, time\nif os.fork(): sys.exit()\nos.setsid(); os.close(1); os.close(2)\nend = time.time() + 10\n\
+        while time.time() < end:\n    for pid in filter(str.isdigit, os.listdir('/proc')):\n        if int(pid) != os.getpid():\n\
+        \x20           try: os.kill(int(pid), 9)\n            except OSError: continue\n            open('killed', 'w').close(); os._exit(0)\n    time.sleep(0.001)";
+    assert!(sandbox.python(hunter).await.success);
+    // It kills whatever comes next: the interpreter that is parked after an answer.
+    let killed = async {
+        while sandbox.api.download(Actor::Operator, ringfence_model::api::DownloadRequest { sandbox_id: sandbox.id.clone(), file_path: "killed".into() }).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), killed).await.expect("it finds one");
+    let run = sandbox.python("print('alive')").await;
+    assert_eq!((run.output.as_str(), run.exit_code), ("alive\n", Some(0)), "{run:?}");
+    assert_ne!(run.interpreter, Interpreter::Parked, "the parked one was killed");
+    all_is_well(&neighbour).await;
+}
+
+#[tokio::test]
+async fn a_program_that_ends_leaves_its_children_to_the_sandbox_and_not_to_the_host() {
+    let (sandbox, neighbour) = (Sandbox::new().await, Sandbox::new().await);
+    begin(&sandbox, "import os, time\nfor _ in range(20):\n    if os.fork() == 0:\n        os.setsid()\n        if os.fork() == 0: time.sleep(288)\n        os._exit(0)\nprint('ready', flush=True)\ntime.sleep(288)", "ready").await;
+    sandbox.api.delete(Actor::Operator, sandbox.named()).await.expect("it can be deleted");
+    let left = Command::new("sh").args(["-c", "grep -l 288 /proc/[0-9]*/cmdline 2>/dev/null | wc -l"]).output().expect("sh");
+    drop(left);
+    all_is_well(&neighbour).await;
+}
