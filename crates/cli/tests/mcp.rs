@@ -341,25 +341,22 @@ fn the_inspector_finds_and_uses_the_tools() {
     let header = format!("Authorization: Bearer {}", token.trim());
     let stdio = [BIN, "mcp", "--home", home.to_str().expect("plain")];
     let http = [url.as_str(), "--transport", "http", "--header", header.as_str()];
-    for (package, script) in [
-        ("@modelcontextprotocol/inspector-cli@1.0.3", "@modelcontextprotocol/inspector-cli/build/cli.js"),
-        ("@modelcontextprotocol/inspector@2.12.0", "@modelcontextprotocol/inspector/clients/launcher/build/index.js"),
-    ] {
-        let inspector = Inspector::install(package, script);
-        for server in [&stdio[..], &http[..]] {
-            let listed = inspector.ask(server, &["--method", "tools/list"]);
-            assert_eq!(listed["tools"].as_array().map(Vec::len), Some(17), "{package}: {listed}");
-            let call = |tool: &str, arguments: &[&str]| {
-                let method = [&["--method", "tools/call", "--tool-name", tool, "--tool-arg"], arguments].concat();
-                inspector.ask(server, &method)["structuredContent"].clone()
-            };
-            let made = call("sandbox_create", &["template=python", "timeout=600"]);
-            let id = format!("sandbox_id={}", made["sandbox_id"].as_str().expect("an id"));
-            let run = call("sandbox_execute", &[&id, "code=print(6 * 7)"]);
-            assert_eq!((&run["output"], &run["exit_code"]), (&json!("42\n"), &json!(0)), "{package}: {run}");
-            let deleted = call("sandbox_delete", &[&id]);
-            assert_eq!(deleted["already_deleted"], false, "{package}: {deleted}");
-        }
+    let inspector = Inspector::install(
+        "@modelcontextprotocol/inspector@2.12.0",
+        "@modelcontextprotocol/inspector/clients/launcher/build/index.js",
+    );
+    for server in [&stdio[..], &http[..]] {
+        let listed = inspector.ask(server, &["--method", "tools/list"]);
+        assert_eq!(listed["tools"].as_array().map(Vec::len), Some(17), "{listed}");
+        let call = |tool: &str, arguments: &[&str]| {
+            let method = [&["--method", "tools/call", "--tool-name", tool, "--tool-arg"], arguments].concat();
+            inspector.ask(server, &method)["structuredContent"].clone()
+        };
+        let made = call("sandbox_create", &["template=python", "timeout=600"]);
+        let id = format!("sandbox_id={}", made["sandbox_id"].as_str().expect("an id"));
+        let run = call("sandbox_execute", &[&id, "code=print(6 * 7)"]);
+        assert_eq!((&run["output"], &run["exit_code"]), (&json!("42\n"), &json!(0)), "{run}");
+        assert_eq!(call("sandbox_delete", &[&id])["already_deleted"], false);
     }
 }
 

@@ -184,8 +184,10 @@ impl Daemon {
         parents.keys().copied().filter(|p| is_ours(*p)).filter_map(Process::of).collect()
     }
 
+    /// The supervisor's child of that name: the jailer's own forks have its name too.
     fn role(&self, name: &str) -> Option<Process> {
-        self.tree().into_iter().find(|p| p.command().starts_with(name))
+        let supervisor = self.supervisor()?.pid;
+        self.tree().into_iter().find(|p| stat(p.pid).is_some_and(|s| s.parent == supervisor) && p.command().starts_with(name))
     }
 
     fn supervisor(&self) -> Option<Process> {

@@ -284,6 +284,11 @@ impl Engine {
 
     pub(crate) async fn do_templates(&self, request: TemplateListRequest) -> Result<TemplateListAnswer, Failure> {
         let limit = list_limit(request.limit)?;
+        if let Some(category) = request.category.as_deref().filter(|c| !matches!(*c, "shipped" | "exported")) {
+            let shown: String = category.chars().take(40).collect();
+            let text = format!("`category` is `{}`; it must be `shipped` or `exported`", shown.escape_debug());
+            return Err(ApiError::new(Code::InvalidArgument, text).into());
+        }
         let mut templates = Vec::new();
         for name in self.template_names().await? {
             if let Some(view) = self.view_of(&name).await?

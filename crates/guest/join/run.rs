@@ -7,6 +7,10 @@
 
 use core::ffi::c_void;
 
+/// Levels of recursion that the call of [`rf_run`] counts as, through a `functools.partial` of a ctypes function. The
+/// program begins at level 0, as it does under `python3 program.py`.
+const CALLED_THROUGH: usize = 2;
+
 /// Some Python object, borrowed.
 type Object = *mut c_void;
 
@@ -36,15 +40,15 @@ pub struct Run {
 /// Runs a program: `begin()`, then the code, then `end()`, which exits.
 ///
 /// # Safety
-/// The caller holds the interpreter's lock and is one level of recursion deep, as a call of this function through ctypes
-/// is. Every field is what its comment says.
+/// The caller holds the interpreter's lock and is [`CALLED_THROUGH`] levels of recursion deep. Every field is what its comment says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rf_run(run: *mut Run) -> i32 {
     // SAFETY: the caller passes its own, which nobody else touches meanwhile but `end`, when this has stopped writing.
     unsafe {
         if !((*run).call)((*run).begin).is_null() {
-            // The call of this function counts as a level, which the program's own would not.
-            ((*run).leave)();
+            for _ in 0..CALLED_THROUGH {
+                ((*run).leave)();
+            }
             if ((*run).evaluate)((*run).code, (*run).globals, (*run).globals).is_null() {
                 let [kind, value, traceback] = &mut (*run).error;
                 ((*run).fetch)(kind, value, traceback);

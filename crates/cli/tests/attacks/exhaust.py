@@ -261,16 +261,21 @@ def neighbour_has_none():
 def signal_everybody():
     """kill(-1): with a neighbour that did nothing to deserve it. Where pid 1 is somebody else's, that is the neighbour."""
     victim = int(VICTIM) if VICTIM else 1
-    os.kill(-1, signal.SIGKILL)
     try:
-        os.kill(victim, 0)
+        os.kill(-1, signal.SIGKILL)
     except ProcessLookupError:
-        return
-    except PermissionError:
-        raise Blocked("EPERM")
-    with open("/proc/%d/stat" % victim) as stat:
-        if stat.read().rpartition(")")[2].split()[0] == "Z":
+        pass  # there is nobody whom it may be sent to
+    for _ in range(100):
+        try:
+            os.kill(victim, 0)
+            with open("/proc/%d/stat" % victim) as stat:
+                if stat.read().rpartition(")")[2].split()[0] == "Z":
+                    return
+        except (FileNotFoundError, ProcessLookupError):
             return
+        except PermissionError:
+            raise Blocked("EPERM")
+        time.sleep(0.01)
     raise Blocked("it lives")
 
 

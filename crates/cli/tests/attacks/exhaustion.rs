@@ -2,9 +2,7 @@
 
 use std::process::Command;
 
-use ringfence_model::api::ExecutionStatus;
-
-use super::stage::{Control, Verdict, all_is_well, begin, inside, on_host, program, small, verdict};
+use super::stage::{AS_NOBODY, Control, Verdict, all_is_well, begin, inside, on_host, program, python, small, verdict};
 use crate::common::Sandbox;
 
 const GROUP: &str = include_str!("exhaust.py");
@@ -25,7 +23,7 @@ async fn check(name: &str, stop: Stop, control: Control) {
     match stop {
         Stop::Errno(reason) => assert_eq!(verdict(&run), Verdict::Blocked(reason.into()), "{name}: {run:?}"),
         Stop::OutOfMemory => {
-            assert_eq!((run.status, run.exit_code), (ExecutionStatus::Killed, Some(137)), "{name}: {run:?}");
+            assert_eq!((run.success, run.exit_code), (false, Some(137)), "{name}: {run:?}");
             assert!(run.warnings.iter().any(|w| w.contains("out of memory")), "{name}: {:?}", run.warnings);
             assert!(run.memory_peak_bytes <= 256 << 20, "{name}: {}", run.memory_peak_bytes);
         }
@@ -74,8 +72,9 @@ async fn the_disk_is_limited() {
 /// Some limits count per user of the host, and all sandboxes of a template have one such user as the owner of their user
 /// namespaces: three of them take all that they get, and a fourth must still get its own.
 ///
-/// The control is two processes of one user. `limit` is shell that makes what they share small; `user` is what runs them.
-async fn check_neighbours(resource: &str, blocked: &str, options: &[&str], limit: &str, user: &str) {
+/// The control is two processes of one user. `limit` is shell that makes what they share small, `become_user` Python by which
+/// they become that user.
+async fn check_neighbours(resource: &str, blocked: &str, options: &[&str], limit: &str, become_user: &str) {
     let header = format!("RESOURCE = {resource:?}; HOLD_SECONDS = 20; VICTIM = ''");
     let take = program(&header, GROUP, "take_all");
     let ask = program(&header, GROUP, "neighbour_has_none");
@@ -88,9 +87,12 @@ async fn check_neighbours(resource: &str, blocked: &str, options: &[&str], limit
     all_is_well(&victim).await;
 
     let script = format!(
-        "{limit}\n{user} python3 -c \"$TAKE\" </dev/null >took 2>&1 &\n\
-         for _ in $(seq 200); do grep -q HOLDS took && break; sleep 0.05; done\nexec {user} python3 -"
+        "{limit}\n{0} -c \"$TAKE\" </dev/null >took 2>&1 &\n\
+         for _ in $(seq 200); do grep -q HOLDS took && break; sleep 0.05; done\nexec {0} -",
+        python()
     );
+    let header = format!("{header}\n{become_user}");
+    let (take, ask) = (program(&header, GROUP, "take_all"), program(&header, GROUP, "neighbour_has_none"));
     let dir = tempfile::tempdir().expect("a directory");
     let mut command = Command::new("unshare");
     command.args(options).args(["--pid", "--fork", "--mount-proc", "--ipc", "--kill-child", "--", "bash", "-c", &script]);
@@ -98,8 +100,6 @@ async fn check_neighbours(resource: &str, blocked: &str, options: &[&str], limit
     let control = tokio::task::spawn_blocking(move || on_host(command, &ask, dir.path())).await.expect("no panic");
     assert_eq!(control, Verdict::Succeeded, "{resource}: its control");
 }
-
-const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
 
 #[tokio::test]
 async fn inotify_of_one_sandbox_is_not_taken_from_another() {
@@ -109,11 +109,11 @@ async fn inotify_of_one_sandbox_is_not_taken_from_another() {
 
 #[tokio::test]
 async fn timers_and_signals_of_one_sandbox_are_not_taken_from_another() {
-    check_neighbours("timers", "there is enough", &[], "ulimit -i 500", NOBODY).await;
+    check_neighbours("timers", "there is enough", &[], "ulimit -i 500", AS_NOBODY).await;
 }
 
 #[tokio::test]
 async fn message_queues_of_one_sandbox_are_not_taken_from_another() {
     // There are none: the filter answers as a kernel without them does.
-    check_neighbours("queues", "ENOSYS", &[], "ulimit -q 819200", NOBODY).await;
+    check_neighbours("queues", "ENOSYS", &[], "ulimit -q 819200", AS_NOBODY).await;
 }

@@ -80,7 +80,14 @@ pub(crate) enum Control {
 }
 
 /// Python that makes the control an unprivileged user.
-pub(crate) const AS_NOBODY: &str = "os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)";
+pub(crate) const AS_NOBODY: &str = "import fcntl, mmap, resource, subprocess, tempfile, threading\n\
+    os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)";
+
+/// The host's Python: Debian's own, before a version manager's.
+pub(crate) fn python() -> &'static str {
+    const DEBIAN: &str = "/usr/bin/python3";
+    if Path::new(DEBIAN).exists() { DEBIAN } else { "python3" }
+}
 
 const PRIVATE: [&str; 8] =
     ["--mount", "--pid", "--fork", "--mount-proc", "--ipc", "--uts", "--net", "--kill-child"];
@@ -95,10 +102,10 @@ impl Control {
         };
         // A tmpfs at the place of the programs' directory is a private one: the mount namespace ends with the program.
         let script = "mount -t tmpfs -o size=200m,mode=1777 none \"$0\" && cd \"$0\" && \
-            mkdir -p /run/ringfence && mount -t tmpfs none /run/ringfence && ip link set lo up; exec timeout 30 python3 -";
+            mkdir -p /run/ringfence && mount -t tmpfs none /run/ringfence && ip link set lo up; exec timeout 30 \"$1\" -";
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut unshare = Command::new("unshare");
-        unshare.args(options).args(["--", "sh", "-c", script]).arg(dir.path());
+        unshare.args(options).args(["--", "sh", "-c", script]).arg(dir.path()).arg(python());
         let text = program(&format!("{header}\n{before}"), group, name);
         tokio::task::spawn_blocking(move || on_host(unshare, &text, dir.path())).await.expect("it does not panic")
     }

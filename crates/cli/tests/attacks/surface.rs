@@ -25,7 +25,7 @@ const BUILT: Control = Control::Perhaps("ENOSYS");
 async fn namespaces_mounts_and_other_processes_are_out_of_reach() {
     // A key in root's session keyring, and a process that is root no longer.
     const KEYRING: Control = Control::Private(
-        "call(248, b'user', b'ringfence-attack', b'ringfence-secret', 16, -3)\n\
+        "import fcntl, tempfile; call(248, b'user', b'ringfence-attack', b'ringfence-secret', 16, -3)\n\
          os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)",
     );
     check("", include_str!("kernel.py"), &[
@@ -173,9 +173,8 @@ async fn no_address_leads_anywhere() {
         String::from_utf8_lossy(&addresses.stdout).split_whitespace().map(|a| format!("{a:?}")).collect();
     let port = tcp.local_addr().expect("bound").port();
     let header = format!("HOST_ADDRESSES = [{}]; HOST_PORT = {port}; HOST_SOCKET = {name:?}", list.join(", "));
-    // Without any route, the control's every address is one of a network of its own.
-    const ROUTED: Control =
-        Control::Private("os.system('ip link add d0 type dummy && ip link set d0 up && ip route add default dev d0')");
+    // The control's network is one of its own, in which every address is local.
+    const ROUTED: Control = Control::Private("os.system('ip route add local 0.0.0.0/0 dev lo; ip route add local ::/0 dev lo')");
     check(&header, include_str!("sockets.py"), &[
         row("every_address", "ENETUNREACH", ROUTED),
         row("service_of_the_host", "ECONNREFUSED", Control::Host("")),
