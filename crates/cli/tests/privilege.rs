@@ -37,7 +37,7 @@ enum Kind {
     Program,
 }
 
-/// One look at a process. Both halves were read while it stayed in one user namespace.
+/// One look at a process, while it stayed in one user namespace and executed one file.
 #[derive(Debug)]
 struct Look {
     pid: u32,
@@ -56,12 +56,13 @@ impl Look {
     fn at(pid: u32) -> Option<Self> {
         let namespace = format!("/proc/{pid}/ns/user");
         let user_namespace = inode(&namespace)?;
-        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         // One without an executable has none of its memory left, and is about to be gone.
-        let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?.to_string_lossy().into_owned();
-        if inode(&namespace)? != user_namespace {
+        let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        if inode(&namespace)? != user_namespace || fs::read_link(format!("/proc/{pid}/exe")).ok()? != executable {
             return None;
         }
+        let executable = executable.to_string_lossy().into_owned();
         let status: HashMap<String, String> =
             text.lines().filter_map(|l| l.split_once(':')).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect();
         let uid = status.get("Uid")?.split_whitespace().next()?.parse().ok()?;
@@ -103,10 +104,13 @@ impl Host {
             .expect("procfs")
             .flatten()
             .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
-            .find(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| String::from_utf8_lossy(&c).starts_with(&wanted)))
+            .find(|pid| {
+                fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| String::from_utf8_lossy(&c).starts_with(&wanted))
+            })
             .expect("the daemon has a jailer");
         let look = Look::at(jailer).expect("it runs");
-        let name = |ns: &&str| fs::read_link(format!("/proc/self/ns/{ns}")).expect("ours").to_string_lossy().into_owned();
+        let name =
+            |ns: &&str| fs::read_link(format!("/proc/self/ns/{ns}")).expect("ours").to_string_lossy().into_owned();
         let ours = NAMESPACES.iter().map(name);
         let jailers = NAMESPACES.iter().map(|ns| {
             fs::read_link(format!("/proc/{jailer}/ns/{ns}")).expect("it runs").to_string_lossy().into_owned()
@@ -120,16 +124,18 @@ impl Host {
         }
     }
 
-    /// Every process below the jailer.
+    /// Every process below the jailer, by the parents that all processes have. (The kernel's own list of children misses
+    /// some while others end: proc(5).)
     fn processes(&self) -> Vec<u32> {
+        let numbers =
+            fs::read_dir("/proc").expect("procfs").flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+        let looks: Vec<Look> = numbers.filter_map(Look::at).collect();
         let (mut found, mut next) = (Vec::new(), vec![self.jailer]);
-        while let Some(pid) = next.pop() {
-            for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-                let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-                let children: Vec<u32> = children.split_whitespace().filter_map(|p| p.parse().ok()).collect();
-                found.extend(&children);
-                next.extend(children);
-            }
+        while let Some(parent) = next.pop() {
+            let children = looks.iter().filter(|l| l.status["PPid"] == parent.to_string()).map(|l| l.pid);
+            let before = found.len();
+            found.extend(children);
+            next.extend(&found[before..]);
         }
         found
     }
@@ -163,13 +169,19 @@ impl Host {
         }
         match kind {
             Kind::Ours | Kind::Joiner => {}
-            Kind::Zygote if !look.executable.contains("/python3") => return Err(format!("a zygote is {}", look.executable)),
+            Kind::Zygote if !look.executable.contains("/python3") => {
+                return Err(format!("a zygote is {}", look.executable));
+            }
             Kind::Zygote | Kind::Program if SETS.iter().any(|s| set(s) != 0) => {
                 return Err(format!("{kind:?} has capabilities: {:?}", SETS.map(set)));
             }
             Kind::Init => {
                 let allowed = [0, INIT_CAPS];
-                if set("CapPrm") != INIT_CAPS || set("CapEff") != INIT_CAPS || set("CapBnd") != 0 || !allowed.contains(&set("CapInh")) {
+                if set("CapPrm") != INIT_CAPS
+                    || set("CapEff") != INIT_CAPS
+                    || set("CapBnd") != 0
+                    || !allowed.contains(&set("CapInh"))
+                {
                     return Err(format!("an init has {:?}", SETS.map(set)));
                 }
             }
@@ -184,7 +196,10 @@ impl Host {
             return Err(format!("{kind:?} is in the host's user namespace"));
         }
         if look.status["NoNewPrivs"] != "1" || look.status["Seccomp"] != "2" {
-            return Err(format!("{kind:?}: NoNewPrivs {}, Seccomp {}", look.status["NoNewPrivs"], look.status["Seccomp"]));
+            return Err(format!(
+                "{kind:?}: NoNewPrivs {}, Seccomp {}",
+                look.status["NoNewPrivs"], look.status["Seccomp"]
+            ));
         }
         // Between its setns and its drop an interpreter is still the zygote's user: from here on it has one of its own.
         if look.ids("Uid").len() != 1 || look.ids("Gid").len() != 1 || !look.status["Groups"].is_empty() {
@@ -199,7 +214,8 @@ impl Host {
         for entry in fs::read_dir(format!("/proc/{}/fd", look.pid)).into_iter().flatten().flatten() {
             let Ok(target) = fs::read_link(entry.path()) else { continue };
             let target = target.to_string_lossy().into_owned();
-            let harmless = ["pipe:", "socket:", "anon_inode:", "/memfd:", "/dev/null"].iter().any(|p| target.starts_with(p));
+            let harmless =
+                ["pipe:", "socket:", "anon_inode:", "/memfd:", "/dev/null"].iter().any(|p| target.starts_with(p));
             let is_namespace = NAMESPACES.iter().any(|ns| target.starts_with(&format!("{ns}:[")));
             if !harmless && (!is_namespace || self.namespaces.contains(&target)) {
                 return Err(format!("{} holds {target} at {}", look.pid, entry.file_name().to_string_lossy()));
@@ -228,7 +244,12 @@ async fn host() -> Arc<Host> {
 async fn no_process_that_ran_foreign_code_has_a_capability_on_the_host() {
     let (sandbox, idle) = (Sandbox::new().await, Sandbox::new().await);
     let host = host().await;
-    assert!(sandbox.bash("sleep 100 >/dev/null 2>&1 & python3 -c 'import time; time.sleep(100)' >/dev/null 2>&1 &").await.success);
+    assert!(
+        sandbox
+            .bash("sleep 100 >/dev/null 2>&1 & python3 -c 'import time; time.sleep(100)' >/dev/null 2>&1 &")
+            .await
+            .success
+    );
     assert!(idle.python("1").await.success);
     // The interpreter for the next program is parked soon after an answer.
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -241,7 +262,8 @@ async fn no_process_that_ran_foreign_code_has_a_capability_on_the_host() {
         }
         *seen.entry(kind).or_default() += 1;
     }
-    assert!(seen[&Kind::Zygote] >= 1 && seen[&Kind::Init] >= 2 && seen[&Kind::Program] >= 3, "{seen:?}");
+    let count = |kind| seen.get(&kind).copied().unwrap_or(0);
+    assert!(count(Kind::Zygote) >= 1 && count(Kind::Init) >= 2 && count(Kind::Program) >= 3, "{seen:?}");
 }
 
 #[tokio::test]
@@ -286,7 +308,7 @@ async fn joiners_are_capable_in_their_sandbox_and_nowhere_else() {
     over.store(true, Ordering::Relaxed);
     let (seen, capable) = watcher.join().expect("it does not panic").unwrap_or_else(|why| panic!("{why}"));
     assert!(capable > 0, "no process was seen while it joined: {seen:?}");
-    assert!(seen[&Kind::Program] > 0, "{seen:?}");
+    assert!(seen.contains_key(&Kind::Program), "{seen:?}");
 }
 
 /// The control: what these tests look for is found where there is no defence.
@@ -298,7 +320,9 @@ async fn a_process_without_the_defence_is_noticed() {
     // A program's uid, and everything else as usual.
     let uid = (host.uids.slot(0) + PROGRAM_UID).to_string();
     let mut sleeper = std::process::Command::new("setpriv");
-    sleeper.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--inh-caps=-all", "sleep", "30"]).stdin(fs::File::open("/etc/passwd").expect("every host has one"));
+    sleeper
+        .args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--inh-caps=-all", "sleep", "30"])
+        .stdin(fs::File::open("/etc/passwd").expect("every host has one"));
     let mut child = sleeper.spawn().expect("util-linux");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let look = Look::at(child.id()).expect("it sleeps");

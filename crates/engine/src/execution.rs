@@ -162,6 +162,7 @@ fn verdict(exited: Option<&Exited>, ended_by: Option<&'static str>) -> (Executio
         warnings.push(format!("{} {what} that the program started still {verb} in the sandbox", exited.still_running));
     }
     match (ended_by, exited.signal) {
+        (None, Some(SIGKILL)) if exited.oom_killed => (ExecutionStatus::Killed, code, warnings),
         (Some(reason), Some(SIGKILL)) => {
             warnings.push(reason.to_owned());
             (ExecutionStatus::Killed, code, warnings)
@@ -289,6 +290,8 @@ mod tests {
         // A program that kills itself has failed; one that we killed was killed.
         check(Some(exited(None, Some(9), false)), None, Failed, Some(137));
         check(Some(exited(None, Some(9), false)), Some("the sandbox was stopped"), Killed, Some(137));
+        let starved = Exited { oom_killed: true, ..exited(None, Some(9), false) };
+        check(Some(starved), None, Killed, Some(137));
         // It ended by itself just before it would have been killed.
         check(Some(exited(Some(0), None, false)), Some("the sandbox was stopped"), Completed, Some(0));
         check(None, None, Killed, Some(137));

@@ -16,6 +16,7 @@ use ringfence_store::{
 use crate::{
     engine::{Engine, now_ms},
     error::Failure,
+    guest::GuestError,
     execution::{self, Begin, Execution},
     lookup::not_running,
     machine::{Process, SharedShell},
@@ -90,6 +91,9 @@ const FIGURE_BYTES_MAX: u64 = 2 << 20;
 
 /// Artefacts listed in one answer.
 const ARTIFACTS_MAX: usize = 64;
+
+/// Bytes of a program that is handed over as an argument. The jailer's messages bound it.
+const ARGUMENT_BYTES_MAX: usize = 64 << 10;
 
 /// Lines of a stream that go into the sandbox's log.
 const LOG_LINES: usize = 50;
@@ -251,7 +255,15 @@ impl Engine {
                     (path.clone(), vec!["/bin/bash".to_owned(), path])
                 }
             };
-            shell.guest.write(&path, 0o644, program.code.as_bytes()).await.map_err(crate::files::refusal)?;
+            let written = shell.guest.write(&path, 0o644, program.code.as_bytes()).await;
+            let argv = match written {
+                Ok(()) => argv,
+                // Where programs are written is full: what would make room there must be runnable all the same.
+                Err(GuestError::Io(_)) if program.language == Language::Bash && program.code.len() <= ARGUMENT_BYTES_MAX => {
+                    vec!["/bin/bash".to_owned(), "-c".to_owned(), program.code.clone()]
+                }
+                Err(error) => return Err(crate::files::refusal(error).into()),
+            };
             let process = machine.spawn(shell, argv, env, cwd).await?;
             execution.placed(shell.id, process.exec);
             machine.arm(shell.id, process.exec, timeout_ms).await?;

@@ -265,7 +265,7 @@ impl Cgroups {
                     put(&plain, &text)?;
                 }
                 // Without a limit of its own, v1 counts no socket buffer at all: a sandbox of 128 MiB held 2.2 GiB in
-                // connections to itself. Before Linux 6.12 and after, the file is there wherever TCP is.
+                // connections to itself.
                 put(&dir.join(group).join("memory.kmem.tcp.limit_in_bytes"), &limits.socket_bytes().to_string())?;
             }
             At::V2(dir) => {

@@ -231,7 +231,13 @@ impl Jailer {
         const BURST: usize = 32;
         let mut buffer = vec![0_u8; MESSAGE_BYTES_MAX];
         for _ in 0..BURST {
-            let Some(received) = wire::receive(self.control.as_fd(), &mut buffer)? else { return Ok(()) };
+            let received = match wire::receive(self.control.as_fd(), &mut buffer) {
+                Ok(Some(received)) => received,
+                Ok(None) => return Ok(()),
+                // It went without having read our last words.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(JailerError::ServeGone),
+                Err(e) => return Err(e.into()),
+            };
             if received.len == 0 {
                 return Err(JailerError::ServeGone);
             }

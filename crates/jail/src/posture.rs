@@ -27,6 +27,9 @@ pub enum Expect {
     Program {
         /// Filters in force: 2 for a zygote's child, 1 for a fresh process.
         filters: u32,
+        /// Inode of the one socket that it may hold, which is the jailer's: in the queue of another, descriptors could
+        /// wait unseen.
+        control: u64,
     },
 }
 
@@ -88,7 +91,7 @@ pub fn check(pid: i32, shell: &ShellIdentity, expect: Expect, controllers: Vec<S
     check_map(pid, "gid_map", shell.base)?;
     let (uid, caps, filters) = match expect {
         Expect::Init => (INIT_UID, sys::cap_mask(&[sys::cap::KILL, sys::cap::SETGID, sys::cap::SETUID]), 1),
-        Expect::Program { filters } => (PROGRAM_UID, 0, filters),
+        Expect::Program { filters, .. } => (PROGRAM_UID, 0, filters),
     };
     let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(|e| format!("threads: {e}"))?;
     let mut seen = 0;
@@ -162,7 +165,7 @@ fn check_status(status: &str, uid: u32, caps: u64, filters: u32, expect: Expect)
     Ok(())
 }
 
-/// Standard descriptors and one socket: nothing else may be open, least of all a namespace.
+/// Standard descriptors and the jailer's socket: nothing else may be open, least of all a namespace.
 fn check_descriptors(pid: i32, expect: Expect) -> Result<(), String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).map_err(|e| format!("descriptors: {e}"))?;
     for entry in entries {
@@ -173,7 +176,8 @@ fn check_descriptors(pid: i32, expect: Expect) -> Result<(), String> {
         let right = match (number.as_str(), expect) {
             ("0" | "1" | "2", Expect::Program { .. }) => target.starts_with("pipe:"),
             ("0" | "1" | "2", Expect::Init) => target.starts_with("/dev/null"),
-            ("3", _) => target.starts_with("socket:"),
+            ("3", Expect::Program { control, .. }) => target == format!("socket:[{control}]"),
+            ("3", Expect::Init) => target.starts_with("socket:"),
             // Init's own machinery, made after its exec. Its runtime reads its own map once, to find its stack.
             (_, Expect::Init) => target.starts_with("anon_inode:") || target == "/proc/1/maps",
             _ => false,
@@ -194,7 +198,7 @@ mod tests {
         NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t2\n";
 
     fn verdict(status: &str) -> Result<(), String> {
-        check_status(status, 5, 0, 2, Expect::Program { filters: 2 })
+        check_status(status, 5, 0, 2, Expect::Program { filters: 2, control: 7 })
     }
 
     #[test]

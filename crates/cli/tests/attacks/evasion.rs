@@ -78,7 +78,15 @@ async fn the_next_interpreter_can_be_killed_and_the_next_program_runs() {
     assert!(sandbox.python(hunter).await.success);
     // It kills whatever comes next: the interpreter that is parked after an answer.
     let killed = async {
-        while sandbox.api.download(Actor::Operator, ringfence_model::api::DownloadRequest { sandbox_id: sandbox.id.clone(), file_path: "killed".into() }).await.is_err() {
+        while sandbox
+            .api
+            .download(
+                Actor::Operator,
+                ringfence_model::api::DownloadRequest { sandbox_id: sandbox.id.clone(), file_path: "killed".into() },
+            )
+            .await
+            .is_err()
+        {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
@@ -89,4 +97,20 @@ async fn the_next_interpreter_can_be_killed_and_the_next_program_runs() {
     assert_eq!((run.output.as_str(), run.exit_code), ("alive\n", Some(0)), "{run:?}");
     assert_ne!(run.interpreter, Interpreter::Parked, "the parked one was killed");
     all_is_well(&neighbour).await;
+}
+
+#[tokio::test]
+async fn deleting_a_sandbox_while_its_next_interpreter_is_made_fails_nobody_else() {
+    // The zygote answers for the deleted one later; that answer was once taken for the next one's.
+    for _ in 0..6 {
+        let makers = (0..8).map(|_| async {
+            let sandbox = Sandbox::new().await;
+            let run = sandbox.python("print(1)").await;
+            assert_eq!(run.output, "1\n", "{run:?}");
+            let run = sandbox.python("print(2)").await;
+            assert_ne!(run.interpreter, Interpreter::Fresh, "an interpreter could not be forked: {run:?}");
+            sandbox.delete().await;
+        });
+        futures::future::join_all(makers).await;
+    }
 }

@@ -95,7 +95,17 @@ async fn check_neighbours(resource: &str, blocked: &str, options: &[&str], limit
     let (take, ask) = (program(&header, GROUP, "take_all"), program(&header, GROUP, "neighbour_has_none"));
     let dir = tempfile::tempdir().expect("a directory");
     let mut command = Command::new("unshare");
-    command.args(options).args(["--pid", "--fork", "--mount-proc", "--ipc", "--kill-child", "--", "bash", "-c", &script]);
+    command.args(options).args([
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--ipc",
+        "--kill-child",
+        "--",
+        "bash",
+        "-c",
+        &script,
+    ]);
     command.env("TAKE", &take);
     let control = tokio::task::spawn_blocking(move || on_host(command, &ask, dir.path())).await.expect("no panic");
     assert_eq!(control, Verdict::Succeeded, "{resource}: its control");

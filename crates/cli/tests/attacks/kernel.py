@@ -606,12 +606,14 @@ def setuid_program():
 
 @attack
 def kill_init():
-    """Pid 1; where that is this very program (the control), a neighbour of another user."""
+    """Pid 1, a process of another user. The control's own pid 1 ignores what comes from its namespace, whoever sends it: a
+    neighbour that is another user stands for it."""
     victim = 1
-    if os.getpid() == 1:
+    if os.getuid() == 0:
         victim = os.fork()
         if victim == 0:
             os.setresuid(999, 999, 999)
             time.sleep(30)
             os._exit(0)
+    time.sleep(0.05)
     os.kill(victim, 9)

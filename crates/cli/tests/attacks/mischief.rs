@@ -1,6 +1,9 @@
 //! Leaving things behind that are hard to read, list or delete, and saying things that are hard to show.
 
-use std::{fmt::Write as _, time::{Duration, Instant}};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
@@ -21,7 +24,8 @@ async fn delete_soon(sandbox: Sandbox) {
 #[tokio::test]
 async fn a_tree_of_any_depth_and_size_is_deleted() {
     let (sandbox, neighbour) = (Sandbox::new().await, Sandbox::new().await);
-    let deep = "import os\nfor _ in range(10_000): os.mkdir('d'); os.chdir('d')\nopen('bottom', 'w').close(); print('dug')";
+    let deep =
+        "import os\nfor _ in range(10_000): os.mkdir('d'); os.chdir('d')\nopen('bottom', 'w').close(); print('dug')";
     let run = with_deadline(&sandbox, deep, 60.0).await;
     assert_eq!(run.output, "dug\n", "{run:?}");
     let wide = "import os\nos.mkdir('w'); os.chdir('w')\nfor n in range(100_000): os.close(os.open(str(n), os.O_CREAT | os.O_WRONLY))\nprint('made')";
@@ -56,7 +60,10 @@ async fn what_stands_for_the_artifacts_directory_is_never_followed_outside() {
         ("a FIFO", "os.mkfifo('artifacts')"),
         ("a file", "open('artifacts', 'w').close()"),
         ("closed", "os.mkdir('artifacts'); os.chmod('artifacts', 0)"),
-        ("FIFOs and links", "os.mkdir('artifacts'); os.mkfifo('artifacts/f'); os.symlink('/etc/passwd', 'artifacts/l'); os.symlink('/proc/self/mem', 'artifacts/m')"),
+        (
+            "FIFOs and links",
+            "os.mkdir('artifacts'); os.mkfifo('artifacts/f'); os.symlink('/etc/passwd', 'artifacts/l'); os.symlink('/proc/self/mem', 'artifacts/m')",
+        ),
     ] {
         let sandbox = Sandbox::new().await;
         let run = sandbox.python(&format!("import os\n{code}\nprint('done')")).await;
@@ -80,7 +87,13 @@ async fn artifacts_with_odd_names_are_listed_or_left_out_but_harm_nothing() {
     for artifact in &run.artifacts {
         assert!(artifact.path.starts_with("/home/user/artifacts/") && !artifact.path.contains("/../"), "{artifact:?}");
     }
-    let got = sandbox.api.download(Actor::Agent, DownloadRequest { sandbox_id: sandbox.id.clone(), file_path: "artifacts/new\nline.txt".into() }).await;
+    let got = sandbox
+        .api
+        .download(
+            Actor::Agent,
+            DownloadRequest { sandbox_id: sandbox.id.clone(), file_path: "artifacts/new\nline.txt".into() },
+        )
+        .await;
     assert_eq!(got.expect("a name like any other").content.as_deref(), Some("x"));
 }
 
@@ -91,14 +104,21 @@ async fn any_byte_may_be_printed() {
     let run = sandbox.python(code).await;
     assert_eq!((run.exit_code, run.output_bytes), (Some(0), 279), "{run:?}");
     assert!(run.output.ends_with("end\n") && run.output.contains('\0') && run.output.contains('\u{fffd}'), "{run:?}");
-    let logs = sandbox.api.logs(Actor::Agent, ringfence_model::api::LogsRequest { sandbox_id: sandbox.id.clone(), ..Default::default() }).await;
+    let logs = sandbox
+        .api
+        .logs(Actor::Agent, ringfence_model::api::LogsRequest { sandbox_id: sandbox.id.clone(), ..Default::default() })
+        .await;
     assert!(logs.is_ok(), "{logs:?}");
 }
 
 #[tokio::test]
 async fn streams_may_be_closed_or_handed_on() {
     let sandbox = Sandbox::new().await;
-    for code in ["import os; os.close(1); os.close(2); os.close(0)", "import sys; sys.stdout.close(); sys.stderr.close()", "import os; os.closerange(0, 1024)"] {
+    for code in [
+        "import os; os.close(1); os.close(2); os.close(0)",
+        "import sys; sys.stdout.close(); sys.stderr.close()",
+        "import os; os.closerange(0, 1024)",
+    ] {
         let run = sandbox.python(code).await;
         assert_eq!((run.status, run.output.as_str()), (ExecutionStatus::Completed, ""), "{code}: {run:?}");
     }
@@ -143,7 +163,13 @@ async fn arguments_and_environments_of_any_size_are_the_program_s_own_trouble() 
     long.push_str("'; print(len(x))");
     assert_eq!(sandbox.python(&long).await.exit_code, Some(0));
     long.push_str(&" ".repeat(1000));
-    let refused = sandbox.api.execute(Actor::Agent, ExecuteRequest { sandbox_id: sandbox.id.clone(), code: long, ..ExecuteRequest::default() }).await;
+    let refused = sandbox
+        .api
+        .execute(
+            Actor::Agent,
+            ExecuteRequest { sandbox_id: sandbox.id.clone(), code: long, ..ExecuteRequest::default() },
+        )
+        .await;
     assert_eq!(refused.expect_err("more than a MiB").code, Code::TooLarge);
 }
 
@@ -155,7 +181,12 @@ async fn a_full_run_directory_is_named() {
     let run = sandbox.python("print('never')").await;
     assert_eq!((run.exit_code, run.output.as_str()), (Some(126), ""), "{run:?}");
     assert!(run.stderr.contains("No space left on device"), "{run:?}");
-    let request = ExecuteRequest { sandbox_id: sandbox.id.clone(), code: "echo never".into(), language: Some("bash".into()), ..ExecuteRequest::default() };
+    let request = ExecuteRequest {
+        sandbox_id: sandbox.id.clone(),
+        code: "echo never".into(),
+        language: Some("bash".into()),
+        ..ExecuteRequest::default()
+    };
     let refused = sandbox.api.execute(Actor::Agent, request).await.expect_err("it cannot be written");
     assert!(refused.message.contains("No space left on device"), "{refused:?}");
     let neighbour = Sandbox::new().await;

@@ -89,8 +89,7 @@ pub(crate) fn python() -> &'static str {
     if Path::new(DEBIAN).exists() { DEBIAN } else { "python3" }
 }
 
-const PRIVATE: [&str; 8] =
-    ["--mount", "--pid", "--fork", "--mount-proc", "--ipc", "--uts", "--net", "--kill-child"];
+const PRIVATE: [&str; 8] = ["--mount", "--pid", "--fork", "--mount-proc", "--ipc", "--uts", "--net", "--kill-child"];
 
 impl Control {
     /// Runs a program that [`program`] made.
@@ -155,7 +154,12 @@ pub(crate) async fn check(header: &str, group: &str, rows: &[Row]) {
     all_is_well(&neighbour).await;
     if !impossible.is_empty() {
         // Past the capture of the test harness: nobody may take these for proved.
-        let text = format!("CONTROL NOT POSSIBLE ON THIS HOST, {} of {}: {}\n", impossible.len(), rows.len(), impossible.join(", "));
+        let text = format!(
+            "CONTROL NOT POSSIBLE ON THIS HOST, {} of {}: {}\n",
+            impossible.len(),
+            rows.len(),
+            impossible.join(", ")
+        );
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -2,7 +2,11 @@
 
 use std::{
     net::TcpListener,
-    os::{linux::net::SocketAddrExt, unix::fs::MetadataExt, unix::net::{SocketAddr, UnixListener}},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::fs::MetadataExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
     process::Command,
 };
 
@@ -28,113 +32,125 @@ async fn namespaces_mounts_and_other_processes_are_out_of_reach() {
         "import fcntl, tempfile; call(248, b'user', b'ringfence-attack', b'ringfence-secret', 16, -3)\n\
          os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)",
     );
-    check("", include_str!("kernel.py"), &[
-        row("mount", "EPERM", ROOT),
-        row("remount", "EPERM", ROOT),
-        row("umount", "EPERM", ROOT),
-        row("pivot_root", "EPERM", ROOT),
-        row("chroot", "EPERM", ROOT),
-        row("fsopen", "EPERM", ROOT),
-        row("fspick", "EPERM", ROOT),
-        row("open_tree", "EPERM", ROOT),
-        row("move_mount", "EPERM", ROOT),
-        row("mount_setattr", "EPERM", ROOT),
-        row("unshare_user", "EPERM", NOBODY),
-        row("unshare_mount", "EPERM", ROOT),
-        row("unshare_net", "EPERM", ROOT),
-        row("clone_user", "EPERM", NOBODY),
-        row("clone_pid", "EPERM", ROOT),
-        row("clone_high_bits", "EPERM", NOBODY),
-        row("clone_sibling", "EPERM", Control::Host("")),
-        row("clone3_user", "ENOSYS", NOBODY),
-        row("setns_own", "EPERM", ROOT),
-        row("setns_init", "ENOENT", ROOT),
-        row("ptrace_me", "EPERM", NOBODY),
-        row("ptrace_seize", "EPERM", ROOT),
-        row("process_vm_readv", "EPERM", NOBODY),
-        row("process_vm_writev", "EPERM", NOBODY),
-        row("process_madvise", "EPERM", NOBODY),
-        row("kcmp", "EPERM", Control::Perhaps("ENOSYS")),
-        row("pidfd_open", "ENOSYS", NOBODY),
-        row("pidfd_getfd", "ENOSYS", NOBODY),
-        row("keyctl", "EPERM", NOBODY),
-        row("add_key", "EPERM", NOBODY),
-        row("request_key", "EPERM", NOBODY),
-        row("session_keyring_of_root", "EPERM", KEYRING),
-        row("kill_init", "EPERM", ROOT),
-        row("setuid_program", "uid user stays", NOBODY),
-    ])
+    check(
+        "",
+        include_str!("kernel.py"),
+        &[
+            row("mount", "EPERM", ROOT),
+            row("remount", "EPERM", ROOT),
+            row("umount", "EPERM", ROOT),
+            row("pivot_root", "EPERM", ROOT),
+            row("chroot", "EPERM", ROOT),
+            row("fsopen", "EPERM", ROOT),
+            row("fspick", "EPERM", ROOT),
+            row("open_tree", "EPERM", ROOT),
+            row("move_mount", "EPERM", ROOT),
+            row("mount_setattr", "EPERM", ROOT),
+            row("unshare_user", "EPERM", NOBODY),
+            row("unshare_mount", "EPERM", ROOT),
+            row("unshare_net", "EPERM", ROOT),
+            row("clone_user", "EPERM", NOBODY),
+            row("clone_pid", "EPERM", ROOT),
+            row("clone_high_bits", "EPERM", NOBODY),
+            row("clone_sibling", "EPERM", Control::Host("")),
+            row("clone3_user", "ENOSYS", NOBODY),
+            row("setns_own", "EPERM", ROOT),
+            row("setns_init", "ENOENT", ROOT),
+            row("ptrace_me", "EPERM", NOBODY),
+            row("ptrace_seize", "EPERM", ROOT),
+            row("process_vm_readv", "EPERM", NOBODY),
+            row("process_vm_writev", "EPERM", NOBODY),
+            row("process_madvise", "EPERM", NOBODY),
+            row("kcmp", "EPERM", Control::Perhaps("ENOSYS")),
+            row("pidfd_open", "ENOSYS", NOBODY),
+            row("pidfd_getfd", "ENOSYS", NOBODY),
+            row("keyctl", "EPERM", NOBODY),
+            row("add_key", "EPERM", NOBODY),
+            row("request_key", "EPERM", NOBODY),
+            row("session_keyring_of_root", "EPERM", KEYRING),
+            row("kill_init", "EPERM", ROOT),
+            row("setuid_program", "uid user stays", NOBODY),
+        ],
+    )
     .await;
 }
 
 #[tokio::test]
 async fn the_kernel_s_rarer_calls_are_refused() {
-    check("", include_str!("kernel.py"), &[
-        row("bpf", "EPERM", BUILT),
-        row("perf_event_open", "EPERM", BUILT),
-        row("userfaultfd", "EPERM", BUILT),
-        row("io_uring_setup", "ENOSYS", BUILT),
-        row("io_uring_enter", "ENOSYS", BUILT),
-        row("io_uring_register", "ENOSYS", BUILT),
-        row("modify_ldt", "EPERM", BUILT),
-        row("no_address_randomisation", "EPERM", NOBODY),
-        row("iopl", "EPERM", BUILT),
-        row("ioperm", "EPERM", BUILT),
-        row("swapon", "EPERM", BUILT),
-        row("init_module", "EPERM", BUILT),
-        row("finit_module", "EPERM", BUILT),
-        row("delete_module", "EPERM", BUILT),
-        row("kexec_load", "EPERM", BUILT),
-        row("reboot", "EPERM", ROOT),
-        row("settimeofday", "EPERM", ROOT),
-        row("clock_settime", "EPERM", ROOT),
-        row("adjtimex", "EPERM", ROOT),
-        row("acct", "EPERM", BUILT),
-        row("syslog", "EPERM", ROOT),
-        row("quotactl", "EPERM", BUILT),
-        row("fanotify", "EPERM", BUILT),
-        row("name_to_handle_at", "EPERM", BUILT),
-        row("open_by_handle_at", "EPERM", BUILT),
-        row("sethostname", "EPERM", ROOT),
-        row("move_pages", "EPERM", BUILT),
-        row("vmsplice", "EPERM", ROOT),
-        row("memfd_secret", "EPERM", BUILT),
-        row("posix_queue", "ENOSYS", BUILT),
-        row("shm_lock", "EPERM", ROOT),
-        row("x32_abi", "EPERM", BUILT),
-        row("int80_abi", "ENOSYS", Control::Perhaps("signal 11")),
-    ])
+    check(
+        "",
+        include_str!("kernel.py"),
+        &[
+            row("bpf", "EPERM", BUILT),
+            row("perf_event_open", "EPERM", BUILT),
+            row("userfaultfd", "EPERM", BUILT),
+            row("io_uring_setup", "ENOSYS", BUILT),
+            row("io_uring_enter", "ENOSYS", BUILT),
+            row("io_uring_register", "ENOSYS", BUILT),
+            row("modify_ldt", "EPERM", BUILT),
+            row("no_address_randomisation", "EPERM", NOBODY),
+            row("iopl", "EPERM", BUILT),
+            row("ioperm", "EPERM", BUILT),
+            row("swapon", "EPERM", BUILT),
+            row("init_module", "EPERM", BUILT),
+            row("finit_module", "EPERM", BUILT),
+            row("delete_module", "EPERM", BUILT),
+            row("kexec_load", "EPERM", BUILT),
+            row("reboot", "EPERM", ROOT),
+            row("settimeofday", "EPERM", ROOT),
+            row("clock_settime", "EPERM", ROOT),
+            row("adjtimex", "EPERM", ROOT),
+            row("acct", "EPERM", BUILT),
+            row("syslog", "EPERM", ROOT),
+            row("quotactl", "EPERM", BUILT),
+            row("fanotify", "EPERM", BUILT),
+            row("name_to_handle_at", "EPERM", BUILT),
+            row("open_by_handle_at", "EPERM", BUILT),
+            row("sethostname", "EPERM", ROOT),
+            row("move_pages", "EPERM", BUILT),
+            row("vmsplice", "EPERM", ROOT),
+            row("memfd_secret", "EPERM", BUILT),
+            row("posix_queue", "ENOSYS", BUILT),
+            row("shm_lock", "EPERM", ROOT),
+            row("x32_abi", "EPERM", BUILT),
+            row("int80_abi", "ENOSYS", Control::Perhaps("signal 11")),
+        ],
+    )
     .await;
 }
 
 #[tokio::test]
 async fn what_was_taken_away_stays_away() {
-    check("", include_str!("kernel.py"), &[
-        row("a_wider_filter", "EPERM", ROOT),
-        row("filter_removed", "EPERM", ROOT),
-        row("new_privileges_allowed_again", "no_new_privs", ROOT),
-        row("capset_all", "EPERM", ROOT),
-        row("become_root", "EPERM", ROOT),
-        row("join_groups", "EPERM", ROOT),
-        row("real_time", "EPERM", ROOT),
-        row("deadline_class", "EPERM", ROOT),
-        row("nice_minus_20", "EACCES", ROOT),
-        row("real_time_io", "EPERM", ROOT),
-        row("core_limit_raised", "EPERM", ROOT),
-        row("core_limit_lowered", "EPERM", ROOT),
-        row("core_limit_prlimit", "EPERM", ROOT),
-        row("type_into_terminal", "EPERM", ROOT),
-        row("type_into_terminal_high_bits", "EPERM", ROOT),
-        row("paste_into_console", "EPERM", ROOT),
-        row("line_discipline", "EPERM", ROOT),
-        row("tcp_upper_layer", "EPERM", ROOT),
-        row("trusted_attribute", "EPERM", ROOT),
-        row("file_capabilities", "EPERM", ROOT),
-        row("immutable_file", "EPERM", Control::Perhaps("ENOTTY")),
-        row("give_file_away", "EPERM", ROOT),
-        row("block_device", "EPERM", ROOT),
-        row("character_device", "EPERM", ROOT),
-    ])
+    check(
+        "",
+        include_str!("kernel.py"),
+        &[
+            row("a_wider_filter", "EPERM", ROOT),
+            row("filter_removed", "EPERM", ROOT),
+            row("new_privileges_allowed_again", "no_new_privs", ROOT),
+            row("capset_all", "EPERM", ROOT),
+            row("become_root", "EPERM", ROOT),
+            row("join_groups", "EPERM", ROOT),
+            row("real_time", "EPERM", ROOT),
+            row("deadline_class", "EPERM", ROOT),
+            row("nice_minus_20", "EACCES", ROOT),
+            row("real_time_io", "EPERM", ROOT),
+            row("core_limit_raised", "EPERM", ROOT),
+            row("core_limit_lowered", "EPERM", ROOT),
+            row("core_limit_prlimit", "EPERM", ROOT),
+            row("type_into_terminal", "EPERM", ROOT),
+            row("type_into_terminal_high_bits", "EPERM", ROOT),
+            row("paste_into_console", "EPERM", ROOT),
+            row("line_discipline", "EPERM", ROOT),
+            row("tcp_upper_layer", "EPERM", ROOT),
+            row("trusted_attribute", "EPERM", ROOT),
+            row("file_capabilities", "EPERM", ROOT),
+            row("immutable_file", "EPERM", Control::Perhaps("ENOTTY")),
+            row("give_file_away", "EPERM", ROOT),
+            row("block_device", "EPERM", ROOT),
+            row("character_device", "EPERM", ROOT),
+        ],
+    )
     .await;
 }
 
@@ -154,9 +170,31 @@ async fn only_four_kinds_of_sockets_exist() {
         row("every_socket", EPERM, ROOT),
     ];
     let not_everywhere = [
-        "vsock", "vsock_high_bits", "alg", "mptcp", "mptcp6", "sctp", "dccp", "udplite", "udplite6", "ax25", "ipx", "rds",
-        "can", "tipc", "bluetooth", "kcm", "qipcrtr", "smc", "xdp", "netlink_sock_diag", "netlink_netfilter",
-        "netlink_audit", "netlink_generic", "netlink_crypto", "netlink_xfrm",
+        "vsock",
+        "vsock_high_bits",
+        "alg",
+        "mptcp",
+        "mptcp6",
+        "sctp",
+        "dccp",
+        "udplite",
+        "udplite6",
+        "ax25",
+        "ipx",
+        "rds",
+        "can",
+        "tipc",
+        "bluetooth",
+        "kcm",
+        "qipcrtr",
+        "smc",
+        "xdp",
+        "netlink_sock_diag",
+        "netlink_netfilter",
+        "netlink_audit",
+        "netlink_generic",
+        "netlink_crypto",
+        "netlink_xfrm",
     ];
     let rows: Vec<Row> = table.into_iter().chain(not_everywhere.map(|name| row(name, EPERM, BUILT))).collect();
     check("", include_str!("sockets.py"), &rows).await;
@@ -174,12 +212,17 @@ async fn no_address_leads_anywhere() {
     let port = tcp.local_addr().expect("bound").port();
     let header = format!("HOST_ADDRESSES = [{}]; HOST_PORT = {port}; HOST_SOCKET = {name:?}", list.join(", "));
     // The control's network is one of its own, in which every address is local.
-    const ROUTED: Control = Control::Private("os.system('ip route add local 0.0.0.0/0 dev lo; ip route add local ::/0 dev lo')");
-    check(&header, include_str!("sockets.py"), &[
-        row("every_address", "ENETUNREACH", ROUTED),
-        row("service_of_the_host", "ECONNREFUSED", Control::Host("")),
-        row("abstract_socket_of_the_host", "ECONNREFUSED", Control::Host("")),
-    ])
+    const ROUTED: Control =
+        Control::Private("os.system('ip route add local 0.0.0.0/0 dev lo; ip route add local ::/0 dev lo')");
+    check(
+        &header,
+        include_str!("sockets.py"),
+        &[
+            row("every_address", "ENETUNREACH", ROUTED),
+            row("service_of_the_host", "ECONNREFUSED", Control::Host("")),
+            row("abstract_socket_of_the_host", "ECONNREFUSED", Control::Host("")),
+        ],
+    )
     .await;
     drop((tcp, unix));
 }
@@ -198,30 +241,34 @@ async fn nothing_of_the_host_can_be_seen() {
     );
     const NEW_USER_NAMESPACE: Control = Control::Private("call(272, 0x10000000)");
     const INHERITS: Control = Control::Private("INHERITED = os.open('/etc/shadow', os.O_RDONLY)");
-    check(&header, include_str!("files.py"), &[
-        row("environment_of_init", "ENOENT", ROOT),
-        row("memory_of_init", "ENOENT", ROOT),
-        row("descriptors_of_init", "ENOENT", ROOT),
-        row("root_of_init", "ENOENT", ROOT),
-        row("other_processes", "invisible", Control::Host("")),
-        row("kcore", "ENOENT", Control::Perhaps("ENOENT")),
-        row("kallsyms", "empty", BUILT),
-        row("kernel_messages", "empty", ROOT),
-        row("kernel_command_line", "empty", ROOT),
-        row("modules_and_devices", "empty", ROOT),
-        row("system_settings", "EROFS", ROOT),
-        row("core_pattern", "ENOENT", ROOT),
-        row("sysrq", "ENOENT", Control::Perhaps("ENOENT")),
-        row("sysfs", "empty", ROOT),
-        row("own_cgroup", "no cgroup file system", ROOT),
-        row("uid_map", "EPERM", NEW_USER_NAMESPACE),
-        row("oom_score_lowered", "EACCES", Control::Perhaps("EACCES")),
-        row("devices", "ENOENT", ROOT),
-        row("harmless_devices_are_not_the_host_s", "another inode", ROOT),
-        row("file_of_the_host", "ENOENT", ROOT),
-        row("descriptors_of_the_host", "none", INHERITS),
-        row("paths_of_the_host", "relative", ROOT),
-    ])
+    check(
+        &header,
+        include_str!("files.py"),
+        &[
+            row("environment_of_init", "ENOENT", ROOT),
+            row("memory_of_init", "ENOENT", ROOT),
+            row("descriptors_of_init", "ENOENT", ROOT),
+            row("root_of_init", "ENOENT", ROOT),
+            row("other_processes", "invisible", Control::Host("")),
+            row("kcore", "ENOENT", Control::Perhaps("ENOENT")),
+            row("kallsyms", "empty", BUILT),
+            row("kernel_messages", "empty", ROOT),
+            row("kernel_command_line", "empty", ROOT),
+            row("modules_and_devices", "empty", ROOT),
+            row("system_settings", "EROFS", ROOT),
+            row("core_pattern", "ENOENT", ROOT),
+            row("sysrq", "ENOENT", Control::Perhaps("ENOENT")),
+            row("sysfs", "empty", ROOT),
+            row("own_cgroup", "no cgroup file system", ROOT),
+            row("uid_map", "EPERM", NEW_USER_NAMESPACE),
+            row("oom_score_lowered", "EACCES", Control::Perhaps("EACCES")),
+            row("devices", "ENOENT", ROOT),
+            row("harmless_devices_are_not_the_host_s", "another inode", ROOT),
+            row("file_of_the_host", "ENOENT", ROOT),
+            row("descriptors_of_the_host", "none", INHERITS),
+            row("paths_of_the_host", "relative", ROOT),
+        ],
+    )
     .await;
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Joining {
     kind: Kind,
     stage: JoinStage,
     control: OwnedFd,
+    /// Inode of the child's end of `control`.
+    control_inode: u64,
     /// Ours: write end of stdin, read ends of stdout and stderr.
     ours: Vec<OwnedFd>,
     /// The child's control socket and standard descriptors, until they are sent.
@@ -120,6 +122,7 @@ impl Jailer {
         let made = |e: std::io::Error| Refusal::Kernel { step: "making sockets and pipes".into(), reason: e.to_string() };
         let (control, child_control) = wire::pair(SocketType::STREAM).map_err(made)?;
         rustix::net::sockopt::set_socket_passcred(&control, true).map_err(|e| made(e.into()))?;
+        let control_inode = rustix::fs::fstat(&child_control).map_err(|e| made(e.into()))?.st_ino;
         let (stdin_read, stdin_write) = pipe().map_err(made)?;
         let (stdout_read, stdout_write) = pipe().map_err(made)?;
         let (stderr_read, stderr_write) = pipe().map_err(made)?;
@@ -138,7 +141,7 @@ impl Jailer {
         shell.executions.insert(exec, Execution::new(exec));
         let ours = vec![stdin_write, stdout_read, stderr_read];
         let theirs = vec![child_control, stdin_read, stdout_write, stderr_write];
-        self.joins.insert(join, Joining { request, shell: id, exec, kind, stage: JoinStage::Queued, control, ours, theirs, parked_at: None });
+        self.joins.insert(join, Joining { request, shell: id, exec, kind, stage: JoinStage::Queued, control, control_inode, ours, theirs, parked_at: None });
         self.at(Instant::now() + JOIN_PATIENCE, Timer::JoinTooLong(join));
         Ok(join)
     }
@@ -175,6 +178,7 @@ impl Jailer {
         wire::send(z.control.as_fd(), &word, &fds)
             .map_err(|e| Refusal::Failed(format!("the zygote does not listen: {e}")))?;
         z.making = Some(join);
+        z.unanswered.push_back(join);
         let joining = self.joins.get_mut(&join).expect("looked up by the caller");
         joining.theirs.clear();
         joining.stage = JoinStage::Hello;
@@ -215,6 +219,10 @@ impl Jailer {
         // Whatever the pid's owner claims, only a child of ours can be waited for and killed safely.
         if parent_of(pid) != Some(std::process::id()) {
             return self.fail_join(join, "it is not the jailer's child");
+        }
+        // Whoever is capable in its pid namespace may name another process there.
+        if self.roles.contains_key(&pid) {
+            return self.fail_join(join, "it named a process that is another's");
         }
         self.roles.insert(pid, Role::Program(id, exec));
         let attached = match kind {
@@ -262,11 +270,19 @@ impl Jailer {
     /// It has dropped everything: read what the kernel says, and hand it out.
     fn settle(&mut self, join: u64, pid: i32) -> Result<Posture, Refusal> {
         let joining = &self.joins[&join];
-        let (id, exec, kind) = (joining.shell, joining.exec, joining.kind);
+        let (id, exec, kind, control) = (joining.shell, joining.exec, joining.kind, joining.control_inode);
         let (_, _, identity) = self.alive(id)?;
         let filters = if matches!(kind, Kind::Fresh) { 1 } else { 2 };
         let controllers = self.host.cgroups.describe();
-        let posture = posture::check(pid, &identity, Expect::Program { filters }, controllers).map_err(Refusal::Posture)?;
+        let expect = Expect::Program { filters, control };
+        let posture = posture::check(pid, &identity, expect, controllers).map_err(Refusal::Posture)?;
+        // After the check: what is alone here and holds nothing cannot have company that does.
+        if matches!(kind, Kind::Child(_)) {
+            let pids = self.host.cgroups.part_pids(&shell::group(id), &part(exec)).map_err(cgroup_refusal)?;
+            if pids.iter().any(|other| *other != pid && !is_zombie(*other)) {
+                return Err(Refusal::Posture("it is not alone: a process that it made while it was capable may still be".into()));
+            }
+        }
         // What it opens from here on is its own affair: the interpreter warms itself, the fresh process executes.
         if rustix::io::write(&joining.control, spawn::GO).is_err() {
             return Err(Refusal::Failed("it died on the way".into()));

@@ -1,6 +1,7 @@
 //! Zygotes as the jailer keeps them.
 
 use std::{
+    collections::VecDeque,
     os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -31,6 +32,9 @@ pub(super) struct Zygote {
     pub(super) warmth: Warmth,
     /// The join it is busy with.
     pub(super) making: Option<u64>,
+    /// The joins that it has still to answer, in the order in which it was asked. One that was given up meanwhile (its
+    /// sandbox was deleted) is answered all the same, and that answer must not be taken for the next one's.
+    pub(super) unanswered: VecDeque<u64>,
     last_words: Vec<u8>,
 }
 
@@ -81,6 +85,7 @@ impl Jailer {
             generation,
             warmth: Warmth::Warming { request },
             making: None,
+            unanswered: VecDeque::new(),
             last_words: Vec::new(),
         };
         self.zygotes.insert(plan.zygote, zygote);
@@ -105,8 +110,8 @@ impl Jailer {
         match (zygote.warmth, word) {
             (Warmth::Ready, [b'j', result @ ..]) => {
                 let result = result.try_into().map_or(-1, i32::from_le_bytes);
-                let making = zygote.making;
-                if let (true, Some(join)) = (result < 0, making) {
+                let answered = zygote.unanswered.pop_front();
+                if let (true, Some(join)) = (result < 0, answered) {
                     let why = std::io::Error::from_raw_os_error(result.saturating_neg());
                     self.fail_join(join, &format!("the zygote could not fork into the sandbox: {why}"));
                 }
