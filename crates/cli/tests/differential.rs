@@ -24,7 +24,9 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use common::Sandbox;
 use ringfence_engine::api::Sandboxes;
-use ringfence_model::api::{Actor, CreateRequest, EnvVars, ExecuteRequest, ExecutionAnswer, Interpreter, UploadRequest};
+use ringfence_model::api::{
+    Actor, CreateRequest, EnvVars, ExecuteRequest, ExecutionAnswer, Interpreter, UploadRequest,
+};
 
 /// Scripts that can tell, in which interpreter, and why it stays so. One that no longer differs must leave this table.
 const KNOWN: &[(&str, Which, &str)] = &[
@@ -68,7 +70,8 @@ struct Seen {
 
 fn scripts() -> Vec<Script> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential");
-    let mut paths: Vec<PathBuf> = fs::read_dir(directory).expect("the scripts").map(|e| e.expect("an entry").path()).collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(directory).expect("the scripts").map(|e| e.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "py"));
     paths.sort();
     let scripts: Vec<Script> = paths.iter().map(|path| read(path)).collect();
@@ -101,11 +104,7 @@ fn seen(answer: &ExecutionAnswer, file: &str) -> Seen {
         text
     };
     assert!(!answer.truncated, "a truncated output proves nothing");
-    Seen {
-        exit_code: answer.exit_code,
-        output: normal(&answer.output),
-        error: normal(&answer.stderr),
-    }
+    Seen { exit_code: answer.exit_code, output: normal(&answer.output), error: normal(&answer.stderr) }
 }
 
 /// Runs one script both ways in `directory`; how they differ.
@@ -167,7 +166,8 @@ fn shown(text: &str) -> String {
 
 /// Runs every script, `at_once` of them at a time in one sandbox, each with a directory of its own.
 async fn check(which: Which, at_once: usize) {
-    let sandbox = Arc::new(Sandbox::with(CreateRequest { template: "python".into(), ..CreateRequest::default() }).await);
+    let sandbox =
+        Arc::new(Sandbox::with(CreateRequest { template: "python".into(), ..CreateRequest::default() }).await);
     let scripts = scripts();
     let count = scripts.len();
     let queue = Arc::new(Mutex::new(scripts));
@@ -175,7 +175,8 @@ async fn check(which: Which, at_once: usize) {
         .map(|worker| {
             let (sandbox, queue) = (Arc::clone(&sandbox), Arc::clone(&queue));
             tokio::spawn(async move {
-                let directory = if at_once == 1 { "/home/user".to_owned() } else { format!("/home/user/worker-{worker}") };
+                let directory =
+                    if at_once == 1 { "/home/user".to_owned() } else { format!("/home/user/worker-{worker}") };
                 let mut failures = Vec::new();
                 loop {
                     let Some(script) = queue.lock().expect("nothing panics under it").pop() else { return failures };

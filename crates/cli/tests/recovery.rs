@@ -61,7 +61,11 @@ fn stat(pid: i32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     // Numbered from 3 in the manual.
-    Some(Stat { state: fields.first()?.chars().next()?, parent: fields.get(1)?.parse().ok()?, started: fields.get(19)?.parse().ok()? })
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        started: fields.get(19)?.parse().ok()?,
+    })
 }
 
 impl Process {
@@ -80,7 +84,9 @@ impl Process {
     }
 
     fn command(self) -> String {
-        fs::read(format!("/proc/{}/cmdline", self.pid)).map(|b| String::from_utf8_lossy(&b).replace('\0', " ")).unwrap_or_default()
+        fs::read(format!("/proc/{}/cmdline", self.pid))
+            .map(|b| String::from_utf8_lossy(&b).replace('\0', " "))
+            .unwrap_or_default()
     }
 
     /// In how many pid namespaces it has a number: 2 for the roles and zygotes, 3 in a sandbox.
@@ -118,7 +124,8 @@ impl Daemon {
         static HOME: OnceLock<PathBuf> = OnceLock::new();
         let home = HOME.get_or_init(|| {
             let shared = common::shared();
-            let home = shared.with_file_name(format!("{}-recovery", shared.file_name().expect("a name").to_string_lossy()));
+            let home =
+                shared.with_file_name(format!("{}-recovery", shared.file_name().expect("a name").to_string_lossy()));
             prepare(shared, &home);
             home
         });
@@ -128,7 +135,8 @@ impl Daemon {
     }
 
     fn start(&self) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.home.join("log/daemon.log")).expect("a log");
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(self.home.join("log/daemon.log")).expect("a log");
         let child = Command::new(BIN)
             .args(["serve", "--tcp", "none", "--home"])
             .arg(&self.home)
@@ -138,7 +146,9 @@ impl Daemon {
             .spawn()
             .expect("the daemon can be started");
         *self.outer.lock().expect("one test at a time") = Some(child);
-        wait_for("a daemon that was just started", || if common::answers(&self.home) { Ok(()) } else { Err(tail(&self.home)) });
+        wait_for("a daemon that was just started", || {
+            if common::answers(&self.home) { Ok(()) } else { Err(tail(&self.home)) }
+        });
     }
 
     fn outer_pid(&self) -> Option<i32> {
@@ -163,14 +173,19 @@ impl Daemon {
                 self.start();
             }
             // Whoever answers must be of the new generation: serve and jailer die together, but not at one instant.
-            if common::answers(&self.home) && self.role("ringfence-serve").is_some() { Ok(()) } else { Err(tail(&self.home)) }
+            if common::answers(&self.home) && self.role("ringfence-serve").is_some() {
+                Ok(())
+            } else {
+                Err(tail(&self.home))
+            }
         });
     }
 
     /// Every process of the daemon, as the host sees them.
     fn tree(&self) -> Vec<Process> {
         let Some(outer) = self.outer_pid() else { return Vec::new() };
-        let parents: HashMap<i32, i32> = numbers_in_proc().into_iter().filter_map(|p| Some((p, stat(p)?.parent))).collect();
+        let parents: HashMap<i32, i32> =
+            numbers_in_proc().into_iter().filter_map(|p| Some((p, stat(p)?.parent))).collect();
         let is_ours = |mut pid: i32| {
             for _ in 0..64 {
                 if pid == outer {
@@ -187,7 +202,9 @@ impl Daemon {
     /// The supervisor's child of that name: the jailer's own forks have its name too.
     fn role(&self, name: &str) -> Option<Process> {
         let supervisor = self.supervisor()?.pid;
-        self.tree().into_iter().find(|p| stat(p.pid).is_some_and(|s| s.parent == supervisor) && p.command().starts_with(name))
+        self.tree()
+            .into_iter()
+            .find(|p| stat(p.pid).is_some_and(|s| s.parent == supervisor) && p.command().starts_with(name))
     }
 
     fn supervisor(&self) -> Option<Process> {
@@ -248,9 +265,15 @@ impl Daemon {
     /// Disks as they are on the file system that only the daemon's mount namespace has.
     fn disks(&self) -> BTreeSet<String> {
         let jailer = self.role("ringfence-jailer").expect("a jailer");
-        let dir = PathBuf::from(format!("/proc/{}/root", jailer.pid)).join(self.home.strip_prefix("/").expect("absolute")).join("disks");
+        let dir = PathBuf::from(format!("/proc/{}/root", jailer.pid))
+            .join(self.home.strip_prefix("/").expect("absolute"))
+            .join("disks");
         let entries = fs::read_dir(dir).expect("the disks");
-        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| n.starts_with("d-")).collect()
+        entries
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .filter(|n| n.starts_with("d-"))
+            .collect()
     }
 
     /// Nothing but what the living daemon uses: no process of `old`, no cgroup without a shell, no disk without a sandbox.
@@ -264,22 +287,36 @@ impl Daemon {
         wait_for("what there is and what there should be", || {
             let health = ringfence(&self.home, &["status", "--json"]);
             let health: serde_json::Value = serde_json::from_slice(&health.stdout).map_err(|e| e.to_string())?;
-            let shelf: u64 = health["templates"].as_array().into_iter().flatten().filter_map(|t| t["shelf"].as_u64()).sum();
+            let shelf: u64 =
+                health["templates"].as_array().into_iter().flatten().filter_map(|t| t["shelf"].as_u64()).sum();
             let count = |what: &str| health["sandboxes"][what].as_u64().unwrap_or(0);
             let failed = self.listed("failed").len() as u64;
-            let (running, all) = (count("running") + count("paused"), count("running") + count("paused") + count("stopped"));
-            let shells: BTreeSet<String> = self.groups().iter().flat_map(fs::read_dir).flatten().flatten()
-                .map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| n.starts_with("s-")).collect();
+            let (running, all) =
+                (count("running") + count("paused"), count("running") + count("paused") + count("stopped"));
+            let shells: BTreeSet<String> = self
+                .groups()
+                .iter()
+                .flat_map(fs::read_dir)
+                .flatten()
+                .flatten()
+                .map(|e| e.file_name().to_string_lossy().into_owned())
+                .filter(|n| n.starts_with("s-"))
+                .collect();
             let disks = self.disks();
             let tree: BTreeSet<i32> = self.tree().iter().map(|p| p.pid).collect();
-            let strangers: Vec<i32> = self.in_groups().difference(&tree).copied().filter(|p| Process::of(*p).is_some()).collect();
+            let strangers: Vec<i32> =
+                self.in_groups().difference(&tree).copied().filter(|p| Process::of(*p).is_some()).collect();
             let wrong = format!(
                 "shelf {shelf}, running {running}, all {all}, failed {failed}; {} shells in cgroups, {} disks, strangers {strangers:?}",
-                shells.len(), disks.len()
+                shells.len(),
+                disks.len()
             );
             // A shelf that is full stands still; the kept disks of failed sandboxes are theirs until they are deleted.
             let (shells, disks) = (shells.len() as u64, disks.len() as u64);
-            let right = shells == shelf + running && disks >= shelf + all && disks <= shelf + all + failed && strangers.is_empty();
+            let right = shells == shelf + running
+                && disks >= shelf + all
+                && disks <= shelf + all + failed
+                && strangers.is_empty();
             if right && self.loops() == 1 { Ok(()) } else { Err(wrong) }
         });
         let verified = ringfence(&self.home, &["audit", "verify"]);
@@ -322,7 +359,9 @@ impl Daemon {
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
         });
         assert_eq!(self.groups(), Vec::<PathBuf>::new(), "cgroups after the end");
-        wait_for("loop devices after the end", || if self.loops() == 0 { Ok(()) } else { Err(format!("{}", self.loops())) });
+        wait_for("loop devices after the end", || {
+            if self.loops() == 0 { Ok(()) } else { Err(format!("{}", self.loops())) }
+        });
         self.no_mount_shows_on_the_host();
     }
 }
@@ -358,7 +397,8 @@ fn prepare(shared: &Path, home: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let theirs = Store::open(&copy.path().join("engine.db"), key(copy.path())).expect("the copy opens");
-        let row = theirs.read(|view| view.ready_template("python")).await.expect("readable").expect("it was just built");
+        let row =
+            theirs.read(|view| view.ready_template("python")).await.expect("readable").expect("it was just built");
         theirs.close().await.expect("closed");
         let ours = Store::open(&home.join("engine/engine.db"), key(&home.join("engine"))).expect("a new database");
         ours.write(move |tx| tx.put_template(&row)).await.expect("written");
@@ -373,7 +413,12 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime").block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
 }
 
 fn named(id: &str) -> SandboxRequest {
@@ -381,7 +426,12 @@ fn named(id: &str) -> SandboxRequest {
 }
 
 fn bash(id: &str, code: &str) -> ExecuteRequest {
-    ExecuteRequest { sandbox_id: id.to_owned(), code: code.to_owned(), language: Some("bash".into()), ..ExecuteRequest::default() }
+    ExecuteRequest {
+        sandbox_id: id.to_owned(),
+        code: code.to_owned(),
+        language: Some("bash".into()),
+        ..ExecuteRequest::default()
+    }
 }
 
 async fn create(api: &Client) -> String {
@@ -404,10 +454,16 @@ impl Scene {
     async fn set(api: &Client, mark: &str) -> Self {
         let (running, paused, stopped) = (create(api).await, create(api).await, create(api).await);
         for id in [&running, &paused, &stopped] {
-            let wrote = api.execute(Actor::Operator, bash(id, &format!("echo {id} > kept; mkdir -p d; ln -s ../kept d/l"))).await;
+            let wrote = api
+                .execute(Actor::Operator, bash(id, &format!("echo {id} > kept; mkdir -p d; ln -s ../kept d/l")))
+                .await;
             assert!(wrote.expect("run").success);
         }
-        let request = ExecuteRequest { background: true, timeout: Some(3600.0), ..bash(&running, &format!("echo begun; sleep {mark}")) };
+        let request = ExecuteRequest {
+            background: true,
+            timeout: Some(3600.0),
+            ..bash(&running, &format!("echo begun; sleep {mark}"))
+        };
         let execution = api.execute(Actor::Operator, request).await.expect("begun").execution_id.to_string();
         api.pause(Actor::Operator, named(&paused)).await.expect("paused");
         api.stop(Actor::Operator, named(&stopped)).await.expect("stopped");
@@ -434,21 +490,34 @@ impl Scene {
     }
 
     async fn has_its_files(&self, api: &Client, id: &str) {
-        let read = api.execute(Actor::Operator, bash(id, "cat kept d/l; echo more >> kept2; pgrep -c sleep")).await.expect("run");
+        let read = api
+            .execute(Actor::Operator, bash(id, "cat kept d/l; echo more >> kept2; pgrep -c sleep"))
+            .await
+            .expect("run");
         assert_eq!(read.output, format!("{id}\n{id}\n0\n"), "{read:?}");
     }
 
     /// After a part died whose death no sandbox should notice.
     async fn went_on(&self, api: &Client) {
-        let states = [(&self.running, SandboxStatus::Running), (&self.paused, SandboxStatus::Paused), (&self.stopped, SandboxStatus::Stopped)];
+        let states = [
+            (&self.running, SandboxStatus::Running),
+            (&self.paused, SandboxStatus::Paused),
+            (&self.stopped, SandboxStatus::Stopped),
+        ];
         for (id, state) in states {
             assert_eq!(api.status(Actor::Operator, named(id)).await.expect("known").status, state, "{id}");
         }
-        let read = api.execute(Actor::Operator, bash(&self.running, &format!("cat kept; pgrep -fc 'sleep {}'", self.mark))).await;
+        let read = api
+            .execute(Actor::Operator, bash(&self.running, &format!("cat kept; pgrep -fc 'sleep {}'", self.mark)))
+            .await;
         assert!(read.expect("run").output.starts_with(&format!("{}\n", self.running)));
         let request = ExecutionRequest { execution_id: self.execution.clone(), wait: None };
         assert_eq!(api.execution(Actor::Operator, request).await.expect("known").status, ExecutionStatus::Running);
-        let code = ExecuteRequest { sandbox_id: self.running.clone(), code: "print(6 * 7)".into(), ..ExecuteRequest::default() };
+        let code = ExecuteRequest {
+            sandbox_id: self.running.clone(),
+            code: "print(6 * 7)".into(),
+            ..ExecuteRequest::default()
+        };
         assert_eq!(api.execute(Actor::Operator, code).await.expect("run").output, "42\n");
     }
 
@@ -482,9 +551,14 @@ fn check(victim: Victim) {
         if all_die {
             scene.is_stopped_and_whole(&api).await;
             // The outer process and the supervisor live on when only the roles died.
-            let gone: Vec<_> = old.iter().copied().filter(|p| {
-                !(matches!(victim, Victim::Serve | Victim::Jailer) && (Some(p.pid) == daemon.outer_pid() || Some(*p) == daemon.supervisor()))
-            }).collect();
+            let gone: Vec<_> = old
+                .iter()
+                .copied()
+                .filter(|p| {
+                    !(matches!(victim, Victim::Serve | Victim::Jailer)
+                        && (Some(p.pid) == daemon.outer_pid() || Some(*p) == daemon.supervisor()))
+                })
+                .collect();
             daemon.nothing_is_left_of(&gone);
         } else {
             scene.went_on(&api).await;
@@ -534,12 +608,17 @@ fn a_sandbox_whose_first_process_is_killed_has_failed_alone() {
         let api = daemon.client();
         let scene = Scene::set(&api, "4243.5").await;
         let sleeper = wait_for("the sleeper", || {
-            daemon.tree().into_iter().find(|p| p.command().contains("4243.5") && p.depth() == 3).ok_or_else(|| "not there".into())
+            daemon
+                .tree()
+                .into_iter()
+                .find(|p| p.command().contains("4243.5") && p.depth() == 3)
+                .ok_or_else(|| "not there".into())
         });
         // The only process whose parent is the jailer and which is pid 1 of the sleeper's namespace.
         let namespace = fs::read_link(format!("/proc/{}/ns/pid", sleeper.pid)).expect("its namespace");
         let init = daemon.tree().into_iter().find(|p| {
-            fs::read_link(format!("/proc/{}/ns/pid", p.pid)).is_ok_and(|n| n == namespace) && p.command().starts_with("init")
+            fs::read_link(format!("/proc/{}/ns/pid", p.pid)).is_ok_and(|n| n == namespace)
+                && p.command().starts_with("init")
         });
         init.expect("an init").kill();
         wait_for("the failed state", || {
@@ -551,7 +630,10 @@ fn a_sandbox_whose_first_process_is_killed_has_failed_alone() {
         // `failed` when its own end, by SIGKILL, is seen before init's.
         assert!(matches!(execution.status, ExecutionStatus::Killed | ExecutionStatus::Failed), "{execution:?}");
         assert_eq!(execution.exit_code, Some(137));
-        assert_eq!(api.status(Actor::Operator, named(&scene.paused)).await.expect("known").status, SandboxStatus::Paused);
+        assert_eq!(
+            api.status(Actor::Operator, named(&scene.paused)).await.expect("known").status,
+            SandboxStatus::Paused
+        );
         api.resume(Actor::Operator, named(&scene.paused)).await.expect("resumed");
         scene.has_its_files(&api, &scene.paused).await;
         daemon.nothing_is_left_of(&[sleeper]);
@@ -587,6 +669,67 @@ fn sigterm_drains_and_the_next_start_has_everything() {
     });
     daemon.nothing_is_left_of(&[]);
     daemon.stop();
+}
+
+/// On a tmpfs of its own, in a mount namespace of its own: a copy of the state directory, and little room beside it.
+#[test]
+fn a_full_state_directory_is_said_and_loses_nothing() {
+    const ROOM_MIB: u64 = 192;
+    let _alone = alone();
+    let source = Daemon::prepared();
+    source.stop();
+    let du = Command::new("du").args(["-sm", "layers"]).current_dir(&source.home).output().expect("du(1)");
+    let used: u64 =
+        String::from_utf8_lossy(&du.stdout).split_whitespace().next().expect("a number").parse().expect("MiB");
+    let point = tempfile::tempdir().expect("a mount point");
+    let script = "set -e; mount -t tmpfs -o size=\"$1m\" tmpfs \"$2\"; cp -a \"$3/layers\" \"$3/engine\" \"$2\"; \
+        exec \"$4\" serve --tcp none --home \"$2\"";
+    let log = fs::File::create(source.home.join("log/full.log")).expect("a log");
+    let child = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh", &(used + used / 8 + ROOM_MIB).to_string()])
+        .args([point.path(), &source.home, Path::new(BIN)])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a descriptor"))
+        .stderr(log)
+        .spawn()
+        .expect("unshare(1)");
+    // Where this process sees it. It shares nothing with the prepared one but the way it is stopped.
+    let home =
+        PathBuf::from(format!("/proc/{}/root", child.id())).join(point.path().strip_prefix("/").expect("absolute"));
+    let daemon = Daemon { home: home.clone(), outer: Mutex::new(Some(child)) };
+    let said = || fs::read_to_string(source.home.join("log/full.log")).unwrap_or_default();
+    wait_for("the daemon on the small file system", || if common::answers(&home) { Ok(()) } else { Err(said()) });
+    block_on(async {
+        let api = daemon.client();
+        let id = create(&api).await;
+        assert!(api.execute(Actor::Operator, bash(&id, "echo before > kept")).await.expect("run").success);
+        let filler = home.join("filler");
+        let mut file = fs::File::create(&filler).expect("a file");
+        let block = vec![0_u8; 1 << 16];
+        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+        // A decision that cannot be written is not carried out, and the daemon says so instead of ending.
+        let mut refused = 0;
+        for _ in 0..20 {
+            if let Err(error) = api.execute(Actor::Operator, bash(&id, "echo full >> attempts")).await {
+                assert!(!error.message.is_empty(), "{error:?}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 0, "nothing was refused: the file system was not full");
+        assert!(common::answers(&home), "{}", said());
+        drop(file);
+        fs::remove_file(&filler).expect("removed");
+        let read =
+            api.execute(Actor::Operator, bash(&id, "cat kept; wc -l < attempts || echo none")).await.expect("run");
+        assert!(read.output.starts_with("before\n"), "{read:?}");
+        assert!(api.execute(Actor::Operator, bash(&create(&api).await, "true")).await.expect("run").success);
+        let verified = ringfence(&home, &["audit", "verify"]);
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    });
+    let outer = daemon.outer_pid().expect("it runs");
+    kill_process(Pid::from_raw(outer).expect("not 0"), Signal::TERM).expect("it is there");
+    let status = wait_for("the end after SIGTERM", || daemon.ended().ok_or_else(said));
+    assert_eq!(status.code(), Some(0), "{}", said());
 }
 
 /// xorshift64*: the same moments in every run of a seed.
@@ -665,15 +808,31 @@ fn killed_at_any_moment_under_load_nothing_that_was_answered_is_lost() {
     let seed = std::env::var("RINGFENCE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(7);
     println!("RINGFENCE_SEED={seed}");
     let mut random = Random(seed);
-    let (told, over, done) = (Arc::<Mutex<Told>>::default(), Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let (told, over, done) =
+        (Arc::<Mutex<Told>>::default(), Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
     block_on(async {
         let loads: Vec<_> = (1..=3)
-            .map(|n| tokio::spawn(load(Arc::clone(&daemon), seed * 31 + n, Arc::clone(&told), Arc::clone(&over), Arc::clone(&done))))
+            .map(|n| {
+                tokio::spawn(load(
+                    Arc::clone(&daemon),
+                    seed * 31 + n,
+                    Arc::clone(&told),
+                    Arc::clone(&over),
+                    Arc::clone(&done),
+                ))
+            })
             .collect();
         let mut old = Vec::new();
         for kill in 0..KILLS {
             tokio::time::sleep(Duration::from_millis(random.below(700))).await;
-            let victims = [Victim::Serve, Victim::Jailer, Victim::Supervisor, Victim::Outer, Victim::Zygote, Victim::ParkedInterpreter];
+            let victims = [
+                Victim::Serve,
+                Victim::Jailer,
+                Victim::Supervisor,
+                Victim::Outer,
+                Victim::Zygote,
+                Victim::ParkedInterpreter,
+            ];
             let victim = victims[usize::try_from(random.below(victims.len() as u64)).expect("small")];
             let Some(killed) = daemon.victim(victim) else { continue };
             let tree = daemon.tree();
@@ -701,18 +860,32 @@ fn killed_at_any_moment_under_load_nothing_that_was_answered_is_lost() {
         let d = Arc::clone(&daemon);
         tokio::task::spawn_blocking(move || d.recover()).await.expect("recovered");
         let api = daemon.client();
-        let told = told.lock().expect("no panic");
-        println!("{} calls were answered; {} sandboxes kept, {} deleted", done.load(Ordering::Relaxed), told.kept.len(), told.gone.len());
-        let list = api.list(Actor::Operator, ListRequest { limit: Some(1000), ..ListRequest::default() }).await.expect("listed");
+        let told = std::mem::take(&mut *told.lock().expect("no panic"));
+        println!(
+            "{} calls were answered; {} sandboxes kept, {} deleted",
+            done.load(Ordering::Relaxed),
+            told.kept.len(),
+            told.gone.len()
+        );
+        let list = api
+            .list(Actor::Operator, ListRequest { limit: Some(1000), ..ListRequest::default() })
+            .await
+            .expect("listed");
         for row in &list.sandboxes {
             let id = row.sandbox_id.to_string();
-            assert!(!told.gone.contains(&id) || row.status == SandboxStatus::Deleted, "{id} was deleted, and is {:?}", row.status);
+            assert!(
+                !told.gone.contains(&id) || row.status == SandboxStatus::Deleted,
+                "{id} was deleted, and is {:?}",
+                row.status
+            );
             assert_ne!(row.status, SandboxStatus::Creating, "{id}");
         }
         for (id, lines) in &told.kept {
             let status = api.status(Actor::Operator, named(id)).await.expect("what was created is known");
             if status.status != SandboxStatus::Running {
-                api.resume(Actor::Operator, named(id)).await.unwrap_or_else(|e| panic!("{id} ({:?}) does not resume: {e:?}", status.status));
+                api.resume(Actor::Operator, named(id))
+                    .await
+                    .unwrap_or_else(|e| panic!("{id} ({:?}) does not resume: {e:?}", status.status));
             }
             let read = api.execute(Actor::Operator, bash(id, "cat kept 2>/dev/null | wc -l")).await.expect("run");
             let found: usize = read.output.trim().parse().expect("a number");

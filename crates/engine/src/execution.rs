@@ -9,16 +9,20 @@ use std::{
     time::Duration,
 };
 
+use ringfence_guest::park::OVER;
 use ringfence_jail::proto::{ExecNo, Exited, ShellId};
 use ringfence_model::{ExecutionId, SandboxId};
 use ringfence_store::{ExecutionEnd, ExecutionStatus, Interpreter};
 use tokio::{
-    io::AsyncWriteExt,
-    net::unix::pipe,
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixStream, unix::pipe},
     sync::{oneshot, watch},
 };
 
-use crate::{capture::Capture, machine::Process};
+use crate::{
+    capture::Capture,
+    machine::{Machine, Process},
+};
 
 /// Exit code of a program that its deadline ended, as timeout(1) has it.
 pub(crate) const EXIT_TIMEOUT: i32 = 124;
@@ -172,27 +176,75 @@ fn verdict(exited: Option<&Exited>, ended_by: Option<&'static str>) -> (Executio
     }
 }
 
-/// Feeds a program its standard input and reads what it prints until its first process has ended. What it left running
-/// may print on: that is read to nowhere, so that it neither stalls nor dies of it.
-pub(crate) async fn attend(execution: &Execution, process: Process, stdin: Vec<u8>) -> Option<Exited> {
-    let Process { stdin: pipe, stdout, stderr, exit, .. } = process;
+/// How a program ended: what was measured of it, and, where it said so itself before its process was gone, when that is.
+#[derive(Debug)]
+pub(crate) struct Attended {
+    /// `None`: the sandbox ended under it.
+    pub(crate) exited: Option<Exited>,
+    /// Fires when its process is gone.
+    pub(crate) gone: Option<oneshot::Receiver<Exited>>,
+}
+
+/// Gives a parked interpreter its program (`request`), feeds it its standard input, and reads what it prints until it is
+/// over. What it left running may print on: that is read to nowhere, so that it neither stalls nor dies of it.
+pub(crate) async fn attend(
+    machine: &Machine,
+    execution: &Execution,
+    process: Process,
+    request: Vec<u8>,
+    stdin: Vec<u8>,
+) -> Attended {
+    let Process { stdin: pipe, stdout, stderr, exit, control, .. } = process;
     if stdin.is_empty() {
         drop(pipe);
     } else {
         tokio::spawn(feed(pipe, stdin));
     }
     let (ended, is_ended) = watch::channel(false);
-    let exit = async move {
-        let exited = exit.await.ok();
+    let over = async {
+        let attended = until_over(machine, execution, control, request, exit).await;
         ended.send_replace(true);
-        exited
+        attended
     };
-    let (exited, (), ()) = tokio::join!(
-        exit,
+    let (attended, (), ()) = tokio::join!(
+        over,
         read(&execution.stdout, stdout, is_ended.clone()),
-        read(&execution.stderr, stderr, is_ended)
+        read(&execution.stderr, stderr, is_ended.clone())
     );
-    exited
+    attended
+}
+
+async fn until_over(
+    machine: &Machine,
+    execution: &Execution,
+    control: Option<UnixStream>,
+    request: Vec<u8>,
+    mut exit: oneshot::Receiver<Exited>,
+) -> Attended {
+    let code = tokio::select! {
+        biased;
+        exited = &mut exit => return Attended { exited: exited.ok(), gone: None },
+        code = said_over(control, request) => code,
+    };
+    if let (Some(code), Some((shell, exec))) = (code, execution.place())
+        && let Ok(account) = machine.account(shell, exec).await
+    {
+        let exited = Exited { code: Some(code & 0xFF), ..account };
+        return Attended { exited: Some(exited), gone: Some(exit) };
+    }
+    Attended { exited: exit.await.ok(), gone: None }
+}
+
+/// Hands a program over and waits for the interpreter's word that it is over: the exit code. `None` when it says nothing,
+/// or something else: it is then over when its process is.
+async fn said_over(control: Option<UnixStream>, request: Vec<u8>) -> Option<i32> {
+    let mut control = control?;
+    // It may have died, or be hostile: what it does not read is its own loss.
+    control.write_all(&request).await.ok()?;
+    let mut word = [0_u8; 8];
+    control.read_exact(&mut word).await.ok()?;
+    let (mark, code) = word.split_at(OVER.len());
+    (mark == OVER).then(|| i32::from_le_bytes(code.try_into().expect("eight bytes less four")))
 }
 
 async fn feed(mut pipe: pipe::Sender, bytes: Vec<u8>) {

@@ -15,7 +15,8 @@ use ringfence_jail::proto::{
 };
 use ringfence_model::{LayerDigest, Limits};
 use tokio::{
-    net::unix::pipe,
+    io::AsyncWriteExt,
+    net::{UnixStream, unix::pipe},
     sync::{Semaphore, oneshot},
 };
 
@@ -105,8 +106,8 @@ pub(crate) struct Shell {
 pub(crate) struct Process {
     /// Its number in the shell.
     pub exec: ExecNo,
-    /// Where a parked interpreter takes its program from.
-    pub control: Option<OwnedFd>,
+    /// Where a parked interpreter takes its program from, and says that it is over.
+    pub control: Option<UnixStream>,
     /// Write end.
     pub stdin: pipe::Sender,
     /// Read end.
@@ -122,10 +123,10 @@ pub(crate) struct Process {
 impl Process {
     /// Has a parked interpreter touch the pages that a first program would otherwise pay for. It costs 6 MiB, so it is for
     /// those that wait on the shelf.
-    pub(crate) fn warm(&self) {
-        if let Some(control) = &self.control {
+    pub(crate) async fn warm(&mut self) {
+        if let Some(control) = &mut self.control {
             // Twelve bytes into an empty socket: they fit, or it is dead, and that is seen when it is taken.
-            let _ = rustix::io::write(control, &ringfence_guest::park::WARM);
+            let _ = control.write_all(&ringfence_guest::park::WARM).await;
         }
     }
 }
@@ -300,7 +301,7 @@ impl Machine {
         if fds.len() != 4 {
             return Err(JailerError::Confused.into());
         }
-        let control = fds.remove(0);
+        let control = stream(vec![fds.remove(0)])?;
         process(exec, Some(control), fds, exit, posture)
     }
 
@@ -328,6 +329,17 @@ impl Machine {
     /// The jailer is gone.
     pub(crate) async fn arm(&self, shell: ShellId, exec: ExecNo, timeout_ms: u64) -> Result<(), MachineError> {
         Ok(self.jailer.tell(Op::Arm { shell, exec, timeout_ms }).await?)
+    }
+
+    /// What an execution has used, while its first process is still there.
+    ///
+    /// # Errors
+    /// It is not there any more.
+    pub(crate) async fn account(&self, shell: ShellId, exec: ExecNo) -> Result<Exited, MachineError> {
+        match self.jailer.call(Op::Account { shell, exec }).await?.0 {
+            Done::Account(account) => Ok(account),
+            _ => Err(JailerError::Confused.into()),
+        }
     }
 
     /// Removes the cgroup of an ended execution. How many of its processes are still alive (then it stays).
@@ -372,16 +384,16 @@ impl Machine {
     }
 }
 
-fn stream(fds: Vec<OwnedFd>) -> Result<tokio::net::UnixStream, MachineError> {
+fn stream(fds: Vec<OwnedFd>) -> Result<UnixStream, MachineError> {
     let fd = fds.into_iter().next().ok_or(JailerError::Confused)?;
     let stream = std::os::unix::net::UnixStream::from(fd);
     stream.set_nonblocking(true).map_err(MachineError::Descriptor)?;
-    tokio::net::UnixStream::from_std(stream).map_err(MachineError::Descriptor)
+    UnixStream::from_std(stream).map_err(MachineError::Descriptor)
 }
 
 fn process(
     exec: ExecNo,
-    control: Option<OwnedFd>,
+    control: Option<UnixStream>,
     fds: Vec<OwnedFd>,
     exit: oneshot::Receiver<Exited>,
     posture: Posture,

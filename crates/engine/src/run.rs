@@ -13,11 +13,13 @@ use ringfence_store::{
     SandboxStatus,
 };
 
+use tokio::sync::oneshot;
+
 use crate::{
     engine::{Engine, now_ms},
     error::Failure,
     guest::GuestError,
-    execution::{self, Begin, Execution},
+    execution::{self, Attended, Begin, Execution},
     lookup::not_running,
     machine::{Process, SharedShell},
     registry::Template,
@@ -154,16 +156,18 @@ impl Engine {
         let (engine, sandbox, stdin) = (self.clone(), Arc::clone(sandbox), program.stdin);
         let attended = Arc::clone(&execution);
         match started {
-            Ok(process) => {
+            Ok((process, request)) => {
                 tokio::spawn(async move {
-                    let exited = execution::attend(&attended, process, stdin).await;
-                    engine.conclude(&sandbox, &shell, &attended, exited).await;
+                    let machine = &engine.inner.machine;
+                    let end = execution::attend(machine, &attended, process, request, stdin).await;
+                    engine.conclude(&sandbox, &shell, &attended, end).await;
                 });
                 Ok(execution)
             }
             Err(error) => {
                 execution.end_because("it could not be started");
-                self.conclude(&sandbox, &shell, &execution, None).await;
+                let end = Attended { exited: None, gone: None };
+                self.conclude(&sandbox, &shell, &execution, end).await;
                 Err(error)
             }
         }
@@ -242,9 +246,9 @@ impl Engine {
         env: Vec<String>,
         cwd: String,
         timeout_ms: u64,
-    ) -> Result<Process, Failure> {
+    ) -> Result<(Process, Vec<u8>), Failure> {
         let machine = &self.inner.machine;
-        let Some(mut process) = process else {
+        let Some(process) = process else {
             let (path, argv) = match program.language {
                 Language::Python => {
                     let path = park::program_path(execution.id.as_str());
@@ -267,7 +271,7 @@ impl Engine {
             let process = machine.spawn(shell, argv, env, cwd).await?;
             execution.placed(shell.id, process.exec);
             machine.arm(shell.id, process.exec, timeout_ms).await?;
-            return Ok(process);
+            return Ok((process, Vec::new()));
         };
         execution.placed(shell.id, process.exec);
         let request = park::Request {
@@ -280,10 +284,7 @@ impl Engine {
         };
         let bytes = park::encode(&request).map_err(|e| ApiError::new(Code::InvalidArgument, e.to_string()))?;
         machine.arm(shell.id, process.exec, timeout_ms).await?;
-        let control = process.control.take().expect("a parked interpreter has a control socket");
-        // It may have died or be hostile: what it does not read is its own loss, and its end is seen by the jailer.
-        tokio::spawn(hand_over(control, bytes));
-        Ok(*process)
+        Ok((*process, bytes))
     }
 
     /// Writes the end down and publishes it; then the next interpreter is made.
@@ -292,8 +293,9 @@ impl Engine {
         sandbox: &Arc<Sandbox>,
         shell: &SharedShell,
         execution: &Arc<Execution>,
-        exited: Option<Exited>,
+        end: Attended,
     ) {
+        let Attended { exited, gone } = end;
         let (status, exit_code, mut warnings) = execution.verdict(exited.as_ref());
         let finished_at_ms = now_ms();
         let artifacts = match &exited {
@@ -341,18 +343,28 @@ impl Engine {
         }
         execution.finish(end);
         self.running().remove(&execution.id);
-        self.park_next(sandbox, execution, exited);
+        let was_seen = exited.is_some();
+        self.park_next(sandbox, execution, was_seen, gone);
     }
 
-    /// In the background: gives the execution's cgroup back, and parks the next interpreter.
-    fn park_next(&self, sandbox: &Arc<Sandbox>, execution: &Arc<Execution>, exited: Option<Exited>) {
+    /// In the background, once the process is gone: gives the execution's cgroup back, and parks the next interpreter.
+    fn park_next(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        execution: &Arc<Execution>,
+        was_seen: bool,
+        gone: Option<oneshot::Receiver<Exited>>,
+    ) {
         let (engine, sandbox, place, env_version) =
             (self.clone(), Arc::clone(sandbox), execution.place(), execution.env_version);
         tokio::spawn(async move {
+            if let Some(gone) = gone {
+                let _ = gone.await;
+            }
             tokio::time::sleep(PARK_DELAY).await;
             let mut state = sandbox.state.lock().await;
             let (SandboxStatus::Running, Some(shell)) = (state.status, state.shell.clone()) else { return };
-            if let (Some((of, exec)), Some(_)) = (place, &exited)
+            if let Some((of, exec)) = place.filter(|_| was_seen)
                 && of == shell.id
                 && engine.inner.machine.forget(shell.id, exec).await.is_ok_and(|left| left > 0)
             {
@@ -396,16 +408,6 @@ impl Engine {
             }
         }
         found
-    }
-}
-
-async fn hand_over(control: std::os::fd::OwnedFd, bytes: Vec<u8>) {
-    use tokio::io::AsyncWriteExt;
-    let stream = std::os::unix::net::UnixStream::from(control);
-    if stream.set_nonblocking(true).is_ok()
-        && let Ok(mut stream) = tokio::net::UnixStream::from_std(stream)
-    {
-        let _ = stream.write_all(&bytes).await;
     }
 }
 

@@ -188,9 +188,9 @@ pub(crate) async fn furnish(
         return Ok((shell, None));
     }
     match machine.park(&shell).await {
-        Ok(process) => {
+        Ok(mut process) => {
             if warmth == Warmth::Needed {
-                process.warm();
+                process.warm().await;
             }
             Ok((shell, Some(Box::new(process))))
         }

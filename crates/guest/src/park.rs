@@ -46,6 +46,11 @@ pub const FLAG_FRESH: u32 = 1;
 /// likely to be used soon.
 pub const WARM: [u8; 12] = *b"RFWARM\x01\0\0\0\0\0";
 
+/// With this, and its exit code as four bytes, an interpreter says on its control stream that its program is over and that
+/// all output is written: what is left is to give its memory back, which takes longer than many a program. A hint and
+/// nothing else: whoever lives on after it is found by the jailer like anything that a program leaves running.
+pub const OVER: [u8; 4] = *b"RFE\x01";
+
 const HEADER: [u8; 8] = *b"RFRUN\x01\0\0";
 
 /// What a parked interpreter is to run.

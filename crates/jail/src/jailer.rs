@@ -258,6 +258,7 @@ impl Jailer {
             Op::Park { shell, zygote, exec } => self.park(id, shell, zygote, exec).map(|()| None),
             Op::Spawn { shell, exec, argv, env, cwd } => self.spawn(id, shell, exec, &argv, &env, &cwd).map(|()| None),
             Op::Arm { shell, exec, timeout_ms } => self.arm(shell, exec, timeout_ms).map(|()| Some(Done::Ok)),
+            Op::Account { shell, exec } => self.account(shell, exec).map(|account| Some(Done::Account(account))),
             Op::Kill { shell, exec } => self.kill_execution(shell, exec).map(|()| Some(Done::Ok)),
             Op::Forget { shell, exec } => self.forget(shell, exec).map(Some),
             Op::Freeze { shell, frozen } => self.freeze(shell, frozen).map(|()| Some(Done::Ok)),

@@ -107,6 +107,13 @@ pub enum Op {
         /// From now, in milliseconds.
         timeout_ms: u64,
     },
+    /// The accounts of an execution whose first process is about to end. → [`Done::Account`], without code and signal.
+    Account {
+        /// Where.
+        shell: ShellId,
+        /// Which.
+        exec: ExecNo,
+    },
     /// Kill everything that the execution started. → [`Done::Ok`]; its [`Notice::Exited`] follows when it was running.
     Kill {
         /// Where.
@@ -252,6 +259,7 @@ pub enum Done {
     ShellBuilt { posture: Posture },
     Parked { posture: Posture },
     Spawned { posture: Posture },
+    Account(Exited),
     Forgotten { still_running: u32 },
     Usage(Usage),
     DiskUsage { bytes: u64, limit_bytes: u64 },

@@ -44,6 +44,9 @@ struct Client {
     notices: Vec<Notice>,
 }
 
+/// A test and its name.
+type Test = (&'static str, fn(&mut Client));
+
 /// What became of one variant.
 #[derive(Debug)]
 struct Outcome {
@@ -62,7 +65,10 @@ fn main() {
     let shared = std::env::var_os("RINGFENCE_TEST_HOME")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-home"), PathBuf::from);
     let Some(python) = python_layer(&shared.join("layers")) else {
-        println!("poison: SKIPPED: no Python layer in {}; run `cargo test --release -p ringfence` first", shared.display());
+        println!(
+            "poison: SKIPPED: no Python layer in {}; run `cargo test --release -p ringfence` first",
+            shared.display()
+        );
         println!("\ntest result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
         return;
     };
@@ -76,13 +82,20 @@ fn main() {
     let (installation, _claim) = Installation::claim(&home).expect("an installation");
     let (ours, theirs) = wire::pair(SocketType::SEQPACKET).expect("a socket");
     let jailer = start_jailer(&home, ours.as_fd(), theirs);
-    let mut client =
-        Client { control: ours, harness: python.clone(), home: home.clone(), python, next: 0, shells: 0, notices: Vec::new() };
+    let mut client = Client {
+        control: ours,
+        harness: python.clone(),
+        home: home.clone(),
+        python,
+        next: 0,
+        shells: 0,
+        notices: Vec::new(),
+    };
     match client.ask(Op::Hello).0 {
         Ok(Done::Host(facts)) => client.harness = LayerDigest::parse(&facts.harness).expect("a digest"),
         other => panic!("{other:?}"),
     }
-    let tests: [(&str, fn(&mut Client)); 10] = [
+    let tests: [Test; 10] = [
         ("a_join_of_ones_own_that_spoils_nothing_passes", a_join_of_ones_own_that_spoils_nothing_passes),
         ("what_is_not_dropped_is_refused", what_is_not_dropped_is_refused),
         ("a_namespace_that_is_kept_is_refused", a_namespace_that_is_kept_is_refused),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_guest::park::{ARTIFACTS_DIR, FIGURES_DIR};
 
-use super::{Jailer, Timer, cgroup_refusal, unknown};
+use super::{Jailer, Timer, cgroup_refusal, shells::State, unknown};
 use crate::{
     proto::{Done, ExecNo, Exited, Notice, Refusal, ShellId},
     shell, sys,
@@ -113,34 +113,54 @@ impl Jailer {
     pub(super) fn on_program_death(&mut self, id: ShellId, exec: ExecNo, ended: sys::Ended) {
         let Some(shell) = self.shells.get_mut(&id) else { return };
         let Some(execution) = shell.executions.get_mut(&exec) else { return };
-        let was = execution.stage;
-        execution.stage = Stage::Ended;
-        let init = match shell.state {
-            super::shells::State::Alive { init, .. } => Some(init),
-            _ => None,
-        };
-        let (armed, timed_out, number) = (execution.armed, execution.timed_out, execution.number);
+        let was = std::mem::replace(&mut execution.stage, Stage::Ended);
         if was == Stage::Joining {
             return; // its socket tells
         }
+        if let Some(account) = self.accounts_of(id, exec) {
+            self.notify(Notice::Exited(Exited { code: ended.code, signal: ended.signal, ..account }));
+        }
+    }
+
+    /// As they are before its first process has ended.
+    pub(super) fn account(&mut self, id: ShellId, exec: ExecNo) -> Result<Exited, Refusal> {
+        match self.execution(id, exec)?.stage {
+            Stage::Ready { .. } => self.accounts_of(id, exec).ok_or_else(|| unknown(format!("shell {id}"))),
+            Stage::Joining | Stage::Ended => Err(unknown(format!("running execution {} of shell {id}", exec.0))),
+        }
+    }
+
+    fn accounts_of(&self, id: ShellId, exec: ExecNo) -> Option<Exited> {
+        let shell = self.shells.get(&id)?;
+        let execution = shell.executions.get(&exec)?;
+        let init = match shell.state {
+            State::Alive { init, .. } => Some(init),
+            State::Building { .. } | State::Dying { .. } => None,
+        };
+        let first = match execution.stage {
+            Stage::Ready { pid } => Some(pid),
+            Stage::Joining | Stage::Ended => None,
+        };
+        let armed = execution.armed;
         let group = shell::group(id);
         let cgroups = &self.host.cgroups;
         let since = |now: u64, then: Option<u64>| now.saturating_sub(then.unwrap_or(0));
-        let still_running = cgroups.part_pids(&group, &part(exec)).map_or(0, |pids| pids.len());
-        self.notify(Notice::Exited(Exited {
+        let pids = cgroups.part_pids(&group, &part(exec)).unwrap_or_default();
+        let others = pids.into_iter().filter(|pid| Some(*pid) != first).count();
+        Some(Exited {
             shell: id,
-            exec: number,
-            code: ended.code,
-            signal: ended.signal,
-            timed_out,
+            exec,
+            code: None,
+            signal: None,
+            timed_out: execution.timed_out,
             oom_killed: since(cgroups.oom_kills(&group), armed.map(|a| a.oom_kills)) > 0,
             cpu_usec: since(cgroups.part_cpu_usec(&group, &part(exec)).unwrap_or(0), armed.map(|a| a.cpu_usec)),
             wall_usec: armed.map_or(0, |a| u64::try_from(a.at.elapsed().as_micros()).unwrap_or(u64::MAX)),
             memory_peak_bytes: cgroups.memory_peak_bytes(&group).unwrap_or(0),
-            still_running: u32::try_from(still_running).unwrap_or(u32::MAX),
+            still_running: u32::try_from(others).unwrap_or(u32::MAX),
             left_artifacts: exists(init, ARTIFACTS_DIR),
             left_figures: exists(init, FIGURES_DIR),
-        }));
+        })
     }
 
     pub(super) fn forget(&mut self, id: ShellId, exec: ExecNo) -> Result<Done, Refusal> {

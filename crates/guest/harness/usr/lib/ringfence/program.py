@@ -19,6 +19,8 @@ WARM = b"RFWARM\x01\0"
 REQUEST_BYTES_MAX = 8 << 20
 FLAG_FRESH = 1
 
+OVER = b"RFE\x01"
+
 # What CPython says when the standard streams cannot be flushed at exit.
 FLUSH_FAILED = 120
 # What shells say when a program cannot be started.
@@ -35,6 +37,30 @@ class Request:
         self.code = code
         self.argv = argv
         self.env = env
+
+
+class Over:
+    """Tells the engine that the program is over while the kernel still takes the process apart.
+
+    It uses the control stream, kept at the highest number, where it is in nobody's way; a program that closes it is
+    believed to be over when its process is.
+    """
+
+    def __init__(self, control):
+        self.fd = os.sysconf("SC_OPEN_MAX") - 1
+        os.dup2(control, self.fd, inheritable=False)
+        self.identity = self._identity()
+
+    def _identity(self):
+        found = os.fstat(self.fd)
+        return found.st_dev, found.st_ino
+
+    def say(self, status):
+        try:
+            if self._identity() == self.identity:
+                os.write(self.fd, OVER + status.to_bytes(4, "little"))
+        except OSError:
+            pass
 
 
 def read_request(fd, warm=None):
@@ -109,7 +135,7 @@ def set_environment(env):
         time.tzset()
 
 
-def run(path, source, argv, main_names, imported, whole_interpreter_is_ours, frameless=None):
+def run(path, source, argv, main_names, imported, whole_interpreter_is_ours, frameless=None, over=None):
     """Runs `source` as the program at `path`, and exits as it would.
 
     `main_names` are the names that a script's `__main__` starts with, `imported` the modules that were there before.
@@ -122,7 +148,7 @@ def run(path, source, argv, main_names, imported, whole_interpreter_is_ours, fra
     main = _new_main(path, main_names)
 
     def finish(error):
-        _finish(error, path, imported, whole_interpreter_is_ours, os.getpid() == pid)
+        _finish(error, path, imported, whole_interpreter_is_ours, os.getpid() == pid, over)
 
     try:
         code = compile(source, path, "exec", dont_inherit=True)
@@ -138,7 +164,7 @@ def run(path, source, argv, main_names, imported, whole_interpreter_is_ours, fra
     finish(error)
 
 
-def _finish(error, path, imported, whole_interpreter_is_ours, is_first_process):
+def _finish(error, path, imported, whole_interpreter_is_ours, is_first_process, over):
     status, interrupted = (0, False) if error is None else _report(error)
     error = None
     _join_threads()
@@ -153,7 +179,10 @@ def _finish(error, path, imported, whole_interpreter_is_ours, is_first_process):
     if interrupted:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    os._exit(status & 0xFF if flushed else FLUSH_FAILED)
+    status = status & 0xFF if flushed else FLUSH_FAILED
+    if over is not None and is_first_process:
+        over.say(status)
+    os._exit(status)
 
 
 class Frameless:

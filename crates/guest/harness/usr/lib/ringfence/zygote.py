@@ -32,10 +32,11 @@ STREAMS = 3
 sys.path[0] = HARNESS
 import look
 import program
+import rehearse
 import reseed
 import warm
 
-for name in ("look", "program", "reseed", "warm"):
+for name in ("look", "program", "rehearse", "reseed", "warm"):
     # A program may have modules of these names.
     del sys.modules[name]
 del sys.path[0]
@@ -113,24 +114,27 @@ def prepare(library):
     gc.freeze()
 
 
-def warm_up():
+def warm_up(started_env, preloaded):
     """At the engine's wish. Its work may draw random numbers: nothing is left to be guessed from."""
     warm.touch_libraries()
+    fresh = lambda request: needs_fresh_interpreter(request, started_env, preloaded)
+    rehearse.rehearse(write_program, fresh, MAIN_NAMES)
     reseed.reseed()
     gc.freeze()
 
 
-def wait_for_program():
+def wait_for_program(started_env, preloaded):
     """The request; ends quietly when the sandbox is not wanted any more."""
     try:
-        request = program.read_request(CONTROL, warm_up)
+        request = program.read_request(CONTROL, lambda: warm_up(started_env, preloaded))
     except ValueError as error:
         os.write(2, b"ringfence: %s\n" % str(error).encode())
         os._exit(program.CANNOT_START)
-    os.close(CONTROL)
     if request is None:
         os._exit(0)
-    return request
+    over = program.Over(CONTROL)
+    os.close(CONTROL)
+    return request, over
 
 
 # Read by libc, Python or a library when it is loaded, and never again.
@@ -201,7 +205,7 @@ def write_program(path, code):
         os._exit(program.CANNOT_START)
 
 
-def become(request, started_env, preloaded, frameless):
+def become(request, over, started_env, preloaded, frameless):
     """Runs the program. Returns when it is to begin at this interpreter's end."""
     path = os.fsdecode(request.path)
     write_program(path, request.code)
@@ -213,7 +217,7 @@ def become(request, started_env, preloaded, frameless):
     if "multiprocessing.process" in sys.modules:
         sys.modules["multiprocessing.process"].ORIGINAL_DIR = os.getcwd()
     argv = list(map(os.fsdecode, request.argv))
-    program.run(path, request.code, argv, MAIN_NAMES, set(sys.modules), False, frameless)
+    program.run(path, request.code, argv, MAIN_NAMES, set(sys.modules), False, frameless, over)
 
 
 def main():
@@ -242,7 +246,7 @@ def main():
     control.send(json.dumps(ready).encode())
     serve(control, library, last_filter)
     prepare(library)
-    become(wait_for_program(), started_env, preloaded, library.frameless)
+    become(*wait_for_program(started_env, preloaded), started_env, preloaded, library.frameless)
 
 
 main()
