@@ -38,6 +38,7 @@ impl Engine {
         progress: Option<ProgressSender>,
     ) -> Result<CreateAnswer, Failure> {
         self.admit()?;
+        let _active = self.inner.activity.begin();
         let template = self.template_for(&request.template, progress).await?;
         request.check()?;
         let limits = request.limits()?;

@@ -83,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) started: Instant,
     /// Which build this is.
     pub(crate) build: String,
+    /// Requests under way, for which the shelf steps back.
+    pub(crate) activity: Arc<crate::activity::Activity>,
     /// The first disk number that this run gave out: lower ones without an owner are left-overs.
     pub(crate) first_disk: std::sync::atomic::AtomicU64,
     /// No new work is taken.
@@ -142,6 +144,7 @@ impl Engine {
                 builder,
                 started: Instant::now(),
                 build: config.build,
+                activity: Arc::default(),
                 first_disk: std::sync::atomic::AtomicU64::new(first_disk),
                 draining: std::sync::atomic::AtomicBool::new(false),
             }),
@@ -181,6 +184,10 @@ impl Engine {
 
     pub(crate) fn all_live(&self) -> Vec<Arc<Sandbox>> {
         self.inner.live.read().expect("nothing panics under this lock").values().cloned().collect()
+    }
+
+    pub(crate) fn live_count(&self) -> usize {
+        self.inner.live.read().expect("nothing panics under this lock").len()
     }
 
     pub(crate) fn add_live(&self, sandbox: Arc<Sandbox>) {
@@ -224,7 +231,8 @@ impl Engine {
             }
             engine.start_zygote(&template).await;
             let (machine, store) = (Arc::clone(&engine.inner.machine), engine.inner.store.clone());
-            shelf.keep_full(machine, store).await;
+            let activity = Arc::clone(&engine.inner.activity);
+            shelf.keep_full(machine, store, activity).await;
         });
     }
 

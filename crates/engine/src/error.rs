@@ -59,6 +59,14 @@ impl Failure {
                     "the host's disk is full; free some space (`ringfence doctor` says where) and try again",
                 );
             }
+            Self::Store(_) if self.chain().contains("disk is full") => {
+                tracing::warn!(error = %self.chain(), "the state directory's disk is full");
+                return ApiError::new(
+                    Code::InsufficientResources,
+                    "the disk of the daemon's state directory is full, and nothing is done that cannot be written down; \
+                     free some space (`ringfence doctor` says where) and try again",
+                );
+            }
             Self::Store(StoreError::Refused(why)) => return ApiError::new(Code::InvalidArgument, why.clone()),
             _ => {}
         }

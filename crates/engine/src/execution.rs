@@ -9,13 +9,12 @@ use std::{
     time::Duration,
 };
 
-use ringfence_guest::park::OVER;
 use ringfence_jail::proto::{ExecNo, Exited, ShellId};
 use ringfence_model::{ExecutionId, SandboxId};
 use ringfence_store::{ExecutionEnd, ExecutionStatus, Interpreter};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{UnixStream, unix::pipe},
+    io::AsyncWriteExt,
+    net::unix::pipe,
     sync::{oneshot, watch},
 };
 
@@ -194,57 +193,41 @@ pub(crate) async fn attend(
     request: Vec<u8>,
     stdin: Vec<u8>,
 ) -> Attended {
-    let Process { stdin: pipe, stdout, stderr, exit, control, .. } = process;
+    let Process { stdin: pipe, stdout, stderr, mut exit, control, .. } = process;
+    if let Some(mut control) = control {
+        // It may have died, or be hostile: what it does not read is its own loss.
+        tokio::spawn(async move { control.write_all(&request).await });
+    }
     if stdin.is_empty() {
         drop(pipe);
     } else {
         tokio::spawn(feed(pipe, stdin));
     }
     let (ended, is_ended) = watch::channel(false);
-    let over = async {
-        let attended = until_over(machine, execution, control, request, exit).await;
-        ended.send_replace(true);
-        attended
+    let read = async {
+        tokio::join!(
+            read(&execution.stdout, stdout, is_ended.clone()),
+            read(&execution.stderr, stderr, is_ended.clone())
+        )
     };
-    let (attended, (), ()) = tokio::join!(
-        over,
-        read(&execution.stdout, stdout, is_ended.clone()),
-        read(&execution.stderr, stderr, is_ended.clone())
-    );
-    attended
-}
-
-async fn until_over(
-    machine: &Machine,
-    execution: &Execution,
-    control: Option<UnixStream>,
-    request: Vec<u8>,
-    mut exit: oneshot::Receiver<Exited>,
-) -> Attended {
-    let code = tokio::select! {
+    tokio::pin!(read);
+    let exited = tokio::select! {
         biased;
-        exited = &mut exit => return Attended { exited: exited.ok(), gone: None },
-        code = said_over(control, request) => code,
+        exited = &mut exit => {
+            ended.send_replace(true);
+            read.await;
+            return Attended { exited: exited.ok(), gone: None };
+        }
+        // Nobody writes any more: it has closed its outputs, or says that it is over.
+        _ = &mut read => match execution.place() {
+            Some((shell, exec)) => machine.account(shell, exec).await.ok().filter(|account| account.code.is_some()),
+            None => None,
+        },
     };
-    if let (Some(code), Some((shell, exec))) = (code, execution.place())
-        && let Ok(account) = machine.account(shell, exec).await
-    {
-        let exited = Exited { code: Some(code & 0xFF), ..account };
-        return Attended { exited: Some(exited), gone: Some(exit) };
+    match exited {
+        Some(exited) => Attended { exited: Some(exited), gone: Some(exit) },
+        None => Attended { exited: exit.await.ok(), gone: None },
     }
-    Attended { exited: exit.await.ok(), gone: None }
-}
-
-/// Hands a program over and waits for the interpreter's word that it is over: the exit code. `None` when it says nothing,
-/// or something else: it is then over when its process is.
-async fn said_over(control: Option<UnixStream>, request: Vec<u8>) -> Option<i32> {
-    let mut control = control?;
-    // It may have died, or be hostile: what it does not read is its own loss.
-    control.write_all(&request).await.ok()?;
-    let mut word = [0_u8; 8];
-    control.read_exact(&mut word).await.ok()?;
-    let (mark, code) = word.split_at(OVER.len());
-    (mark == OVER).then(|| i32::from_le_bytes(code.try_into().expect("eight bytes less four")))
 }
 
 async fn feed(mut pipe: pipe::Sender, bytes: Vec<u8>) {

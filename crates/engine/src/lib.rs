@@ -3,6 +3,7 @@
 //! It reaches the kernel only through the jailer and the guest, keeps what it knows in the store, and writes each decision
 //! there before it acts. No HTTP, no orders, no keys.
 
+mod activity;
 pub mod api;
 mod builder;
 mod builds;

@@ -88,6 +88,12 @@ pub(crate) struct Program {
 /// one that nobody will use.
 const PARK_DELAY: Duration = Duration::from_millis(1);
 
+/// How long warming waits for quiet; after that it is not worth much, for the sandbox is in use.
+const QUIET_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Sandboxes beyond which interpreters wait without having been warmed: a warmed one holds 6 MiB more.
+const WARMED_MAX: usize = 64;
+
 /// Bytes of one figure that are put into the answer itself.
 const FIGURE_BYTES_MAX: u64 = 2 << 20;
 
@@ -347,7 +353,7 @@ impl Engine {
         self.park_next(sandbox, execution, was_seen, gone);
     }
 
-    /// In the background, once the process is gone: gives the execution's cgroup back, and parks the next interpreter.
+    /// In the background: parks the next interpreter, and gives the execution's cgroup back once its process is gone.
     fn park_next(
         &self,
         sandbox: &Arc<Sandbox>,
@@ -355,34 +361,61 @@ impl Engine {
         was_seen: bool,
         gone: Option<oneshot::Receiver<Exited>>,
     ) {
-        let (engine, sandbox, place, env_version) =
-            (self.clone(), Arc::clone(sandbox), execution.place(), execution.env_version);
+        let (engine, of) = (self.clone(), Arc::clone(sandbox));
+        tokio::spawn(async move {
+            tokio::time::sleep(PARK_DELAY).await;
+            engine.begin_to_park(&of).await;
+            engine.warm_when_quiet(&of).await;
+        });
+        let Some((shell, exec)) = execution.place().filter(|_| was_seen) else { return };
+        let (engine, sandbox, env_version) = (self.clone(), Arc::clone(sandbox), execution.env_version);
         tokio::spawn(async move {
             if let Some(gone) = gone {
                 let _ = gone.await;
             }
-            tokio::time::sleep(PARK_DELAY).await;
-            let mut state = sandbox.state.lock().await;
-            let (SandboxStatus::Running, Some(shell)) = (state.status, state.shell.clone()) else { return };
-            if let Some((of, exec)) = place.filter(|_| was_seen)
-                && of == shell.id
-                && engine.inner.machine.forget(shell.id, exec).await.is_ok_and(|left| left > 0)
+            let state = sandbox.state.lock().await;
+            if state.shell.as_ref().is_some_and(|now| now.id == shell)
+                && engine.inner.machine.forget(shell, exec).await.is_ok_and(|left| left > 0)
             {
                 sandbox.lingering.lock().expect("nothing panics under this lock").push((exec, env_version));
             }
-            if matches!(state.next, Next::None) && !sandbox.template.preload.is_empty() {
-                let (machine, id) = (Arc::clone(&engine.inner.machine), sandbox.id.clone());
-                state.next = Next::Coming(tokio::spawn(async move {
-                    match machine.park(&shell).await {
-                        Ok(process) => Some(Box::new(process)),
-                        Err(error) => {
-                            tracing::debug!(error = %Failure::from(error).chain(), sandbox = %id, "no interpreter was parked");
-                            None
-                        }
-                    }
-                }));
-            }
         });
+    }
+
+    async fn begin_to_park(&self, sandbox: &Sandbox) {
+        let mut state = sandbox.state.lock().await;
+        let (SandboxStatus::Running, Some(shell)) = (state.status, state.shell.clone()) else { return };
+        if !matches!(state.next, Next::None) || sandbox.template.preload.is_empty() {
+            return;
+        }
+        let (machine, id) = (Arc::clone(&self.inner.machine), sandbox.id.clone());
+        state.next = Next::Coming(tokio::spawn(async move {
+            match machine.park(&shell).await {
+                Ok(process) => Some(Box::new(process)),
+                Err(error) => {
+                    tracing::debug!(error = %Failure::from(error).chain(), sandbox = %id, "no interpreter was parked");
+                    None
+                }
+            }
+        }));
+    }
+
+    /// Has the interpreter that waits touch its pages, when nobody waits for anything else and memory is not scarce.
+    async fn warm_when_quiet(&self, sandbox: &Sandbox) {
+        self.inner.activity.quiet(QUIET_PATIENCE).await;
+        if self.live_count() > WARMED_MAX {
+            return;
+        }
+        let mut state = sandbox.state.lock().await;
+        match state.next.take() {
+            Next::Coming(coming) if coming.is_finished() => {
+                if let Ok(Some(mut process)) = coming.await {
+                    process.warm().await;
+                    state.next = Next::Parked(process);
+                }
+            }
+            other => state.next = other,
+        }
     }
 
     /// What the program left for its caller: files, and its figures.

@@ -67,6 +67,7 @@ where
 impl Engine {
     async fn do_execute(&self, by: Actor, request: ExecuteRequest) -> Result<ExecutionAnswer, Failure> {
         self.admit()?;
+        let _active = self.inner.activity.begin();
         let sandbox = self.find_live(&request.sandbox_id).await?;
         request.check()?;
         let language = Language::parse(request.language.as_deref().unwrap_or(sandbox.template.language))?;
@@ -203,6 +204,7 @@ impl Engine {
     }
 
     async fn do_delete(&self, by: Actor, request: SandboxRequest) -> Result<DeleteAnswer, Failure> {
+        let _active = self.inner.activity.begin();
         let (id, name) = match self.find(&request.sandbox_id).await? {
             Found::Live(sandbox) => {
                 let name = sandbox.name.clone();

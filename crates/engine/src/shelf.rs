@@ -16,6 +16,7 @@ use ringfence_store::Store;
 use tokio::sync::Notify;
 
 use crate::{
+    activity::Activity,
     error::Failure,
     execution,
     machine::{Machine, Process, SharedShell, ShellSpec},
@@ -44,6 +45,9 @@ const RECKONED_MIB: usize = 12;
 pub(crate) fn target(memory_mib: usize) -> usize {
     (memory_mib / 50 / RECKONED_MIB).clamp(2, 64)
 }
+
+/// How long filling up steps back at most.
+const STEP_BACK: Duration = Duration::from_millis(500);
 
 /// The shelf of one template.
 #[derive(Debug)]
@@ -104,7 +108,7 @@ impl Shelf {
     }
 
     /// Keeps the shelf full until it is closed.
-    pub(crate) async fn keep_full(self: Arc<Self>, machine: Arc<Machine>, store: Store) {
+    pub(crate) async fn keep_full(self: Arc<Self>, machine: Arc<Machine>, store: Store, activity: Arc<Activity>) {
         let mut pause = Duration::ZERO;
         loop {
             let (level, target) = self.level();
@@ -114,6 +118,10 @@ impl Shelf {
             if level >= target {
                 self.wanted.notified().await;
                 continue;
+            }
+            // While there are enough, whoever waits for an answer goes first; when they run out, filling up does.
+            if level > target / 4 {
+                activity.quiet(STEP_BACK).await;
             }
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;

@@ -107,7 +107,8 @@ pub enum Op {
         /// From now, in milliseconds.
         timeout_ms: u64,
     },
-    /// The accounts of an execution whose first process is about to end. → [`Done::Account`], without code and signal.
+    /// The accounts of an execution whose first process is about to end. → [`Done::Account`]: its code is the one that the
+    /// process claims, if it does ([`ringfence_guest::park::OVER`]).
     Account {
         /// Where.
         shell: ShellId,

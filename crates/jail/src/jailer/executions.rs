@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ringfence_guest::park::{ARTIFACTS_DIR, FIGURES_DIR};
+use ringfence_guest::park::{ARTIFACTS_DIR, FIGURES_DIR, OVER};
 
 use super::{Jailer, Timer, cgroup_refusal, shells::State, unknown};
 use crate::{
@@ -61,6 +61,13 @@ fn exists(init: Option<i32>, path: &str) -> bool {
     open(format!("/proc/{init}/root"), flags | OFlags::DIRECTORY, Mode::empty())
         .and_then(|root| openat2(root, path, flags, Mode::empty(), beneath))
         .is_ok()
+}
+
+/// The exit code that a process claims with its name.
+fn claimed_code(pid: i32) -> Option<i32> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let code: u8 = name.trim_end().strip_prefix(OVER)?.parse().ok()?;
+    Some(code.into())
 }
 
 /// Name of an execution's cgroup below its shell's.
@@ -125,7 +132,10 @@ impl Jailer {
     /// As they are before its first process has ended.
     pub(super) fn account(&mut self, id: ShellId, exec: ExecNo) -> Result<Exited, Refusal> {
         match self.execution(id, exec)?.stage {
-            Stage::Ready { .. } => self.accounts_of(id, exec).ok_or_else(|| unknown(format!("shell {id}"))),
+            Stage::Ready { pid } => {
+                let account = self.accounts_of(id, exec).ok_or_else(|| unknown(format!("shell {id}")))?;
+                Ok(Exited { code: claimed_code(pid), ..account })
+            }
             Stage::Joining | Stage::Ended => Err(unknown(format!("running execution {} of shell {id}", exec.0))),
         }
     }

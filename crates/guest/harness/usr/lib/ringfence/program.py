@@ -14,12 +14,15 @@ import sys
 import weakref
 from importlib.machinery import SourceFileLoader
 
+import look
+
 MAGIC = b"RFRUN\x01\0\0"
 WARM = b"RFWARM\x01\0"
 REQUEST_BYTES_MAX = 8 << 20
 FLAG_FRESH = 1
 
-OVER = b"RFE\x01"
+# How a process is named whose program is over (crates/guest/src/park.rs).
+OVER = b"over:"
 
 # What CPython says when the standard streams cannot be flushed at exit.
 FLUSH_FAILED = 120
@@ -37,30 +40,6 @@ class Request:
         self.code = code
         self.argv = argv
         self.env = env
-
-
-class Over:
-    """Tells the engine that the program is over while the kernel still takes the process apart.
-
-    It uses the control stream, kept at the highest number, where it is in nobody's way; a program that closes it is
-    believed to be over when its process is.
-    """
-
-    def __init__(self, control):
-        self.fd = os.sysconf("SC_OPEN_MAX") - 1
-        os.dup2(control, self.fd, inheritable=False)
-        self.identity = self._identity()
-
-    def _identity(self):
-        found = os.fstat(self.fd)
-        return found.st_dev, found.st_ino
-
-    def say(self, status):
-        try:
-            if self._identity() == self.identity:
-                os.write(self.fd, OVER + status.to_bytes(4, "little"))
-        except OSError:
-            pass
 
 
 def read_request(fd, warm=None):
@@ -135,7 +114,7 @@ def set_environment(env):
         time.tzset()
 
 
-def run(path, source, argv, main_names, imported, whole_interpreter_is_ours, frameless=None, over=None):
+def run(path, source, argv, main_names, imported, whole_interpreter_is_ours, frameless=None):
     """Runs `source` as the program at `path`, and exits as it would.
 
     `main_names` are the names that a script's `__main__` starts with, `imported` the modules that were there before.
@@ -148,7 +127,7 @@ def run(path, source, argv, main_names, imported, whole_interpreter_is_ours, fra
     main = _new_main(path, main_names)
 
     def finish(error):
-        _finish(error, path, imported, whole_interpreter_is_ours, os.getpid() == pid, over)
+        _finish(error, path, imported, whole_interpreter_is_ours, os.getpid() == pid)
 
     try:
         code = compile(source, path, "exec", dont_inherit=True)
@@ -164,7 +143,7 @@ def run(path, source, argv, main_names, imported, whole_interpreter_is_ours, fra
     finish(error)
 
 
-def _finish(error, path, imported, whole_interpreter_is_ours, is_first_process, over):
+def _finish(error, path, imported, whole_interpreter_is_ours, is_first_process):
     status, interrupted = (0, False) if error is None else _report(error)
     error = None
     _join_threads()
@@ -180,9 +159,22 @@ def _finish(error, path, imported, whole_interpreter_is_ours, is_first_process, 
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     status = status & 0xFF if flushed else FLUSH_FAILED
-    if over is not None and is_first_process:
-        over.say(status)
+    if is_first_process:
+        _say_over(status)
     os._exit(status)
+
+
+def _say_over(status):
+    """Lets the engine know while the kernel still takes the process apart, which takes longer than many a program.
+
+    The end of both outputs has it look at this process's name, and there is the exit code.
+    """
+    look.name_process(OVER + b"%d" % status)
+    for stream in (0, 1, 2):
+        try:
+            os.close(stream)
+        except OSError:
+            pass
 
 
 class Frameless:

@@ -132,9 +132,8 @@ def wait_for_program(started_env, preloaded):
         os._exit(program.CANNOT_START)
     if request is None:
         os._exit(0)
-    over = program.Over(CONTROL)
     os.close(CONTROL)
-    return request, over
+    return request
 
 
 # Read by libc, Python or a library when it is loaded, and never again.
@@ -205,7 +204,7 @@ def write_program(path, code):
         os._exit(program.CANNOT_START)
 
 
-def become(request, over, started_env, preloaded, frameless):
+def become(request, started_env, preloaded, frameless):
     """Runs the program. Returns when it is to begin at this interpreter's end."""
     path = os.fsdecode(request.path)
     write_program(path, request.code)
@@ -217,7 +216,7 @@ def become(request, over, started_env, preloaded, frameless):
     if "multiprocessing.process" in sys.modules:
         sys.modules["multiprocessing.process"].ORIGINAL_DIR = os.getcwd()
     argv = list(map(os.fsdecode, request.argv))
-    program.run(path, request.code, argv, MAIN_NAMES, set(sys.modules), False, frameless, over)
+    program.run(path, request.code, argv, MAIN_NAMES, set(sys.modules), False, frameless)
 
 
 def main():
@@ -246,7 +245,7 @@ def main():
     control.send(json.dumps(ready).encode())
     serve(control, library, last_filter)
     prepare(library)
-    become(*wait_for_program(started_env, preloaded), started_env, preloaded, library.frameless)
+    become(wait_for_program(started_env, preloaded), started_env, preloaded, library.frameless)
 
 
 main()
