@@ -36,7 +36,7 @@ def rehearse(write_program, needs_fresh_interpreter, main_names):
         namespace = program._new_main(file, main_names).__dict__
         program._execute(compile(request.code, file, "exec", dont_inherit=True), namespace)
         namespace = None
-        program._join_threads()
+        # Not its threads: `threading` can be shut down once only.
         program.keep_figures(file)
         program._flush(False)
         program._take_down(imported)
