@@ -113,7 +113,10 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
     let tcp = if options.tcp.is_some() { "tcp" } else { "" };
     let serve_args = vec![data.to_string(), build_id(), owner.unwrap_or(0).to_string(), tcp.to_owned()];
     let daemon = supervise::Daemon { home, installation, serve_args, serve_fds: fds };
-    Ok(supervise::run(&daemon)?)
+    let ended = supervise::run(&daemon);
+    // Another installation may be given this block of uids next: it must find nothing that it owns.
+    own_tree(&daemon.home.join("engine"), 0).context("taking the state back from the unprivileged role")?;
+    Ok(ended?)
 }
 
 /// The user behind sudo, who may use the socket too.
@@ -219,7 +222,9 @@ fn serve_role(args: &[String]) -> anyhow::Result<i32> {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("RINGFENCE_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"))
+                // In finer words it prints whole requests, with the values of environments in them.
+                .add_directive("rmcp=warn".parse()?),
         )
         .with_writer(io::stderr)
         .with_ansi(false)

@@ -26,6 +26,9 @@ use crate::{
 /// How long one set-up command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Names of variables that one audit entry holds; it is bounded, and has their number in any case.
+pub(crate) const AUDITED_NAMES_MAX: usize = 40;
+
 fn secrets(values: &api::EnvVars) -> Vec<(String, SecretValue)> {
     values.iter().map(|(name, value)| (name.to_owned(), SecretValue::new(value.as_bytes().to_vec()))).collect()
 }
@@ -76,10 +79,10 @@ impl Engine {
             agent_id: None,
             failure: None,
         };
-        let names: Vec<&str> = request.env_vars.iter().map(|(name, _)| name).collect();
+        let names: Vec<&str> = request.env_vars.iter().map(|(name, _)| name).take(AUDITED_NAMES_MAX).collect();
         let detail = serde_json::json!({
             "name": name, "template": template.name, "template_version": template.row.version, "lifetime_s": lifetime_s,
-            "limits": limits, "env_names": names, "network": "none",
+            "limits": limits, "env_names": names, "env_count": request.env_vars.len(), "network": "none",
         });
         let entry = Self::entry(actor, "sandbox.create").sandbox(&ready.id).detail(detail);
         let values = secrets(&request.env_vars);
@@ -121,8 +124,20 @@ impl Engine {
             environment: Environment { version: env_version, values: request.env_vars.clone().into_inner() },
         }));
         self.add_live(Arc::clone(&sandbox));
+        if sandbox.state.lock().await.shell.as_ref().is_some_and(|shell| machine.is_dead(shell.id)) {
+            let _ = self.end(&sandbox, Actor::System, SandboxStatus::Failed, "its first process died").await;
+            return Err(ApiError::internal("the sandbox died while it was handed out; call again").into());
+        }
         let startup = match &request.startup_script {
-            Some(script) => Some(self.command(actor, &sandbox, script).await?),
+            Some(script) => match self.command(actor, &sandbox, script).await {
+                Ok(result) => Some(result),
+                Err(error) => {
+                    // Nobody would ever learn of it.
+                    let reason = "its startup_script could not be run";
+                    let _ = self.end(&sandbox, Actor::System, SandboxStatus::Deleted, reason).await;
+                    return Err(error);
+                }
+            },
             None => None,
         };
         let mut warnings = Vec::new();
@@ -227,8 +242,9 @@ impl Engine {
         updated: &mut Vec<String>,
     ) -> Result<(u64, std::collections::BTreeMap<String, String>), Failure> {
         let mode = if replace { StoredEnvMode::Replace } else { StoredEnvMode::Merge };
+        let named = |names: &[String]| names.iter().take(AUDITED_NAMES_MAX).cloned().collect::<Vec<_>>();
         let detail = serde_json::json!({
-            "set": updated, "unset": request.unset_env, "mode": if replace { "replace" } else { "merge" },
+            "set": named(updated), "set_count": updated.len(), "unset": named(&request.unset_env), "mode": if replace { "replace" } else { "merge" },
         });
         let entry = Self::entry(actor, "sandbox.configure").sandbox(&sandbox.id).detail(detail);
         let (id, values, unset) = (sandbox.id.clone(), secrets(&request.env_vars), request.unset_env.clone());
@@ -254,6 +270,10 @@ impl Engine {
     }
 
     async fn set_lifetime(&self, actor: Actor, sandbox: &Sandbox, lifetime_s: u64) -> Result<(), Failure> {
+        let state = sandbox.state.lock().await;
+        if !state.status.is_live() {
+            return Err(not_running(&sandbox.id, state.status).into());
+        }
         let expires_at_ms = now_ms().saturating_add(lifetime_s.saturating_mul(1000));
         let entry = Self::entry(actor, "sandbox.lifetime")
             .sandbox(&sandbox.id)
@@ -305,7 +325,10 @@ impl Engine {
             SandboxStatus::Paused => {
                 let shell = state.shell.clone().ok_or_else(|| not_running(&sandbox.id, before))?;
                 self.move_to(actor, "sandbox.resume", &sandbox, SandboxStatus::Running).await?;
-                self.inner.machine.freeze(shell.id, false).await?;
+                if let Err(error) = self.inner.machine.freeze(shell.id, false).await {
+                    self.move_to(Actor::System, "sandbox.pause", &sandbox, SandboxStatus::Paused).await?;
+                    return Err(error.into());
+                }
                 state.status = SandboxStatus::Running;
                 "it goes on where it was paused"
             }
@@ -336,6 +359,7 @@ impl Engine {
     /// Freezes a running sandbox.
     pub(crate) async fn do_pause(&self, actor: Actor, reference: &str) -> Result<TransitionAnswer, Failure> {
         let sandbox = self.find_live(reference).await?;
+        let _gate = sandbox.gate.write().await;
         let mut state = sandbox.state.lock().await;
         let before = state.status;
         let message = match before {
@@ -343,7 +367,10 @@ impl Engine {
             SandboxStatus::Running => {
                 let shell = state.shell.clone().ok_or_else(|| not_running(&sandbox.id, before))?;
                 self.move_to(actor, "sandbox.pause", &sandbox, SandboxStatus::Paused).await?;
-                self.inner.machine.freeze(shell.id, true).await?;
+                if let Err(error) = self.inner.machine.freeze(shell.id, true).await {
+                    self.move_to(Actor::System, "sandbox.resume", &sandbox, SandboxStatus::Running).await?;
+                    return Err(error.into());
+                }
                 state.status = SandboxStatus::Paused;
                 "its processes are frozen; deadlines and lifetime go on"
             }

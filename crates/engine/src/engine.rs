@@ -281,7 +281,11 @@ impl Engine {
                         tokio::spawn(async move { engine.start_zygote(&template).await });
                     }
                 }
-                Death::Shell(shell) => self.on_shell_death(shell).await,
+                Death::Shell(shell) => {
+                    self.inner.machine.note_death(shell);
+                    let engine = self.clone();
+                    tokio::spawn(async move { engine.on_shell_death(shell).await });
+                }
             }
         }
     }

@@ -59,6 +59,9 @@ impl Failure {
                     "the host's disk is full; free some space (`ringfence doctor` says where) and try again",
                 );
             }
+            Self::Machine(MachineError::Jailer(JailerError::Refused(Refusal::Plan(why)))) if why.contains("too large") => {
+                return ApiError::new(Code::TooLarge, format!("{why}; use a file for what is long"));
+            }
             Self::Store(_) if self.chain().contains("disk is full") => {
                 tracing::warn!(error = %self.chain(), "the state directory's disk is full");
                 return ApiError::new(

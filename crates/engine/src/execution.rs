@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -194,14 +194,17 @@ pub(crate) async fn attend(
     stdin: Vec<u8>,
 ) -> Attended {
     let Process { stdin: pipe, stdout, stderr, mut exit, control, .. } = process;
+    // It may have died, or be hostile: what it does not read until it is over is its own loss, and not kept for it.
+    let mut feeding = tokio::task::JoinSet::new();
     if let Some(mut control) = control {
-        // It may have died, or be hostile: what it does not read is its own loss.
-        tokio::spawn(async move { control.write_all(&request).await });
+        feeding.spawn(async move {
+            let _ = control.write_all(&request).await;
+        });
     }
     if stdin.is_empty() {
         drop(pipe);
     } else {
-        tokio::spawn(feed(pipe, stdin));
+        feeding.spawn(feed(pipe, stdin));
     }
     let (ended, is_ended) = watch::channel(false);
     let read = async {
@@ -235,7 +238,7 @@ async fn feed(mut pipe: pipe::Sender, bytes: Vec<u8>) {
     let _ = pipe.write_all(&bytes).await;
 }
 
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 16 << 10;
 
 /// More than a pipe can hold (`/proc/sys/fs/pipe-max-size`, 1 MiB for the unprivileged): what the first process had
 /// written before it ended is within this.
@@ -273,14 +276,22 @@ async fn read(capture: &Capture, stream: pipe::Receiver, mut ended: watch::Recei
     }
 }
 
+/// Pipes of ended executions that are read on. More are closed: what still writes to one gets SIGPIPE.
+const DISCARDED_MAX: usize = 2048;
+
+static DISCARDED: AtomicUsize = AtomicUsize::new(0);
+
 async fn discard(stream: pipe::Receiver, mut buffer: Vec<u8>) {
-    while stream.readable().await.is_ok() {
-        match stream.try_read(&mut buffer) {
-            Ok(0) => return,
-            Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return,
-            _ => {}
+    if DISCARDED.fetch_add(1, Ordering::Relaxed) < DISCARDED_MAX {
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut buffer) {
+                Ok(0) => break,
+                Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => break,
+                _ => tokio::task::consume_budget().await,
+            }
         }
     }
+    DISCARDED.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// Whether a parked interpreter is still alive.

@@ -114,6 +114,10 @@ impl Jailer {
     /// The jailer refused, or is gone.
     pub(crate) async fn call(&self, op: Op) -> Answer {
         let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let request = Request { id, op };
+        let Ok(bytes) = ringfence_jail::proto::encode(&request) else {
+            return Err(Refusal::Plan("program arguments and environment are too large together".into()).into());
+        };
         let (sender, answer) = oneshot::channel();
         {
             let mut waiting = self.inner.lock();
@@ -122,7 +126,7 @@ impl Jailer {
             }
             waiting.answers.insert(id, sender);
         }
-        if self.inner.send(&Request { id, op }).await.is_err() {
+        if self.inner.send(&bytes).await.is_err() {
             self.inner.lock().answers.remove(&id);
             return Err(JailerError::Gone);
         }
@@ -145,7 +149,8 @@ impl Jailer {
     /// # Errors
     /// The jailer is gone.
     pub(crate) async fn tell(&self, op: Op) -> Result<(), JailerError> {
-        self.inner.send(&Request { id: 0, op }).await.map_err(|_| JailerError::Gone)
+        let bytes = ringfence_jail::proto::encode(&Request { id: 0, op }).map_err(|_| JailerError::Confused)?;
+        self.inner.send(&bytes).await.map_err(|_| JailerError::Gone)
     }
 
     /// Fires when that execution's first process ends. To be called before the execution is asked for.
@@ -154,6 +159,11 @@ impl Jailer {
         let (sender, receiver) = oneshot::channel();
         self.inner.lock().exits.insert((shell, exec), sender);
         receiver
+    }
+
+    /// Nobody waits for the end of that execution any more: it never began.
+    pub(crate) fn forget_exit(&self, shell: ShellId, exec: ExecNo) {
+        self.inner.lock().exits.remove(&(shell, exec));
     }
 
     /// Nobody waits for the end of that shell's executions any more.
@@ -175,11 +185,10 @@ impl Inner {
         self.waiting.lock().expect("nothing panics under this lock")
     }
 
-    async fn send(&self, request: &Request) -> io::Result<()> {
-        let bytes = ringfence_jail::proto::encode(request)?;
+    async fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let _turn = self.sending.lock().await;
         self.socket
-            .async_io(Interest::WRITABLE, || wire::send(self.socket.as_fd(), &bytes, &[]))
+            .async_io(Interest::WRITABLE, || wire::send(self.socket.as_fd(), bytes, &[]))
             .await
     }
 

@@ -36,9 +36,7 @@ impl Engine {
         {
             tracing::error!(%error, sandbox = %sandbox.id, "a shell could not be removed");
         }
-        for execution in executions {
-            let _ = execution.wait(SETTLE_PATIENCE).await;
-        }
+        futures::future::join_all(executions.iter().map(|execution| execution.wait(SETTLE_PATIENCE))).await;
     }
 
     /// Ends a sandbox for good: state, processes, environment, disk. `false` when it had ended already.
@@ -52,11 +50,14 @@ impl Engine {
         to: SandboxStatus,
         reason: &'static str,
     ) -> Result<bool, Failure> {
+        let _gate = sandbox.gate.write().await;
         let mut state = sandbox.state.lock().await;
-        if !state.status.is_live() {
+        let now = now_ms();
+        // Somebody may have given it more time, or ended it, meanwhile.
+        let has_time = to == SandboxStatus::Expired && sandbox.lifetime().expires_at_ms > now;
+        if !state.status.is_live() || has_time {
             return Ok(false);
         }
-        let now = now_ms();
         let event = match to {
             SandboxStatus::Expired => "sandbox.expire",
             SandboxStatus::Failed => "sandbox.fail",
@@ -115,12 +116,13 @@ impl Engine {
     /// Ends every sandbox whose lifetime is over.
     pub(crate) async fn expire(&self, now_ms: u64) {
         let over: Vec<_> = self.all_live().into_iter().filter(|s| s.lifetime().expires_at_ms <= now_ms).collect();
-        for sandbox in over {
-            let ended = self.end(&sandbox, Actor::System, SandboxStatus::Expired, "its lifetime was over").await;
+        let ends = over.iter().map(|sandbox| async move {
+            let ended = self.end(sandbox, Actor::System, SandboxStatus::Expired, "its lifetime was over").await;
             if let Err(error) = ended {
                 tracing::warn!(error = %error.chain(), sandbox = %sandbox.id, "a lifetime could not be ended; it is tried again");
             }
-        }
+        });
+        futures::future::join_all(ends).await;
     }
 
     /// Stops a sandbox: processes end, files stay. The state before.
@@ -133,6 +135,7 @@ impl Engine {
         actor: Actor,
         reason: &'static str,
     ) -> Result<SandboxStatus, Failure> {
+        let _gate = sandbox.gate.write().await;
         let mut state = sandbox.state.lock().await;
         let before = state.status;
         if !matches!(before, SandboxStatus::Running | SandboxStatus::Paused) {
@@ -294,11 +297,12 @@ impl Engine {
 
     async fn try_reconcile_disks(&self) -> Result<(), Failure> {
         let store = &self.inner.store;
-        // In this order: a disk that is made meanwhile has its row before it exists.
+        // In this order: a disk that is made meanwhile has its row before it exists, and a sandbox that fails meanwhile is
+        // among the living first.
         let exist = self.inner.machine.disks().await?;
         let rows = store.disks().await?;
-        let failed: Vec<SandboxRow> = store.sandboxes_in(&[SandboxStatus::Failed]).await?;
         let mut owned: HashSet<u64> = self.all_live().iter().map(|s| s.disk.0).collect();
+        let failed: Vec<SandboxRow> = store.sandboxes_in(&[SandboxStatus::Failed]).await?;
         owned.extend(failed.iter().filter_map(|row| row.disk));
         // On the shelf, or being made for it or for a sandbox: numbers that this run has given out.
         let fresh = |number: u64| number >= self.inner.first_disk.load(std::sync::atomic::Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //! goes through the jailer; nothing here decides anything.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex,
@@ -65,6 +65,8 @@ pub(crate) struct Machine {
     harness: LayerDigest,
     data: LayerDigest,
     slots: Mutex<Slots>,
+    /// Shells that died unasked and are not destroyed yet.
+    dead: Mutex<HashSet<ShellId>>,
     next_shell: AtomicU32,
     /// Forks of zygotes under way. More than the cores can run at once only delay each other.
     parking: Semaphore,
@@ -146,6 +148,7 @@ impl Machine {
             harness,
             data,
             slots: Mutex::default(),
+            dead: Mutex::default(),
             next_shell: AtomicU32::new(1),
             parking,
         })
@@ -281,8 +284,9 @@ impl Machine {
             }),
             Err(e) => {
                 // What a failed builder left is removed before its uid range is used again.
-                let _ = self.jailer.done(Op::Destroy(id)).await;
-                self.return_slot(slot);
+                if let Ok(()) | Err(JailerError::Refused(Refusal::Unknown(_))) = self.jailer.done(Op::Destroy(id)).await {
+                    self.return_slot(slot);
+                }
                 Err(e)
             }
         }
@@ -296,7 +300,8 @@ impl Machine {
         let _turn = self.parking.acquire().await.expect("the semaphore is never closed");
         let exec = ExecNo(shell.next_exec.fetch_add(1, Ordering::Relaxed));
         let exit = self.jailer.on_exit(shell.id, exec);
-        let (done, mut fds) = self.jailer.call(Op::Park { shell: shell.id, zygote: shell.zygote, exec }).await?;
+        let answer = self.jailer.call(Op::Park { shell: shell.id, zygote: shell.zygote, exec }).await;
+        let (done, mut fds) = answer.inspect_err(|_| self.jailer.forget_exit(shell.id, exec))?;
         let Done::Parked { posture } = done else { return Err(JailerError::Confused.into()) };
         if fds.len() != 4 {
             return Err(JailerError::Confused.into());
@@ -315,12 +320,19 @@ impl Machine {
         argv: Vec<String>,
         env: Vec<String>,
         cwd: String,
+        timeout_ms: u64,
     ) -> Result<Process, MachineError> {
         let exec = ExecNo(shell.next_exec.fetch_add(1, Ordering::Relaxed));
         let exit = self.jailer.on_exit(shell.id, exec);
-        let (done, fds) = self.jailer.call(Op::Spawn { shell: shell.id, exec, argv, env, cwd }).await?;
+        let answer = self.jailer.call(Op::Spawn { shell: shell.id, exec, argv, env, cwd, timeout_ms }).await;
+        let (done, fds) = answer.inspect_err(|_| self.jailer.forget_exit(shell.id, exec))?;
         let Done::Spawned { posture } = done else { return Err(JailerError::Confused.into()) };
-        process(exec, None, fds, exit, posture)
+        let made = process(exec, None, fds, exit, posture);
+        if made.is_err() {
+            // It runs already, and nobody could hear it.
+            let _ = self.jailer.tell(Op::Kill { shell: shell.id, exec }).await;
+        }
+        made
     }
 
     /// Starts an execution's deadline.
@@ -377,10 +389,32 @@ impl Machine {
     /// # Errors
     /// A process does not die; its uid range is then not used again.
     pub(crate) async fn destroy(&self, shell: &Shell) -> Result<(), MachineError> {
-        self.jailer.done(Op::Destroy(shell.id)).await?;
+        let destroyed = self.jailer.done(Op::Destroy(shell.id)).await;
+        // Whoever waits for an end in it hears now that none will come.
         self.jailer.forget_exits(shell.id);
-        self.return_slot(shell.slot);
-        Ok(())
+        self.dead().remove(&shell.id);
+        match destroyed {
+            // The jailer removes a shell by itself when its init dies, and forgets it only when nothing of it is left.
+            Ok(()) | Err(JailerError::Refused(Refusal::Unknown(_))) => {
+                self.return_slot(shell.slot);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes that a shell died, for whoever is about to use it.
+    pub(crate) fn note_death(&self, shell: ShellId) {
+        self.dead().insert(shell);
+    }
+
+    /// Whether a shell has died.
+    pub(crate) fn is_dead(&self, shell: ShellId) -> bool {
+        self.dead().contains(&shell)
+    }
+
+    fn dead(&self) -> std::sync::MutexGuard<'_, HashSet<ShellId>> {
+        self.dead.lock().expect("nothing panics under this lock")
     }
 }
 

@@ -10,7 +10,7 @@ use ringfence_model::{
 };
 use ringfence_store::{
     Actor, CodeHash, ExecutionEnd, ExecutionOutput, ExecutionStatus, Interpreter, LogEntry, LogLevel, NewExecution,
-    SandboxStatus,
+    SandboxStatus, StoreError,
 };
 
 use tokio::sync::oneshot;
@@ -97,6 +97,12 @@ const WARMED_MAX: usize = 64;
 /// Bytes of one figure that are put into the answer itself.
 const FIGURE_BYTES_MAX: u64 = 2 << 20;
 
+/// How long listing them may take: the sandbox does it, within its own limits.
+const ARTIFACTS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Executions of one sandbox that may run at once.
+const RUNNING_MAX: usize = 64;
+
 /// Artefacts listed in one answer.
 const ARTIFACTS_MAX: usize = 64;
 
@@ -117,6 +123,7 @@ impl Engine {
         sandbox: &Arc<Sandbox>,
         program: Program,
     ) -> Result<Arc<Execution>, Failure> {
+        let _gate = sandbox.gate.read().await;
         let (shell, next) = {
             let mut state = sandbox.state.lock().await;
             match (state.status, &state.shell) {
@@ -146,6 +153,10 @@ impl Engine {
         let execution = Arc::new(Execution::new(begin, &self.logs()));
         {
             let mut running = self.running();
+            if running.values().filter(|other| other.sandbox == sandbox.id).count() >= RUNNING_MAX {
+                let text = format!("{RUNNING_MAX} executions run in this sandbox already; wait for one to end");
+                return Err(ApiError::new(Code::InsufficientResources, text).into());
+            }
             for other in running.values().filter(|other| other.sandbox == sandbox.id) {
                 other.overlap();
                 execution.overlap();
@@ -213,7 +224,8 @@ impl Engine {
         program: &Program,
     ) -> Result<(), Failure> {
         let code = program.code.clone().into_bytes();
-        let env: Vec<&str> = program.env.iter().map(|(name, _)| name.as_str()).collect();
+        let env: Vec<&str> =
+            program.env.iter().map(|(name, _)| name.as_str()).take(crate::create::AUDITED_NAMES_MAX).collect();
         let detail = serde_json::json!({
             "code_sha256": CodeHash::of(&code).to_string(),
             "code_bytes": code.len(),
@@ -274,9 +286,8 @@ impl Engine {
                 }
                 Err(error) => return Err(crate::files::refusal(error).into()),
             };
-            let process = machine.spawn(shell, argv, env, cwd).await?;
+            let process = machine.spawn(shell, argv, env, cwd, timeout_ms).await?;
             execution.placed(shell.id, process.exec);
-            machine.arm(shell.id, process.exec, timeout_ms).await?;
             return Ok((process, Vec::new()));
         };
         execution.placed(shell.id, process.exec);
@@ -305,7 +316,13 @@ impl Engine {
         let (status, exit_code, mut warnings) = execution.verdict(exited.as_ref());
         let finished_at_ms = now_ms();
         let artifacts = match &exited {
-            Some(exited) => self.artifacts(shell, execution, exited).await,
+            Some(exited) => {
+                let found = tokio::time::timeout(ARTIFACTS_PATIENCE, self.artifacts(shell, execution, exited)).await;
+                found.unwrap_or_else(|_| {
+                    warnings.push("the sandbox was too slow to list its artefacts; `sandbox_download` may still get them".into());
+                    Vec::new()
+                })
+            }
             None => Vec::new(),
         };
         let ((stdout, stdout_seen_bytes), (stderr, stderr_seen_bytes)) =
@@ -334,23 +351,48 @@ impl Engine {
             artifacts: serde_json::to_value(artifacts).unwrap_or_default(),
             denials: serde_json::json!([]),
         });
-        let lines = log_lines(execution, &end);
-        let (id, row) = (execution.id.clone(), Arc::clone(&end));
-        let written = self
-            .inner
-            .store
-            .write(move |tx| {
-                tx.finish_execution(&id, &row)?;
-                lines.iter().try_for_each(|line| tx.append_log(line))
-            })
-            .await;
-        if let Err(error) = written {
-            tracing::error!(error = %Failure::from(error).chain(), execution = %execution.id, "the end of an execution could not be written");
-        }
+        self.write_end(execution, &end).await;
         execution.finish(end);
-        self.running().remove(&execution.id);
         let was_seen = exited.is_some();
         self.park_next(sandbox, execution, was_seen, gone);
+    }
+
+    /// Writes an end down. What the disk refuses is tried again in the background, for as long as the store lives; until then
+    /// the execution is answered from memory.
+    async fn write_end(&self, execution: &Arc<Execution>, end: &Arc<ExecutionEnd>) {
+        let write = {
+            let (store, execution, end) = (self.inner.store.clone(), Arc::clone(execution), Arc::clone(end));
+            move || {
+                let (id, row, lines) = (execution.id.clone(), Arc::clone(&end), log_lines(&execution, &end));
+                let store = store.clone();
+                async move {
+                    store
+                        .write(move |tx| {
+                            tx.finish_execution(&id, &row)?;
+                            lines.iter().try_for_each(|line| tx.append_log(line))
+                        })
+                        .await
+                }
+            }
+        };
+        let Err(error) = write().await else {
+            self.running().remove(&execution.id);
+            return;
+        };
+        tracing::error!(error = %Failure::from(error).chain(), execution = %execution.id, "an end could not be written; it is tried again");
+        let (engine, id) = (self.clone(), execution.id.clone());
+        tokio::spawn(async move {
+            let mut pause = Duration::from_millis(100);
+            loop {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(30));
+                match write().await {
+                    Ok(()) | Err(StoreError::EndedAlready { .. } | StoreError::Gone(_)) => break,
+                    Err(_) => {}
+                }
+            }
+            engine.running().remove(&id);
+        });
     }
 
     /// In the background: parks the next interpreter, and gives the execution's cgroup back once its process is gone.

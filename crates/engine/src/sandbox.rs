@@ -32,6 +32,9 @@ pub(crate) struct Sandbox {
     /// Its writable layer.
     pub disk: DiskId,
     lifetime: Mutex<Lifetime>,
+    /// Held to read while an execution begins, to write while the sandbox ends or is frozen: the chain then has no
+    /// execution that begins after its sandbox's end.
+    pub(crate) gate: tokio::sync::RwLock<()>,
     /// Under this lock its state changes; executions take it only to look and to get their interpreter.
     pub state: tokio::sync::Mutex<State>,
     next_execution: AtomicU64,
@@ -126,6 +129,7 @@ impl Sandbox {
             limits: made.limits,
             disk: made.disk,
             lifetime: Mutex::new(made.lifetime),
+            gate: tokio::sync::RwLock::default(),
             state: tokio::sync::Mutex::new(made.state),
             next_execution: AtomicU64::new(made.last_execution + 1),
             environment: Mutex::new(made.environment),

@@ -127,12 +127,14 @@ impl Shelf {
                 tokio::time::sleep(pause).await;
             }
             match make(&machine, &store, &self.template, Limits::default(), Warmth::Needed).await {
+                Ok(ready) if self.target.load(Ordering::Relaxed) == 0 || machine.is_dead(ready.shell.id) => {
+                    // Closed meanwhile, or dead before it got here.
+                    let _ = machine.destroy(&ready.shell).await;
+                    discard_disk(&machine, &store, ready.disk).await;
+                }
                 Ok(ready) => {
                     pause = Duration::ZERO;
                     self.lock().push_back(ready);
-                    if self.target.load(Ordering::Relaxed) == 0 {
-                        return; // closed meanwhile; whoever closes the daemon ends every shell
-                    }
                 }
                 Err(error) => {
                     tracing::warn!(template = self.template.name, error = %error.chain(), "a sandbox could not be made ahead");
@@ -160,7 +162,10 @@ pub(crate) async fn make(machine: &Machine, store: &Store, template: &Template, 
     let size_mib = limits.disk_mib;
     let number = store.write(move |tx| tx.insert_disk(None, size_mib)).await?;
     let disk = DiskId(number);
-    machine.create_disk(disk, size_mib).await?;
+    if let Err(error) = machine.create_disk(disk, size_mib).await {
+        discard_disk(machine, store, disk).await;
+        return Err(error.into());
+    }
     let id = SandboxId::from_random(rand::random());
     match furnish(machine, template, limits, disk, &id, warmth).await {
         Ok((shell, interpreter)) => Ok(Ready { id, disk, shell, interpreter }),

@@ -14,6 +14,7 @@ use rustix::event::epoll;
 use crate::{
     disk::Disks,
     host::Host,
+    numbers::Numbers,
     proto::{Done, ExecNo, FromJailer, HostFacts, MESSAGE_BYTES_MAX, Notice, Op, Refusal, Reply, Request, ShellId, ZygoteNo},
     shell::StepError,
     sys, wire,
@@ -70,12 +71,14 @@ pub struct Jailer {
     facts: HostFacts,
     disks: Disks,
     control: OwnedFd,
+    /// For requests.
+    buffer: Vec<u8>,
     epoll: OwnedFd,
     signals: OwnedFd,
     tokens: HashMap<u64, Token>,
     next_token: u64,
     shells: HashMap<ShellId, Shell>,
-    highest_shell: u32,
+    used_shells: Numbers,
     zygotes: HashMap<ZygoteNo, Zygote>,
     generation: u32,
     joins: HashMap<u64, Joining>,
@@ -113,12 +116,13 @@ impl Jailer {
             facts,
             disks,
             control,
+            buffer: vec![0; MESSAGE_BYTES_MAX],
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?,
             signals,
             tokens: HashMap::new(),
             next_token: 0,
             shells: HashMap::new(),
-            highest_shell: 0,
+            used_shells: Numbers::default(),
             zygotes: HashMap::new(),
             generation: 0,
             joins: HashMap::new(),
@@ -203,7 +207,7 @@ impl Jailer {
             self.timers.pop();
             match timer {
                 Timer::Deadline(shell, exec) => self.on_deadline(shell, exec),
-                Timer::JoinTooLong(join) => self.fail_join(join, "it did not park in time"),
+                Timer::JoinTooLong(join) => self.on_join_too_long(join),
                 Timer::Settle(join) => self.on_settle_again(join),
                 Timer::BuildTooLong(shell) => self.on_build_too_long(shell),
                 Timer::ZygoteTooLong(zygote, generation) => self.on_zygote_too_long(zygote, generation),
@@ -229,9 +233,8 @@ impl Jailer {
     /// Takes every waiting request, up to a bound, so that children's deaths are seen between bursts.
     fn on_requests(&mut self) -> Result<(), JailerError> {
         const BURST: usize = 32;
-        let mut buffer = vec![0_u8; MESSAGE_BYTES_MAX];
         for _ in 0..BURST {
-            let received = match wire::receive(self.control.as_fd(), &mut buffer) {
+            let received = match wire::receive(self.control.as_fd(), &mut self.buffer) {
                 Ok(Some(received)) => received,
                 Ok(None) => return Ok(()),
                 // It went without having read our last words.
@@ -241,7 +244,7 @@ impl Jailer {
             if received.len == 0 {
                 return Err(JailerError::ServeGone);
             }
-            match crate::proto::decode::<Request>(&buffer[..received.len]) {
+            match crate::proto::decode::<Request>(&self.buffer[..received.len]) {
                 Ok(request) => self.on_request(request),
                 Err(_) => self.reply(0, Err(Refusal::Plan("the request cannot be decoded".into())), Vec::new()),
             }
@@ -256,7 +259,9 @@ impl Jailer {
             Op::StopZygote(zygote) => self.stop_zygote(zygote).map(|()| Some(Done::Ok)),
             Op::BuildShell(plan) => self.build_shell(id, plan).map(|()| None),
             Op::Park { shell, zygote, exec } => self.park(id, shell, zygote, exec).map(|()| None),
-            Op::Spawn { shell, exec, argv, env, cwd } => self.spawn(id, shell, exec, &argv, &env, &cwd).map(|()| None),
+            Op::Spawn { shell, exec, argv, env, cwd, timeout_ms } => {
+                self.spawn(id, shell, exec, &argv, &env, &cwd, timeout_ms).map(|()| None)
+            }
             Op::Arm { shell, exec, timeout_ms } => self.arm(shell, exec, timeout_ms).map(|()| Some(Done::Ok)),
             Op::Account { shell, exec } => self.account(shell, exec).map(|account| Some(Done::Account(account))),
             Op::Kill { shell, exec } => self.kill_execution(shell, exec).map(|()| Some(Done::Ok)),

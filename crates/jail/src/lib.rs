@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod host;
 pub mod installation;
 pub mod jailer;
+pub mod numbers;
 pub mod posture;
 pub mod proto;
 pub mod seccomp;

@@ -97,8 +97,10 @@ pub enum Op {
         env: Vec<String>,
         /// Working directory inside; absolute.
         cwd: String,
+        /// Its deadline, as with [`Op::Arm`], from the moment at which it may execute.
+        timeout_ms: u64,
     },
-    /// Starts the deadline of a parked or spawned execution, and resets the memory peak of its sandbox. No reply.
+    /// Starts the deadline of a parked execution, and resets the memory peak of its sandbox. No reply.
     Arm {
         /// Where.
         shell: ShellId,

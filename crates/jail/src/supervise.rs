@@ -54,7 +54,7 @@ const RESTARTS_MAX: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
 /// How long `serve` may take to end after SIGTERM, and the jailer to clear up after it.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+const STOP_PATIENCE: Duration = Duration::from_secs(45);
 
 /// Runs the daemon until SIGTERM, SIGINT, or a stop that a client asked for. Returns the exit code.
 ///

@@ -40,6 +40,8 @@ pub(crate) async fn run(global: Global, args: McpArgs) -> anyhow::Result<i32> {
 /// Standard output belongs to the protocol.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RINGFENCE_LOG").unwrap_or_else(|_| "warn".into());
+    // In finer words it prints whole requests, with the values of environments in them.
+    let filter = filter.add_directive("rmcp=warn".parse().expect("a directive"));
     // A second subscriber would be refused, and there is none.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).try_init();
 }

@@ -121,11 +121,25 @@ impl Jailer {
         let Some(shell) = self.shells.get_mut(&id) else { return };
         let Some(execution) = shell.executions.get_mut(&exec) else { return };
         let was = std::mem::replace(&mut execution.stage, Stage::Ended);
-        if was == Stage::Joining {
-            return; // its socket tells
+        match was {
+            Stage::Joining => return, // its socket tells
+            Stage::Ended => return self.drop_execution(id, exec),
+            Stage::Ready { .. } => {}
         }
         if let Some(account) = self.accounts_of(id, exec) {
             self.notify(Notice::Exited(Exited { code: ended.code, signal: ended.signal, ..account }));
+        }
+    }
+
+    /// Forgets an execution that nobody was told of, with its cgroup as soon as that is empty: at its process's death, or at
+    /// the latest with its shell.
+    pub(super) fn drop_execution(&mut self, id: ShellId, exec: ExecNo) {
+        let removed = self.host.cgroups.remove_part(&shell::group(id), &part(exec));
+        let Some(shell) = self.shells.get_mut(&id) else { return };
+        if removed {
+            shell.executions.remove(&exec);
+        } else if let Some(execution) = shell.executions.get_mut(&exec) {
+            execution.stage = Stage::Ended;
         }
     }
 

@@ -26,8 +26,12 @@ use crate::{
     spawn, sys, wire,
 };
 
-/// A child that takes longer than this to park is stuck.
+/// A child that takes longer than this from the zygote's word to its own is stuck.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// From then on it is in its sandbox's hands: in its cgroup, and soon under the uid of its programs, which may stop it. The
+/// zygote makes one child at a time, so that one sandbox must not hold it up for the others.
+const PARK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a joiner may be seen after its child has parked. An honest one is gone within microseconds.
 const JOINER_PATIENCE: Duration = Duration::from_millis(250);
@@ -52,6 +56,8 @@ pub(super) struct Joining {
     theirs: Vec<OwnedFd>,
     /// When it said that it had parked.
     parked_at: Option<Instant>,
+    /// Deadline of a fresh process, which starts when it may execute.
+    timeout_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +77,9 @@ enum JoinStage {
 impl Jailer {
     pub(super) fn park(&mut self, request: u64, id: ShellId, zygote: ZygoteNo, exec: ExecNo) -> Result<(), Refusal> {
         let (shell, ..) = self.alive(id)?;
+        if shell.held_a_child_up || shell.frozen {
+            return Err(Refusal::Failed("the sandbox does not let a child of its warm interpreter in".into()));
+        }
         if shell.plan.zygote != zygote {
             return Err(Refusal::Plan("the shell was planned for another zygote".into()));
         }
@@ -83,6 +92,7 @@ impl Jailer {
         Ok(())
     }
 
+    #[allow(clippy::too_many_arguments, reason = "they are the fields of the operation")]
     pub(super) fn spawn(
         &mut self,
         request: u64,
@@ -91,6 +101,7 @@ impl Jailer {
         argv: &[String],
         env: &[String],
         cwd: &str,
+        timeout_ms: u64,
     ) -> Result<(), Refusal> {
         check::program(argv, env)?;
         if !cwd.starts_with('/') || cwd.contains('\0') {
@@ -106,6 +117,8 @@ impl Jailer {
         let joining = self.joins.get_mut(&join).expect("made above");
         joining.theirs.clear();
         joining.stage = JoinStage::Hello;
+        joining.timeout_ms = Some(timeout_ms);
+        self.at(Instant::now() + JOIN_PATIENCE, Timer::JoinTooLong(join));
         if let Err(e) = started {
             self.drop_join(join);
             return Err(kernel(&e));
@@ -115,8 +128,8 @@ impl Jailer {
 
     /// Sockets, pipes and a cgroup for one execution.
     fn new_join(&mut self, request: u64, id: ShellId, exec: ExecNo, kind: Kind) -> Result<u64, Refusal> {
-        let (shell, _, identity) = self.alive(id)?;
-        if exec.0 <= shell.highest_exec {
+        let (_, _, identity) = self.alive(id)?;
+        if !self.shells.get_mut(&id).is_some_and(|shell| shell.used_execs.take(exec.0)) {
             return Err(Refusal::Plan(format!("execution {} is not a new number", exec.0)));
         }
         let made = |e: std::io::Error| Refusal::Kernel { step: "making sockets and pipes".into(), reason: e.to_string() };
@@ -137,12 +150,10 @@ impl Jailer {
         let join = self.next_token;
         self.watch(control.as_fd(), Token::Join(join)).map_err(made)?;
         let shell = self.shells.get_mut(&id).expect("it is alive");
-        shell.highest_exec = exec.0;
         shell.executions.insert(exec, Execution::new(exec));
         let ours = vec![stdin_write, stdout_read, stderr_read];
         let theirs = vec![child_control, stdin_read, stdout_write, stderr_write];
-        self.joins.insert(join, Joining { request, shell: id, exec, kind, stage: JoinStage::Queued, control, control_inode, ours, theirs, parked_at: None });
-        self.at(Instant::now() + JOIN_PATIENCE, Timer::JoinTooLong(join));
+        self.joins.insert(join, Joining { request, shell: id, exec, kind, stage: JoinStage::Queued, control, control_inode, ours, theirs, parked_at: None, timeout_ms: None });
         Ok(join)
     }
 
@@ -179,6 +190,7 @@ impl Jailer {
             .map_err(|e| Refusal::Failed(format!("the zygote does not listen: {e}")))?;
         z.making = Some(join);
         z.unanswered.push_back(join);
+        self.at(Instant::now() + JOIN_PATIENCE, Timer::JoinTooLong(join));
         let joining = self.joins.get_mut(&join).expect("looked up by the caller");
         joining.theirs.clear();
         joining.stage = JoinStage::Hello;
@@ -236,8 +248,19 @@ impl Jailer {
         let joining = self.joins.get_mut(&join).expect("looked up above");
         joining.stage = JoinStage::Parking { pid };
         if rustix::io::write(&joining.control, spawn::GO).is_err() {
-            self.fail_join(join, "it died on the way");
+            return self.fail_join(join, "it died on the way");
         }
+        self.at(Instant::now() + PARK_PATIENCE, Timer::JoinTooLong(join));
+    }
+
+    pub(super) fn on_join_too_long(&mut self, join: u64) {
+        let Some(joining) = self.joins.get(&join) else { return };
+        if let (Kind::Child(_), JoinStage::Parking { .. }) = (joining.kind, joining.stage)
+            && let Some(shell) = self.shells.get_mut(&joining.shell)
+        {
+            shell.held_a_child_up = true;
+        }
+        self.fail_join(join, "it did not park in time");
     }
 
     /// Hands out what has parked, unless its joiner is still there.
@@ -275,7 +298,10 @@ impl Jailer {
         let filters = if matches!(kind, Kind::Fresh) { 1 } else { 2 };
         let controllers = self.host.cgroups.describe();
         let expect = Expect::Program { filters, control };
-        let posture = posture::check(pid, &identity, expect, controllers).map_err(Refusal::Posture)?;
+        let posture = posture::check(pid, &identity, expect, controllers).map_err(|why| {
+            // One that died meanwhile is no fault of the zygote: a neighbour in its sandbox may have killed it.
+            if is_gone(pid) { Refusal::Failed("it died on the way".into()) } else { Refusal::Posture(why) }
+        })?;
         // After the check: what is alone here and holds nothing cannot have company that does.
         if matches!(kind, Kind::Child(_)) {
             let pids = self.host.cgroups.part_pids(&shell::group(id), &part(exec)).map_err(cgroup_refusal)?;
@@ -283,6 +309,10 @@ impl Jailer {
                 return Err(Refusal::Posture("it is not alone: a process that it made while it was capable may still be".into()));
             }
         }
+        if let Some(timeout_ms) = joining.timeout_ms {
+            self.arm(id, exec, timeout_ms)?;
+        }
+        let joining = &self.joins[&join];
         // What it opens from here on is its own affair: the interpreter warms itself, the fresh process executes.
         if rustix::io::write(&joining.control, spawn::GO).is_err() {
             return Err(Refusal::Failed("it died on the way".into()));
@@ -326,11 +356,7 @@ impl Jailer {
                 {
                     let _ = sys::kill_child(pid, sys::SIGKILL);
                 }
-                if let Some(shell) = self.shells.get_mut(&joining.shell)
-                    && let Some(execution) = shell.executions.get_mut(&joining.exec)
-                {
-                    execution.stage = Stage::Ended;
-                }
+                self.drop_execution(joining.shell, joining.exec);
                 // What it refused may still be with the zygote: a zygote with company is not used again.
                 if let Kind::Child(zygote) = joining.kind
                     && matches!(refusal, Refusal::Posture(_))
@@ -366,6 +392,11 @@ fn status_field(pid: i32, name: &str) -> Option<String> {
 
 fn parent_of(pid: i32) -> Option<u32> {
     status_field(pid, "PPid")?.parse().ok()
+}
+
+/// Whether a process has given up its namespaces, which it does before it is a zombie.
+fn is_gone(pid: i32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/ns/mnt")).is_err()
 }
 
 fn is_zombie(pid: i32) -> bool {

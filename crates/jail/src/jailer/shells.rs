@@ -11,6 +11,7 @@ use ringfence_model::Limits;
 use super::{Jailer, Role, Timer, Token, cgroup_refusal, executions::Execution, kernel, unknown};
 use crate::{
     check,
+    numbers::Numbers,
     posture::{self, Expect, ShellIdentity},
     proto::{DiskId, Done, ExecNo, Notice, Posture, Refusal, ShellId, ShellPlan, Usage},
     shell, sys,
@@ -25,12 +26,19 @@ const DEATH_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at a dying shell.
 const DEATH_POLL: Duration = Duration::from_millis(2);
 
+/// Between two looks at one that takes longer than anybody waits.
+const LATE_DEATH_POLL: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Shell {
     pub(super) plan: ShellPlan,
     pub(super) state: State,
     pub(super) executions: HashMap<ExecNo, Execution>,
-    pub(super) highest_exec: u32,
+    pub(super) used_execs: Numbers,
+    /// Frozen now.
+    pub(super) frozen: bool,
+    /// A child of the zygote was stopped inside before it had parked: none is sent there again.
+    pub(super) held_a_child_up: bool,
 }
 
 #[derive(Debug)]
@@ -50,9 +58,6 @@ impl Jailer {
     pub(super) fn build_shell(&mut self, request: u64, plan: ShellPlan) -> Result<(), Refusal> {
         check::shell(&plan)?;
         let id = plan.shell;
-        if id.0 <= self.highest_shell {
-            return Err(Refusal::Plan(format!("shell {id} is not a new number")));
-        }
         if self.shells.values().any(|s| s.plan.slot == plan.slot) {
             return Err(Refusal::Plan(format!("slot {} is taken", plan.slot)));
         }
@@ -67,15 +72,17 @@ impl Jailer {
                 return Err(unknown(format!("layer {layer}")));
             }
         }
+        if !self.used_shells.take(id.0) {
+            return Err(Refusal::Plan(format!("shell {id} is not a new number")));
+        }
         self.disks.ready_again(plan.disk).map_err(|e| super::disk_refusal(&e))?;
         self.write_synthetic(&plan.limits)?;
-        self.highest_shell = id.0;
         let (builder, report) = shell::start_builder(&self.host, &plan).map_err(|e| kernel(&e))?;
         self.roles.insert(builder, Role::Builder);
         self.at(Instant::now() + BUILD_PATIENCE, Timer::BuildTooLong(id));
         let watched = self.watch(report.as_fd(), Token::Builder(id));
         let state = State::Building { request, builder, report };
-        self.shells.insert(id, Shell { plan, state, executions: HashMap::new(), highest_exec: 0 });
+        self.shells.insert(id, Shell { plan, state, executions: HashMap::new(), used_execs: Numbers::default(), frozen: false, held_a_child_up: false });
         if let Err(e) = watched {
             self.end_shell(id);
             return Err(Refusal::Failed(format!("watching the builder: {e}")));
@@ -183,36 +190,52 @@ impl Jailer {
         }
         shell.state = State::Dying { requests: Vec::new(), since: Instant::now() };
         self.unwatch(|token| *token == Token::Builder(id));
-        let joins: Vec<u64> = self.joins.iter().filter(|(_, j)| j.shell == id).map(|(n, _)| *n).collect();
-        for join in joins {
-            self.fail_join(join, "its sandbox ended");
-        }
+        self.fail_joins_of(id, "its sandbox ended");
         let _ = self.host.cgroups.kill(&shell::group(id));
         self.at(Instant::now() + DEATH_POLL, Timer::RemoveShell(id));
     }
 
+    fn fail_joins_of(&mut self, id: ShellId, why: &str) {
+        let joins: Vec<u64> = self.joins.iter().filter(|(_, j)| j.shell == id).map(|(n, _)| *n).collect();
+        for join in joins {
+            self.fail_join(join, why);
+        }
+    }
+
     pub(super) fn try_remove_shell(&mut self, id: ShellId) {
         let Some(Shell { state: State::Dying { since, .. }, .. }) = self.shells.get(&id) else { return };
-        let since = *since;
+        let is_late = since.elapsed() >= DEATH_PATIENCE;
         let group = shell::group(id);
-        let gone = self.host.cgroups.remove(&group);
-        if !gone && since.elapsed() < DEATH_PATIENCE {
-            // A process that was being made may have arrived after the first kill.
-            let _ = self.host.cgroups.kill(&group);
-            self.at(Instant::now() + DEATH_POLL, Timer::RemoveShell(id));
+        if self.host.cgroups.remove(&group) {
+            if let Some(Shell { state: State::Dying { requests, .. }, .. }) = self.shells.remove(&id) {
+                for request in requests {
+                    self.reply(request, Ok(Done::Ok), Vec::new());
+                }
+            }
             return;
         }
-        let Some(Shell { state: State::Dying { requests, .. }, .. }) = self.shells.remove(&id) else { return };
-        let why = format!("shell {id}: a process does not die");
-        for request in requests {
-            let result = if gone { Ok(Done::Ok) } else { Err(Refusal::Failed(why.clone())) };
-            self.reply(request, result, Vec::new());
+        // A process that was being made may have arrived after the first kill.
+        let _ = self.host.cgroups.kill(&group);
+        if is_late && let Some(Shell { state: State::Dying { requests, .. }, .. }) = self.shells.get_mut(&id) {
+            // Its uid range and its disk stay taken as long as anything of it lives.
+            for request in std::mem::take(requests) {
+                self.reply(request, Err(Refusal::Failed(format!("shell {id}: a process does not die"))), Vec::new());
+            }
         }
+        let poll = if is_late { LATE_DEATH_POLL } else { DEATH_POLL };
+        self.at(Instant::now() + poll, Timer::RemoveShell(id));
     }
 
     pub(super) fn freeze(&mut self, id: ShellId, frozen: bool) -> Result<(), Refusal> {
         self.alive(id)?;
-        self.host.cgroups.freeze(&shell::group(id), frozen).map_err(cgroup_refusal)
+        if frozen {
+            self.fail_joins_of(id, "its sandbox was frozen");
+        }
+        self.host.cgroups.freeze(&shell::group(id), frozen).map_err(cgroup_refusal)?;
+        if let Some(shell) = self.shells.get_mut(&id) {
+            shell.frozen = frozen;
+        }
+        Ok(())
     }
 
     pub(super) fn set_limits(&mut self, id: ShellId, limits: Limits) -> Result<(), Refusal> {
