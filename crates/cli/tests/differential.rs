@@ -4,6 +4,9 @@
 //! code that is sent (an interpreter that was there before it), once as the file `program.py` that bash executes with
 //! `python3`. Output, error and exit code are the same, byte for byte, but for where the program lies.
 //!
+//! Only the interpreters of the shelf are sure to be warmed and rehearsed (docs/decisions/0010), and a sandbox has one of them,
+//! for its first program: one test takes a sandbox from the shelf for every script.
+//!
 //! What differs by decision is not looked at:
 //! - where the program lies: `/run/ringfence/exec_….py` against `/home/user/program.py`;
 //! - `sys.path[0]` is the working directory, not the program's (docs/decisions/0005); here both are `/home/user`;
@@ -19,6 +22,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -48,6 +52,8 @@ const FRAMES: &str = "the harness's three frames are below the program's, and co
 enum Which {
     /// Forked from the template's, parked or on demand.
     Warm,
+    /// The first of a sandbox that was taken from the shelf: warmed and rehearsed.
+    Rehearsed,
     /// Executed anew by the harness.
     Fresh,
 }
@@ -112,7 +118,7 @@ async fn compare(sandbox: &Sandbox, script: &Script, which: Which, directory: &s
     // Any variable that Python reads when it starts: a warm interpreter cannot be used then.
     let env = match which {
         Which::Fresh => EnvVars::new(BTreeMap::from([("PYTHONNOUSERSITE".to_owned(), "1".to_owned())])),
-        Which::Warm => EnvVars::default(),
+        Which::Warm | Which::Rehearsed => EnvVars::default(),
     };
     let request = |language: &str, code: &str| ExecuteRequest {
         code: code.to_owned(),
@@ -123,9 +129,17 @@ async fn compare(sandbox: &Sandbox, script: &Script, which: Which, directory: &s
         ..ExecuteRequest::default()
     };
     let clean = format!("cd / && rm -rf {directory}/* && mkdir -p {directory}");
-    assert!(sandbox.bash(&clean).await.success);
+    // Nothing runs in a sandbox of the shelf before the program does; its home is empty.
+    if which != Which::Rehearsed {
+        assert!(sandbox.bash(&clean).await.success);
+    }
     let sent = sandbox.request(request("python", &script.code)).await;
-    assert_ne!((which, sent.interpreter), (Which::Warm, Interpreter::Fresh), "{}: it was not warm", script.name);
+    let is_meant = match which {
+        Which::Warm => sent.interpreter != Interpreter::Fresh,
+        Which::Rehearsed => sent.interpreter == Interpreter::Parked,
+        Which::Fresh => true,
+    };
+    assert!(is_meant, "{}: it ran in a {} interpreter, not in a {which:?} one", script.name, sent.interpreter.as_str());
     assert!(sandbox.bash(&clean).await.success);
     let file = format!("{directory}/program.py");
     let upload = UploadRequest {
@@ -168,19 +182,46 @@ fn shown(text: &str) -> String {
 async fn check(which: Which, at_once: usize) {
     let sandbox =
         Arc::new(Sandbox::with(CreateRequest { template: "python".into(), ..CreateRequest::default() }).await);
+    each(at_once, move |worker, script| {
+        let sandbox = Arc::clone(&sandbox);
+        let directory = if at_once == 1 { "/home/user".to_owned() } else { format!("/home/user/worker-{worker}") };
+        async move { compare(&sandbox, &script, which, &directory).await }
+    })
+    .await;
+}
+
+/// A sandbox from the shelf, when the shelf has one for each of those who ask at a time.
+async fn from_shelf(at_once: usize) -> Sandbox {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let api = common::client().await;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let health = api.health(Actor::Operator).await.expect("health");
+        let shelf = health.templates.iter().find(|t| t.name == "python").map_or(0, |t| t.shelf);
+        if shelf as usize >= at_once {
+            return Sandbox::new().await;
+        }
+        assert!(Instant::now() < end, "the shelf has {shelf} sandboxes, fewer than {at_once}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Compares every script, `at_once` of them at a time; `comparison` is told which of the workers asks.
+async fn each<C>(at_once: usize, comparison: impl Fn(usize, Script) -> C + Clone + Send + 'static)
+where
+    C: Future<Output = Option<String>> + Send,
+{
     let scripts = scripts();
     let count = scripts.len();
     let queue = Arc::new(Mutex::new(scripts));
     let workers: Vec<_> = (0..at_once)
         .map(|worker| {
-            let (sandbox, queue) = (Arc::clone(&sandbox), Arc::clone(&queue));
+            let (comparison, queue) = (comparison.clone(), Arc::clone(&queue));
             tokio::spawn(async move {
-                let directory =
-                    if at_once == 1 { "/home/user".to_owned() } else { format!("/home/user/worker-{worker}") };
                 let mut failures = Vec::new();
                 loop {
                     let Some(script) = queue.lock().expect("nothing panics under it").pop() else { return failures };
-                    failures.extend(compare(&sandbox, &script, which, &directory).await);
+                    failures.extend(comparison(worker, script).await);
                 }
             })
         })
@@ -205,4 +246,14 @@ async fn a_program_cannot_tell_a_fresh_interpreter_of_the_harness_from_its_own()
 #[tokio::test]
 async fn eight_programs_at_a_time_cannot_tell_either() {
     check(Which::Warm, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_cannot_tell_a_rehearsed_interpreter_from_its_own() {
+    const AT_ONCE: usize = 4;
+    each(AT_ONCE, |_, script| async move {
+        let sandbox = from_shelf(AT_ONCE).await;
+        compare(&sandbox, &script, Which::Rehearsed, "/home/user").await
+    })
+    .await;
 }

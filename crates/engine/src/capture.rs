@@ -5,8 +5,11 @@ use std::{
     fs::{File, OpenOptions},
     io::Write,
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
-    sync::Mutex,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Bytes of a stream that answers hold.
@@ -14,6 +17,27 @@ pub(crate) const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of a stream that its log file holds.
 pub(crate) const LOG_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of all log files together. What comes after is counted and not kept: no sandbox can fill the daemon's disk with
+/// what it prints.
+const ALL_LOGS_BYTES_MAX: u64 = 4 << 30;
+
+/// Bytes of all log files now.
+static ALL_LOGS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts the log files that an earlier run left in `dir`.
+pub(crate) fn count_logs(dir: &Path) {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    ALL_LOGS.store(files.filter_map(|file| Some(file.metadata().ok()?.len())).sum(), Ordering::Relaxed);
+}
+
+/// Removes a log file, if it is there.
+pub(crate) fn remove_log(path: &Path) {
+    let len = std::fs::metadata(path).map_or(0, |file| file.len());
+    if std::fs::remove_file(path).is_ok() {
+        ALL_LOGS.fetch_sub(len, Ordering::Relaxed);
+    }
+}
 
 /// One stream of one execution.
 #[derive(Debug)]
@@ -57,12 +81,16 @@ impl Capture {
 
     fn log(&self, state: &mut State, rest: &[u8]) -> std::io::Result<()> {
         let State { kept, logged, file, .. } = state;
+        if ALL_LOGS.load(Ordering::Relaxed) >= ALL_LOGS_BYTES_MAX {
+            return Err(std::io::Error::other("all log files together have reached their limit"));
+        }
         let file = match file {
             Some(file) => file,
             None => {
                 let mut made = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&self.path)?;
                 made.write_all(kept)?;
                 *logged = kept.len() as u64;
+                ALL_LOGS.fetch_add(*logged, Ordering::Relaxed);
                 file.insert(made)
             }
         };
@@ -70,6 +98,7 @@ impl Capture {
         let part = &rest[..rest.len().min(room)];
         file.write_all(part)?;
         *logged += part.len() as u64;
+        ALL_LOGS.fetch_add(part.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 

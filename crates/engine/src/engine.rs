@@ -117,6 +117,7 @@ impl Engine {
         for dir in [own.join("logs"), own.join("builds")] {
             std::fs::create_dir_all(dir).map_err(io("making a state directory"))?;
         }
+        crate::capture::count_logs(&own.join("logs"));
         let key = SealingKey::load_or_create(&own.join("sealing.key"))?;
         let store = Store::open(&own.join("engine.db"), key)?;
         let (deaths, died) = mpsc::unbounded_channel();
@@ -186,16 +187,16 @@ impl Engine {
         self.inner.live.read().expect("nothing panics under this lock").values().cloned().collect()
     }
 
-    pub(crate) fn live_count(&self) -> usize {
-        self.inner.live.read().expect("nothing panics under this lock").len()
-    }
-
     pub(crate) fn add_live(&self, sandbox: Arc<Sandbox>) {
-        self.inner.live.write().expect("nothing panics under this lock").insert(sandbox.id.clone(), sandbox);
+        let mut live = self.inner.live.write().expect("nothing panics under this lock");
+        live.insert(sandbox.id.clone(), sandbox);
+        self.inner.activity.note_sandboxes(live.len());
     }
 
     pub(crate) fn remove_live(&self, id: &SandboxId) {
-        self.inner.live.write().expect("nothing panics under this lock").remove(id);
+        let mut live = self.inner.live.write().expect("nothing panics under this lock");
+        live.remove(id);
+        self.inner.activity.note_sandboxes(live.len());
     }
 
     pub(crate) fn shelf(&self, template: &str) -> Option<Arc<Shelf>> {

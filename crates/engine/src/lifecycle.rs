@@ -106,7 +106,7 @@ impl Engine {
         let removed = tokio::task::spawn_blocking(move || {
             for row in rows.into_iter().filter(|row| row.truncated) {
                 for stream in ["stdout", "stderr"] {
-                    let _ = std::fs::remove_file(logs.join(format!("{}.{stream}", row.id)));
+                    crate::capture::remove_log(&logs.join(format!("{}.{stream}", row.id)));
                 }
             }
         });

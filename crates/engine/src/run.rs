@@ -91,9 +91,6 @@ const PARK_DELAY: Duration = Duration::from_millis(1);
 /// How long warming waits for quiet; after that it is not worth much, for the sandbox is in use.
 const QUIET_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Sandboxes beyond which interpreters wait without having been warmed: a warmed one holds 6 MiB more.
-const WARMED_MAX: usize = 64;
-
 /// Bytes of one figure that are put into the answer itself.
 const FIGURE_BYTES_MAX: u64 = 2 << 20;
 
@@ -445,7 +442,7 @@ impl Engine {
     /// Has the interpreter that waits touch its pages, when nobody waits for anything else and memory is not scarce.
     async fn warm_when_quiet(&self, sandbox: &Sandbox) {
         self.inner.activity.quiet(QUIET_PATIENCE).await;
-        if self.live_count() > WARMED_MAX {
+        if !self.inner.activity.may_warm() {
             return;
         }
         let mut state = sandbox.state.lock().await;

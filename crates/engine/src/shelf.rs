@@ -126,14 +126,20 @@ impl Shelf {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            match make(&machine, &store, &self.template, Limits::default(), Warmth::Needed).await {
+            let made = make(&machine, &store, &self.template, Limits::default(), Warmth::Needed).await;
+            match made {
                 Ok(ready) if self.target.load(Ordering::Relaxed) == 0 || machine.is_dead(ready.shell.id) => {
                     // Closed meanwhile, or dead before it got here.
                     let _ = machine.destroy(&ready.shell).await;
                     discard_disk(&machine, &store, ready.disk).await;
                 }
-                Ok(ready) => {
+                Ok(mut ready) => {
                     pause = Duration::ZERO;
+                    if let Some(interpreter) = &mut ready.interpreter
+                        && activity.may_warm()
+                    {
+                        interpreter.warm().await;
+                    }
                     self.lock().push_back(ready);
                 }
                 Err(error) => {
@@ -201,12 +207,7 @@ pub(crate) async fn furnish(
         return Ok((shell, None));
     }
     match machine.park(&shell).await {
-        Ok(mut process) => {
-            if warmth == Warmth::Needed {
-                process.warm().await;
-            }
-            Ok((shell, Some(Box::new(process))))
-        }
+        Ok(process) => Ok((shell, Some(Box::new(process)))),
         // Its template was built anew, or its warm interpreter is being started again: programs are executed anew then.
         Err(error) if warmth == Warmth::IfPossible && error.is_unknown() => Ok((shell, None)),
         Err(error) => {

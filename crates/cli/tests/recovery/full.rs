@@ -1,0 +1,80 @@
+//! No room is left for the daemon's own state.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Mutex,
+};
+
+use ringfence_engine::api::Sandboxes;
+use ringfence_model::api::Actor;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{
+    daemon::{Daemon, alone},
+    patience::wait_for,
+    scene::{bash, block_on, create},
+};
+use crate::common::{self, BIN, ringfence};
+
+/// On a tmpfs of its own, in a mount namespace of its own: a copy of the state directory, and little room beside it.
+#[test]
+fn a_full_state_directory_is_said_and_loses_nothing() {
+    const ROOM_MIB: u64 = 192;
+    let _alone = alone();
+    let source = Daemon::prepared();
+    source.stop();
+    let du = Command::new("du").args(["-sm", "layers"]).current_dir(&source.home).output().expect("du(1)");
+    let used: u64 =
+        String::from_utf8_lossy(&du.stdout).split_whitespace().next().expect("a number").parse().expect("MiB");
+    let point = tempfile::tempdir().expect("a mount point");
+    let script = "set -e; mount -t tmpfs -o size=\"$1m\" tmpfs \"$2\"; cp -a \"$3/layers\" \"$3/engine\" \"$2\"; \
+        exec \"$4\" serve --tcp none --home \"$2\"";
+    let log = fs::File::create(source.home.join("log/full.log")).expect("a log");
+    let child = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh", &(used + used / 8 + ROOM_MIB).to_string()])
+        .args([point.path(), &source.home, Path::new(BIN)])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a descriptor"))
+        .stderr(log)
+        .spawn()
+        .expect("unshare(1)");
+    // Where this process sees it. It shares nothing with the prepared one but the way it is stopped.
+    let home =
+        PathBuf::from(format!("/proc/{}/root", child.id())).join(point.path().strip_prefix("/").expect("absolute"));
+    let daemon = Daemon { home: home.clone(), outer: Mutex::new(Some(child)) };
+    let said = || fs::read_to_string(source.home.join("log/full.log")).unwrap_or_default();
+    wait_for("the daemon on the small file system", || if common::answers(&home) { Ok(()) } else { Err(said()) });
+    block_on(async {
+        let api = daemon.client();
+        let id = create(&api).await;
+        assert!(api.execute(Actor::Operator, bash(&id, "echo before > kept")).await.expect("run").success);
+        let filler = home.join("filler");
+        let mut file = fs::File::create(&filler).expect("a file");
+        let block = vec![0_u8; 1 << 16];
+        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+        // A decision that cannot be written is not carried out, and the daemon says so instead of ending.
+        let mut refused = 0;
+        for _ in 0..20 {
+            if let Err(error) = api.execute(Actor::Operator, bash(&id, "echo full >> attempts")).await {
+                assert!(!error.message.is_empty(), "{error:?}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 0, "nothing was refused: the file system was not full");
+        assert!(common::answers(&home), "{}", said());
+        drop(file);
+        fs::remove_file(&filler).expect("removed");
+        let read =
+            api.execute(Actor::Operator, bash(&id, "cat kept; wc -l < attempts || echo none")).await.expect("run");
+        assert!(read.output.starts_with("before\n"), "{read:?}");
+        assert!(api.execute(Actor::Operator, bash(&create(&api).await, "true")).await.expect("run").success);
+        let verified = ringfence(&home, &["audit", "verify"]);
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    });
+    let outer = daemon.outer_pid().expect("it runs");
+    kill_process(Pid::from_raw(outer).expect("not 0"), Signal::TERM).expect("it is there");
+    let status = wait_for("the end after SIGTERM", || daemon.ended().ok_or_else(said));
+    assert_eq!(status.code(), Some(0), "{}", said());
+}
