@@ -1,6 +1,7 @@
 //! The benchmark: what SPECIFICATION.md promises, measured as a client sees it, over the local API.
 
 mod alive;
+mod audit;
 mod burst;
 mod contender;
 mod cycles;
@@ -74,6 +75,12 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
         let (row, found) = cycles::run(&subject, &daemon.home, args.cycles).await?;
         rows.push(row);
         outcomes.extend(found);
+    }
+    if is_wanted(Part::Audit) {
+        output::note("bench: the audit chain");
+        let (found, outcome) = audit::run(&daemon.home).await?;
+        rows.extend(found);
+        outcomes.push(outcome);
     }
     let report = json!({
         "success": outcomes.iter().all(|outcome| outcome.is_good),

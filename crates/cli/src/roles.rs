@@ -68,7 +68,11 @@ fn jailer(args: &[String]) -> anyhow::Result<i32> {
     match boot::run(Path::new(home), control) {
         Ok(never) => match never {},
         // `serve` ends first when the daemon ends: that is no fault.
-        Err(error) if error.downcast_ref().is_some_and(|e| matches!(e, ringfence_jail::jailer::JailerError::ServeGone)) => Ok(0),
+        Err(error)
+            if error.downcast_ref().is_some_and(|e| matches!(e, ringfence_jail::jailer::JailerError::ServeGone)) =>
+        {
+            Ok(0)
+        }
         Err(error) => {
             let mut text = error.to_string();
             let mut cause = error.source();
@@ -132,17 +136,21 @@ fn prepare_home(home: &Path) -> anyhow::Result<PathBuf> {
     let home = fs::canonicalize(home).context("finding the state directory")?;
     // Entered by `serve` and by clients on their way to what they own; listed by root alone.
     for dir in ["", "run"] {
-        fs::set_permissions(home.join(dir), fs::Permissions::from_mode(0o711)).context("opening the state directory")?;
+        fs::set_permissions(home.join(dir), fs::Permissions::from_mode(0o711))
+            .context("opening the state directory")?;
     }
     for dir in ["layers", "builds", "engine", "log"] {
-        fs::set_permissions(home.join(dir), fs::Permissions::from_mode(0o700)).context("closing the state directory")?;
+        fs::set_permissions(home.join(dir), fs::Permissions::from_mode(0o700))
+            .context("closing the state directory")?;
     }
     Ok(home)
 }
 
 /// `serve`'s own directory follows its uid, which differs when another installation took the block meanwhile.
 fn own_by(dir: &Path, uid: u32) -> anyhow::Result<()> {
-    if fs::symlink_metadata(dir)?.uid() == uid && fs::read_dir(dir)?.flatten().all(|e| e.metadata().is_ok_and(|m| m.uid() == uid)) {
+    if fs::symlink_metadata(dir)?.uid() == uid
+        && fs::read_dir(dir)?.flatten().all(|e| e.metadata().is_ok_and(|m| m.uid() == uid))
+    {
         return Ok(());
     }
     own_tree(dir, uid).with_context(|| format!("giving {} to the unprivileged role", dir.display()))
@@ -255,7 +263,10 @@ async fn serve_api(
         Some(listener) => {
             listener.set_nonblocking(true)?;
             let mut text = String::new();
-            io::Read::read_to_string(&mut fs::File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&token.as_fd())))?, &mut text)?;
+            io::Read::read_to_string(
+                &mut fs::File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&token.as_fd())))?,
+                &mut text,
+            )?;
             let token = ringfence_server::Token::new(&text).map_err(anyhow::Error::msg)?;
             Some(ringfence_server::Tcp { listener: tokio::net::TcpListener::from_std(listener)?, token })
         }

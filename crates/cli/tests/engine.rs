@@ -85,7 +85,11 @@ async fn the_environment_is_the_sandboxes_own_and_outlives_a_program_that_clears
     assert_ne!(configured.env_fingerprints["ALPACA_API_KEY"], rotated.env_fingerprints["ALPACA_API_KEY"]);
     let run = sandbox.python("import os; print(os.environ.get('ALPACA_API_KEY'), os.environ.get('B'))").await;
     assert_eq!(run.output, "k2 None\n");
-    let one = ExecuteRequest { code: "import os; print(os.environ['ONCE'])".into(), env_vars: env(&[("ONCE", "1")]), ..ExecuteRequest::default() };
+    let one = ExecuteRequest {
+        code: "import os; print(os.environ['ONCE'])".into(),
+        env_vars: env(&[("ONCE", "1")]),
+        ..ExecuteRequest::default()
+    };
     assert_eq!(sandbox.request(one).await.output, "1\n");
     assert!(!sandbox.python("import os; os.environ['ONCE']").await.success);
 }
@@ -93,7 +97,13 @@ async fn the_environment_is_the_sandboxes_own_and_outlives_a_program_that_clears
 #[tokio::test]
 async fn two_sandboxes_see_nothing_of_each_other() {
     let (a, b) = (Sandbox::new().await, Sandbox::new().await);
-    assert!(a.bash("echo secret > /home/user/s; echo secret > /tmp/s; echo secret > /dev/shm/s; sleep 300 >/dev/null 2>&1 &").await.success);
+    assert!(
+        a.bash(
+            "echo secret > /home/user/s; echo secret > /tmp/s; echo secret > /dev/shm/s; sleep 300 >/dev/null 2>&1 &"
+        )
+        .await
+        .success
+    );
     let run = b.bash("cat /home/user/s /tmp/s /dev/shm/s 2>&1; pgrep -a sleep; hostname").await;
     assert_eq!(run.output.matches("No such file").count(), 3, "{}", run.output);
     assert!(!run.output.contains("300"), "{}", run.output);
@@ -133,7 +143,12 @@ async fn a_long_program_is_answered_as_running_and_read_later() {
 #[tokio::test]
 async fn background_answers_at_once() {
     let sandbox = Sandbox::new().await;
-    let request = ExecuteRequest { code: "print(input())".into(), stdin: Some("typed\n".into()), background: true, ..ExecuteRequest::default() };
+    let request = ExecuteRequest {
+        code: "print(input())".into(),
+        stdin: Some("typed\n".into()),
+        background: true,
+        ..ExecuteRequest::default()
+    };
     let begun = sandbox.request(request).await;
     assert_eq!(begun.status, ExecutionStatus::Running);
     let later = ExecutionRequest { execution_id: begun.execution_id.to_string(), wait: Some(20.0) };
@@ -167,7 +182,9 @@ async fn files_go_in_and_out_byte_for_byte() {
     let got = sandbox.api.download(Actor::Agent, download("a/b/c.bin")).await.expect("downloaded");
     assert_eq!(STANDARD.decode(got.content_base64.expect("not UTF-8")).expect("base64"), bytes);
     assert_eq!(got.checksum, put.checksum);
-    let run = sandbox.bash("sha256sum < a/b/c.bin | cut -d' ' -f1; stat -c %U a/b/c.bin; ln -s /etc/passwd link; mkfifo fifo").await;
+    let run = sandbox
+        .bash("sha256sum < a/b/c.bin | cut -d' ' -f1; stat -c %U a/b/c.bin; ln -s /etc/passwd link; mkfifo fifo")
+        .await;
     assert_eq!(run.output, format!("{}\nuser\n", put.checksum));
     sandbox.api.upload(Actor::Agent, upload("empty", b"")).await.expect("empty files are files");
     let empty = sandbox.api.download(Actor::Agent, download("empty")).await.expect("downloaded");
@@ -197,7 +214,13 @@ async fn stop_keeps_files_and_resume_brings_them_back() {
     assert!(sandbox.bash("echo kept > f; sleep 288 >/dev/null 2>&1 &").await.success);
     let stopped = sandbox.api.stop(Actor::Agent, sandbox.named()).await.expect("stopped");
     assert_eq!((stopped.previous_status, stopped.status), (SandboxStatus::Running, SandboxStatus::Stopped));
-    let refused = sandbox.api.execute(Actor::Agent, ExecuteRequest { sandbox_id: sandbox.id.clone(), code: "1".into(), ..ExecuteRequest::default() }).await;
+    let refused = sandbox
+        .api
+        .execute(
+            Actor::Agent,
+            ExecuteRequest { sandbox_id: sandbox.id.clone(), code: "1".into(), ..ExecuteRequest::default() },
+        )
+        .await;
     assert_eq!(refused.expect_err("it is stopped").code, Code::SandboxNotRunning);
     let resumed = sandbox.api.resume(Actor::Agent, sandbox.named()).await.expect("resumed");
     assert_eq!((resumed.previous_status, resumed.status), (SandboxStatus::Stopped, SandboxStatus::Running));
@@ -227,10 +250,23 @@ async fn an_unknown_id_is_an_error_everywhere() {
         api.stop(Actor::Agent, named()).await.expect_err("unknown"),
         api.resume(Actor::Agent, named()).await.expect_err("unknown"),
         api.delete(Actor::Agent, named()).await.expect_err("unknown"),
-        api.execute(Actor::Agent, ExecuteRequest { sandbox_id: unknown.into(), ..ExecuteRequest::default() }).await.expect_err("unknown"),
-        api.logs(Actor::Agent, LogsRequest { sandbox_id: unknown.into(), ..LogsRequest::default() }).await.expect_err("unknown"),
+        api.execute(Actor::Agent, ExecuteRequest { sandbox_id: unknown.into(), ..ExecuteRequest::default() })
+            .await
+            .expect_err("unknown"),
+        api.logs(Actor::Agent, LogsRequest { sandbox_id: unknown.into(), ..LogsRequest::default() })
+            .await
+            .expect_err("unknown"),
         // The sandbox is looked up before other arguments are judged.
-        api.configure(Actor::Agent, ConfigureRequest { sandbox_id: unknown.into(), install_packages: vec!["x".into()], ..ConfigureRequest::default() }).await.expect_err("unknown"),
+        api.configure(
+            Actor::Agent,
+            ConfigureRequest {
+                sandbox_id: unknown.into(),
+                install_packages: vec!["x".into()],
+                ..ConfigureRequest::default()
+            },
+        )
+        .await
+        .expect_err("unknown"),
     ] {
         assert_eq!(error.code, Code::SandboxNotFound, "{error}");
     }
@@ -247,7 +283,10 @@ async fn a_deleted_sandbox_stays_deleted() {
     assert!(second.already_deleted);
     let status = sandbox.api.status(Actor::Agent, sandbox.named()).await.expect("remembered");
     assert_eq!(status.status, SandboxStatus::Deleted);
-    let refused = sandbox.api.execute(Actor::Agent, ExecuteRequest { sandbox_id: sandbox.id.clone(), ..ExecuteRequest::default() }).await;
+    let refused = sandbox
+        .api
+        .execute(Actor::Agent, ExecuteRequest { sandbox_id: sandbox.id.clone(), ..ExecuteRequest::default() })
+        .await;
     assert_eq!(refused.expect_err("it is gone").code, Code::SandboxNotRunning);
 }
 
@@ -265,7 +304,8 @@ async fn a_name_stands_for_an_id_while_it_is_unique() {
 
 #[tokio::test]
 async fn a_lifetime_ends_by_itself() {
-    let sandbox = Sandbox::with(CreateRequest { template: "python".into(), timeout: Some(1), ..CreateRequest::default() }).await;
+    let sandbox =
+        Sandbox::with(CreateRequest { template: "python".into(), timeout: Some(1), ..CreateRequest::default() }).await;
     let end = std::time::Instant::now() + Duration::from_secs(20);
     loop {
         let status = sandbox.api.status(Actor::Agent, sandbox.named()).await.expect("known").status;
@@ -282,8 +322,12 @@ async fn a_lifetime_ends_by_itself() {
 #[tokio::test]
 async fn limits_are_what_was_asked_for() {
     let limits = LimitsRequest { memory_mb: Some(256), processes: Some(32), cpu: Some(0.5), disk_mb: Some(64) };
-    let sandbox = Sandbox::with(CreateRequest { template: "python".into(), limits: Some(limits), ..CreateRequest::default() }).await;
-    let run = sandbox.bash("grep MemTotal /proc/meminfo | tr -s ' '; dd if=/dev/zero of=big bs=1M count=100 2>&1 | tail -1; rm big").await;
+    let sandbox =
+        Sandbox::with(CreateRequest { template: "python".into(), limits: Some(limits), ..CreateRequest::default() })
+            .await;
+    let run = sandbox
+        .bash("grep MemTotal /proc/meminfo | tr -s ' '; dd if=/dev/zero of=big bs=1M count=100 2>&1 | tail -1; rm big")
+        .await;
     assert!(run.output.starts_with("MemTotal: 262144 kB\n"), "{}", run.output);
     let full = sandbox.bash("dd if=/dev/zero of=big bs=1M count=100; rm big; echo after").await;
     assert!(full.stderr.contains("No space left") || full.stderr.contains("quota"), "{}", full.stderr);
@@ -303,7 +347,12 @@ async fn what_is_not_built_yet_is_refused_by_name() {
         assert_eq!(api.create(Actor::Agent, request, None).await.expect_err("refused").code, code);
     }
     let sandbox = Sandbox::new().await;
-    let js = ExecuteRequest { sandbox_id: sandbox.id.clone(), code: "1".into(), language: Some("javascript".into()), ..ExecuteRequest::default() };
+    let js = ExecuteRequest {
+        sandbox_id: sandbox.id.clone(),
+        code: "1".into(),
+        language: Some("javascript".into()),
+        ..ExecuteRequest::default()
+    };
     assert_eq!(sandbox.api.execute(Actor::Agent, js).await.expect_err("no node here").code, Code::LanguageNotAvailable);
 }
 
@@ -323,15 +372,31 @@ async fn figures_and_artifacts_come_back() {
 #[tokio::test]
 async fn logs_lists_and_audit_tell_the_story() {
     let name = format!("story-{}", std::process::id());
-    let sandbox = Sandbox::with(CreateRequest { template: "python".into(), name: Some(name.clone()), ..CreateRequest::default() }).await;
+    let sandbox = Sandbox::with(CreateRequest {
+        template: "python".into(),
+        name: Some(name.clone()),
+        ..CreateRequest::default()
+    })
+    .await;
     sandbox.python("print('a line of it')").await;
-    let logs = sandbox.api.logs(Actor::Agent, LogsRequest { sandbox_id: sandbox.id.clone(), ..LogsRequest::default() }).await.expect("logs");
+    let logs = sandbox
+        .api
+        .logs(Actor::Agent, LogsRequest { sandbox_id: sandbox.id.clone(), ..LogsRequest::default() })
+        .await
+        .expect("logs");
     assert!(logs.logs.iter().any(|l| l.source == "stdout" && l.message == "a line of it"), "{logs:?}");
-    let list = sandbox.api.list(Actor::Agent, ListRequest { status: Some("running".into()), ..ListRequest::default() }).await.expect("list");
+    let list = sandbox
+        .api
+        .list(Actor::Agent, ListRequest { status: Some("running".into()), ..ListRequest::default() })
+        .await
+        .expect("list");
     assert!(list.sandboxes.iter().any(|s| s.name == name));
     let entries = sandbox
         .api
-        .audit_log(Actor::Agent, ringfence_model::api::AuditLogRequest { sandbox_id: Some(sandbox.id.clone()), ..Default::default() })
+        .audit_log(
+            Actor::Agent,
+            ringfence_model::api::AuditLogRequest { sandbox_id: Some(sandbox.id.clone()), ..Default::default() },
+        )
         .await
         .expect("entries");
     let events: Vec<&str> = entries.entries.iter().map(|e| e.event.as_str()).collect();
@@ -344,7 +409,8 @@ async fn logs_lists_and_audit_tell_the_story() {
 async fn a_gigabyte_of_output_is_counted_and_cut() {
     let sandbox = Sandbox::new().await;
     let code = "import sys\nb = b'x' * (1 << 20)\nfor _ in range(1024): sys.stdout.buffer.write(b)";
-    let run = sandbox.request(ExecuteRequest { code: code.into(), timeout: Some(120.0), ..ExecuteRequest::default() }).await;
+    let run =
+        sandbox.request(ExecuteRequest { code: code.into(), timeout: Some(120.0), ..ExecuteRequest::default() }).await;
     assert_eq!((run.status, run.output_bytes, run.truncated), (ExecutionStatus::Completed, 1 << 30, true));
     assert_eq!(run.output.len(), 1 << 20);
 }

@@ -161,7 +161,9 @@ impl Engine {
                 let left = now.seconds_left.unwrap_or(USUAL_SECONDS);
                 return Err(ApiError::new(
                     Code::TemplateBuilding,
-                    format!("template `{name}` is being built: {percent:.0} % done, about {left:.0} s left; call again then"),
+                    format!(
+                        "template `{name}` is being built: {percent:.0} % done, about {left:.0} s left; call again then"
+                    ),
                 )
                 .into());
             }
@@ -214,7 +216,8 @@ impl Engine {
             build_log: Some(log.to_string_lossy().into_owned()),
             error: None,
         };
-        let detail = serde_json::json!({"template": recipe.name, "version": version, "recipe_key": template::key(recipe)});
+        let detail =
+            serde_json::json!({"template": recipe.name, "version": version, "recipe_key": template::key(recipe)});
         let begun = row.clone();
         let entry = Self::entry(Actor::System, "template.build").detail(detail);
         let ((), receipt) = store.write_with_audit(entry, move |tx| tx.put_template(&begun)).await?;
@@ -255,7 +258,8 @@ impl Engine {
                 row.status = Stored::Failed;
                 row.error = Some(why.clone());
                 store.write(move |tx| tx.put_template(&row)).await?;
-                Err(ApiError::new(Code::Internal, format!("template `{}` could not be built: {why}", recipe.name)).into())
+                Err(ApiError::new(Code::Internal, format!("template `{}` could not be built: {why}", recipe.name))
+                    .into())
             }
         }
     }
@@ -336,7 +340,9 @@ impl Engine {
         let shipped = template::shipped_named(name);
         let ready = rows.iter().find(|row| row.status == Stored::Ready);
         let newest = rows.first();
-        let Some(recipe) = shipped.clone().or_else(|| newest.and_then(|row| Some(Record::from_json(&row.recipe)?.recipe))) else {
+        let Some(recipe) =
+            shipped.clone().or_else(|| newest.and_then(|row| Some(Record::from_json(&row.recipe)?.recipe)))
+        else {
             return Ok(None);
         };
         let build = self.inner.builds.of(name);

@@ -87,7 +87,8 @@ impl Capture {
         let file = match file {
             Some(file) => file,
             None => {
-                let mut made = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&self.path)?;
+                let mut made =
+                    OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&self.path)?;
                 made.write_all(kept)?;
                 *logged = kept.len() as u64;
                 ALL_LOGS.fetch_add(*logged, Ordering::Relaxed);

@@ -180,7 +180,10 @@ impl Engine {
         let Some(end) = execution.wait(COMMAND_TIMEOUT + GRACE).await else {
             return Err(ApiError::new(
                 Code::ExecutionTimeout,
-                format!("a command was still being ended {} s after it began; `sandbox_status` shows what runs", (COMMAND_TIMEOUT + GRACE).as_secs()),
+                format!(
+                    "a command was still being ended {} s after it began; `sandbox_status` shows what runs",
+                    (COMMAND_TIMEOUT + GRACE).as_secs()
+                ),
             )
             .into());
         };
@@ -194,7 +197,11 @@ impl Engine {
         })
     }
 
-    pub(crate) async fn do_configure(&self, actor: Actor, request: ConfigureRequest) -> Result<ConfigureAnswer, Failure> {
+    pub(crate) async fn do_configure(
+        &self,
+        actor: Actor,
+        request: ConfigureRequest,
+    ) -> Result<ConfigureAnswer, Failure> {
         let sandbox = self.find_live(&request.sandbox_id).await?;
         request.check()?;
         let replace = request.env_mode == Some(EnvMode::Replace);
@@ -205,7 +212,11 @@ impl Engine {
             if !matches!(state.status, SandboxStatus::Running | SandboxStatus::Paused | SandboxStatus::Stopped) {
                 return Err(not_running(&sandbox.id, state.status).into());
             }
-            if changes_env { self.set_environment(actor, &sandbox, &request, replace, &mut updated).await? } else { self.environment_of(&sandbox).await? }
+            if changes_env {
+                self.set_environment(actor, &sandbox, &request, replace, &mut updated).await?
+            } else {
+                self.environment_of(&sandbox).await?
+            }
         };
         if let Some(lifetime_s) = request.timeout {
             self.set_lifetime(actor, &sandbox, lifetime_s).await?;
@@ -296,8 +307,8 @@ impl Engine {
         let Ok(usage) = self.inner.machine.usage(shell.id).await else { return Vec::new() };
         let mut versions: std::collections::HashMap<_, (u64, Option<ringfence_model::ExecutionId>)> =
             std::collections::HashMap::new();
-        for (exec, version) in sandbox.lingering.lock().expect("nothing panics under this lock").iter() {
-            versions.insert(*exec, (*version, None));
+        for left in sandbox.lingering.lock().expect("nothing panics under this lock").iter() {
+            versions.insert(left.exec, (left.env_version, Some(left.id.clone())));
         }
         for execution in self.running().values().filter(|e| e.sandbox == sandbox.id) {
             if let Some((_, exec)) = execution.place() {
@@ -334,8 +345,14 @@ impl Engine {
             }
             SandboxStatus::Stopped => {
                 self.move_to(actor, "sandbox.resume", &sandbox, SandboxStatus::Running).await?;
-                let made =
-                    shelf::furnish(&self.inner.machine, &sandbox.template, sandbox.limits, sandbox.disk, &sandbox.id, shelf::Warmth::IfPossible);
+                let made = shelf::furnish(
+                    &self.inner.machine,
+                    &sandbox.template,
+                    sandbox.limits,
+                    sandbox.disk,
+                    &sandbox.id,
+                    shelf::Warmth::IfPossible,
+                );
                 match made.await {
                     Ok((shell, interpreter)) => {
                         state.shell = Some(shell);
@@ -379,13 +396,7 @@ impl Engine {
         Ok(self.transition(&sandbox, before, SandboxStatus::Paused, message))
     }
 
-    async fn move_to(
-        &self,
-        actor: Actor,
-        event: &str,
-        sandbox: &Sandbox,
-        to: SandboxStatus,
-    ) -> Result<(), Failure> {
+    async fn move_to(&self, actor: Actor, event: &str, sandbox: &Sandbox, to: SandboxStatus) -> Result<(), Failure> {
         let now = now_ms();
         let change = SandboxChange {
             started_at_ms: (to == SandboxStatus::Running).then_some(now),

@@ -101,7 +101,9 @@ pub(crate) fn now_ms() -> u64 {
 /// Memory of this host in MiB.
 fn host_memory_mib() -> usize {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok());
+    let kib = text
+        .lines()
+        .find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok());
     kib.unwrap_or(0) / 1024
 }
 
@@ -254,8 +256,7 @@ impl Engine {
         const MEMORY_MIB: u32 = 1024;
         let mut pause = Duration::from_millis(100);
         loop {
-            let started =
-                self.inner.machine.start_zygote(template, MEMORY_MIB).await;
+            let started = self.inner.machine.start_zygote(template, MEMORY_MIB).await;
             match started {
                 Ok((ready_ms, rss_kib)) => {
                     tracing::info!(template = template.name, ready_ms, rss_kib, "a warm interpreter is ready");

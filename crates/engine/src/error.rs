@@ -41,7 +41,9 @@ impl Failure {
             Self::Machine(MachineError::Full(max)) => {
                 return ApiError::new(
                     Code::InsufficientResources,
-                    format!("all {max} places for sandboxes are taken; delete some (`ringfence sandbox rm`) and try again"),
+                    format!(
+                        "all {max} places for sandboxes are taken; delete some (`ringfence sandbox rm`) and try again"
+                    ),
                 );
             }
             Self::Machine(MachineError::Jailer(JailerError::Gone)) => {
@@ -59,7 +61,9 @@ impl Failure {
                     "the host's disk is full; free some space (`ringfence doctor` says where) and try again",
                 );
             }
-            Self::Machine(MachineError::Jailer(JailerError::Refused(Refusal::Plan(why)))) if why.contains("too large") => {
+            Self::Machine(MachineError::Jailer(JailerError::Refused(Refusal::Plan(why))))
+                if why.contains("too large") =>
+            {
                 return ApiError::new(Code::TooLarge, format!("{why}; use a file for what is long"));
             }
             Self::Store(_) if self.chain().contains("disk is full") => {

@@ -175,7 +175,7 @@ fn verdict(exited: Option<&Exited>, ended_by: Option<&'static str>) -> (Executio
     }
 }
 
-/// How a program ended: what was measured of it, and, where it said so itself before its process was gone, when that is.
+/// How a program ended: what was measured of it, and, where that was known before its process was gone, when that is.
 #[derive(Debug)]
 pub(crate) struct Attended {
     /// `None`: the sandbox ended under it.
@@ -221,16 +221,28 @@ pub(crate) async fn attend(
             read.await;
             return Attended { exited: exited.ok(), gone: None };
         }
-        // Nobody writes any more: it has closed its outputs, or says that it is over.
-        _ = &mut read => match execution.place() {
-            Some((shell, exec)) => machine.account(shell, exec).await.ok().filter(|account| account.code.is_some()),
-            None => None,
-        },
+        // Nobody writes any more: it has closed its outputs, or is on its way out.
+        _ = &mut read => ending(machine, execution).await,
     };
     match exited {
         Some(exited) => Attended { exited: Some(exited), gone: Some(exit) },
         None => Attended { exited: exit.await.ok(), gone: None },
     }
+}
+
+/// The accounts of an execution that is on its way out, with its exit code; `None` when it only closed its outputs.
+async fn ending(machine: &Machine, execution: &Execution) -> Option<Exited> {
+    const LOOKS: u32 = 3;
+    const BETWEEN: Duration = Duration::from_micros(200);
+    let (shell, exec) = execution.place()?;
+    for _ in 0..LOOKS {
+        let account = machine.account(shell, exec).await.ok()?;
+        if account.code.is_some() {
+            return Some(account);
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+    None
 }
 
 async fn feed(mut pipe: pipe::Sender, bytes: Vec<u8>) {

@@ -9,12 +9,7 @@ use ringfence_store::{Actor, SandboxStatus};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    engine::Engine,
-    error::Failure,
-    guest::GuestError,
-    lookup::not_running,
-    machine::SharedShell,
-    run::absolute,
+    engine::Engine, error::Failure, guest::GuestError, lookup::not_running, machine::SharedShell, run::absolute,
     sandbox::Sandbox,
 };
 
@@ -22,13 +17,15 @@ use crate::{
 pub(crate) fn refusal(error: GuestError) -> ApiError {
     match error {
         GuestError::NotFound => ApiError::new(Code::FileNotFound, "there is no such file in the sandbox"),
-        GuestError::TooLarge => {
-            ApiError::new(Code::TooLarge, format!("the file is larger than {TRANSFER_BYTES_MAX} bytes; take it in parts"))
-        }
+        GuestError::TooLarge => ApiError::new(
+            Code::TooLarge,
+            format!("the file is larger than {TRANSFER_BYTES_MAX} bytes; take it in parts"),
+        ),
         GuestError::NotAFile => ApiError::new(Code::InvalidArgument, "the path is no regular file"),
-        GuestError::Denied => {
-            ApiError::new(Code::PermissionDenied, "the sandbox's user may not touch that path; use one below /home/user or /tmp")
-        }
+        GuestError::Denied => ApiError::new(
+            Code::PermissionDenied,
+            "the sandbox's user may not touch that path; use one below /home/user or /tmp",
+        ),
         GuestError::Io(why) => ApiError::new(Code::InvalidArgument, format!("the sandbox could not do that: {why}")),
         GuestError::Broken => ApiError::new(
             Code::SandboxNotRunning,
@@ -64,9 +61,9 @@ impl Engine {
         let shell = self.shell(&sandbox).await?;
         let bytes = match (request.content, request.content_base64) {
             (Some(text), _) => text.into_bytes(),
-            (None, Some(encoded)) => BASE64.decode(encoded.trim()).map_err(|e| {
-                ApiError::new(Code::InvalidArgument, format!("`content_base64` is not base64: {e}"))
-            })?,
+            (None, Some(encoded)) => BASE64
+                .decode(encoded.trim())
+                .map_err(|e| ApiError::new(Code::InvalidArgument, format!("`content_base64` is not base64: {e}")))?,
             (None, None) => Vec::new(),
         };
         if bytes.len() > TRANSFER_BYTES_MAX {

@@ -83,7 +83,10 @@ impl Jailer {
     ///
     /// # Errors
     /// The descriptor cannot be watched.
-    pub(crate) fn new(socket: OwnedFd, deaths: mpsc::UnboundedSender<Death>) -> io::Result<(Self, oneshot::Receiver<()>)> {
+    pub(crate) fn new(
+        socket: OwnedFd,
+        deaths: mpsc::UnboundedSender<Death>,
+    ) -> io::Result<(Self, oneshot::Receiver<()>)> {
         // A socket of datagrams to tokio; that it is connected and keeps their order (SOCK_SEQPACKET) is the kernel's affair.
         let socket = std::os::unix::net::UnixDatagram::from(socket);
         socket.set_nonblocking(true)?;
@@ -187,9 +190,7 @@ impl Inner {
 
     async fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let _turn = self.sending.lock().await;
-        self.socket
-            .async_io(Interest::WRITABLE, || wire::send(self.socket.as_fd(), bytes, &[]))
-            .await
+        self.socket.async_io(Interest::WRITABLE, || wire::send(self.socket.as_fd(), bytes, &[])).await
     }
 
     async fn read(&self, deaths: &mpsc::UnboundedSender<Death>) -> io::Result<()> {

@@ -13,7 +13,7 @@ use crate::{
     engine::{Engine, now_ms},
     error::Failure,
     registry::Template,
-    sandbox::{Environment, Lifetime, Made, Next, Sandbox, State},
+    sandbox::{Environment, Lifetime, Lingering, Made, Next, Sandbox, State},
 };
 
 /// How long the ends of a stopped sandbox's executions may take to reach the disk before the stop is answered.
@@ -229,7 +229,8 @@ impl Engine {
         let disk = row.disk.map(DiskId).filter(|disk| disks.contains(disk));
         let move_to = |to: SandboxStatus, reason: &str, change: SandboxChange| {
             let event = if to == SandboxStatus::Failed { "sandbox.fail" } else { "sandbox.stop" };
-            let entry = Self::entry(Actor::System, event).sandbox(&row.id).detail(serde_json::json!({"reason": reason}));
+            let entry =
+                Self::entry(Actor::System, event).sandbox(&row.id).detail(serde_json::json!({"reason": reason}));
             let id = row.id.clone();
             store.write_with_audit(entry, move |tx| tx.move_sandbox(&id, to, &change))
         };
@@ -325,9 +326,9 @@ impl Engine {
         for sandbox in self.all_live() {
             let Some(shell) = sandbox.state.lock().await.shell.clone() else { continue };
             let lingering = sandbox.lingering.lock().expect("nothing panics under this lock").clone();
-            for (exec, _) in lingering {
+            for Lingering { exec, .. } in lingering {
                 if let Ok(0) = self.inner.machine.forget(shell.id, exec).await {
-                    sandbox.lingering.lock().expect("nothing panics under this lock").retain(|(e, _)| *e != exec);
+                    sandbox.lingering.lock().expect("nothing panics under this lock").retain(|l| l.exec != exec);
                 }
             }
         }

@@ -70,7 +70,9 @@ pub(crate) fn ended(id: &SandboxId, status: SandboxStatus) -> ApiError {
     match status {
         SandboxStatus::Expired => ApiError::new(
             Code::SandboxExpired,
-            format!("the lifetime of sandbox {id} is over; make another with `sandbox_create`, with a larger `timeout`"),
+            format!(
+                "the lifetime of sandbox {id} is over; make another with `sandbox_create`, with a larger `timeout`"
+            ),
         ),
         _ => ApiError::new(
             Code::SandboxNotRunning,

@@ -284,7 +284,8 @@ impl Machine {
             }),
             Err(e) => {
                 // What a failed builder left is removed before its uid range is used again.
-                if let Ok(()) | Err(JailerError::Refused(Refusal::Unknown(_))) = self.jailer.done(Op::Destroy(id)).await {
+                if let Ok(()) | Err(JailerError::Refused(Refusal::Unknown(_))) = self.jailer.done(Op::Destroy(id)).await
+                {
                     self.return_slot(slot);
                 }
                 Err(e)

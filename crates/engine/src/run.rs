@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ringfence_guest::park;
 use ringfence_jail::proto::Exited;
-use ringfence_model::{
-    ApiError, Code, ExecutionId,
-    api::Artifact,
-};
+use ringfence_model::{ApiError, Code, ExecutionId, api::Artifact};
 use ringfence_store::{
     Actor, CodeHash, ExecutionEnd, ExecutionOutput, ExecutionStatus, Interpreter, LogEntry, LogLevel, NewExecution,
     SandboxStatus, StoreError,
@@ -18,12 +15,12 @@ use tokio::sync::oneshot;
 use crate::{
     engine::{Engine, now_ms},
     error::Failure,
-    guest::GuestError,
     execution::{self, Attended, Begin, Execution},
+    guest::GuestError,
     lookup::not_running,
     machine::{Process, SharedShell},
     registry::Template,
-    sandbox::{Next, Sandbox},
+    sandbox::{Lingering, Next, Sandbox},
 };
 
 /// Home of the program's user, and where programs start.
@@ -189,7 +186,12 @@ impl Engine {
 
     /// The interpreter that a program runs in: the one that waits, else one forked now, else none (then it is executed
     /// anew).
-    async fn interpreter(&self, sandbox: &Sandbox, shell: &SharedShell, next: Next) -> (Option<Box<Process>>, Interpreter) {
+    async fn interpreter(
+        &self,
+        sandbox: &Sandbox,
+        shell: &SharedShell,
+        next: Next,
+    ) -> (Option<Box<Process>>, Interpreter) {
         let waiting = match next {
             Next::Parked(process) => Some(process),
             Next::Coming(coming) => coming.await.ok().flatten(),
@@ -232,8 +234,7 @@ impl Engine {
             "env_version": execution.env_version,
             "env_names": env,
         });
-        let entry =
-            Self::entry(actor, "execution.start").sandbox(&sandbox.id).execution(&execution.id).detail(detail);
+        let entry = Self::entry(actor, "execution.start").sandbox(&sandbox.id).execution(&execution.id).detail(detail);
         let new = NewExecution {
             id: execution.id.clone(),
             sandbox: sandbox.id.clone(),
@@ -278,7 +279,9 @@ impl Engine {
             let argv = match written {
                 Ok(()) => argv,
                 // Where programs are written is full: what would make room there must be runnable all the same.
-                Err(GuestError::Io(_)) if program.language == Language::Bash && program.code.len() <= ARGUMENT_BYTES_MAX => {
+                Err(GuestError::Io(_))
+                    if program.language == Language::Bash && program.code.len() <= ARGUMENT_BYTES_MAX =>
+                {
                     vec!["/bin/bash".to_owned(), "-c".to_owned(), program.code.clone()]
                 }
                 Err(error) => return Err(crate::files::refusal(error).into()),
@@ -302,13 +305,7 @@ impl Engine {
     }
 
     /// Writes the end down and publishes it; then the next interpreter is made.
-    async fn conclude(
-        &self,
-        sandbox: &Arc<Sandbox>,
-        shell: &SharedShell,
-        execution: &Arc<Execution>,
-        end: Attended,
-    ) {
+    async fn conclude(&self, sandbox: &Arc<Sandbox>, shell: &SharedShell, execution: &Arc<Execution>, end: Attended) {
         let Attended { exited, gone } = end;
         let (status, exit_code, mut warnings) = execution.verdict(exited.as_ref());
         let finished_at_ms = now_ms();
@@ -316,7 +313,9 @@ impl Engine {
             Some(exited) => {
                 let found = tokio::time::timeout(ARTIFACTS_PATIENCE, self.artifacts(shell, execution, exited)).await;
                 found.unwrap_or_else(|_| {
-                    warnings.push("the sandbox was too slow to list its artefacts; `sandbox_download` may still get them".into());
+                    warnings.push(
+                        "the sandbox was too slow to list its artefacts; `sandbox_download` may still get them".into(),
+                    );
                     Vec::new()
                 })
             }
@@ -407,7 +406,8 @@ impl Engine {
             engine.warm_when_quiet(&of).await;
         });
         let Some((shell, exec)) = execution.place().filter(|_| was_seen) else { return };
-        let (engine, sandbox, env_version) = (self.clone(), Arc::clone(sandbox), execution.env_version);
+        let left = Lingering { exec, id: execution.id.clone(), env_version: execution.env_version };
+        let (engine, sandbox) = (self.clone(), Arc::clone(sandbox));
         tokio::spawn(async move {
             if let Some(gone) = gone {
                 let _ = gone.await;
@@ -416,7 +416,7 @@ impl Engine {
             if state.shell.as_ref().is_some_and(|now| now.id == shell)
                 && engine.inner.machine.forget(shell, exec).await.is_ok_and(|left| left > 0)
             {
-                sandbox.lingering.lock().expect("nothing panics under this lock").push((exec, env_version));
+                sandbox.lingering.lock().expect("nothing panics under this lock").push(left);
             }
         });
     }

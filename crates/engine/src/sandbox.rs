@@ -10,7 +10,7 @@ use std::{
 };
 
 use ringfence_jail::proto::{DiskId, ExecNo};
-use ringfence_model::{Limits, SandboxId};
+use ringfence_model::{ExecutionId, Limits, SandboxId};
 use ringfence_store::SandboxStatus;
 
 use crate::{
@@ -41,7 +41,18 @@ pub(crate) struct Sandbox {
     /// Environment: version, and values by name.
     pub environment: Mutex<Environment>,
     /// Executions that have ended but left processes: their cgroups are removed once those are gone.
-    pub lingering: Mutex<Vec<(ExecNo, u64)>>,
+    pub lingering: Mutex<Vec<Lingering>>,
+}
+
+/// An ended execution of which processes live on.
+#[derive(Debug, Clone)]
+pub(crate) struct Lingering {
+    /// Its number in the shell.
+    pub(crate) exec: ExecNo,
+    /// Its id.
+    pub(crate) id: ExecutionId,
+    /// The environment version that it began with.
+    pub(crate) env_version: u64,
 }
 
 /// How long it lives.

@@ -153,12 +153,14 @@ impl Engine {
         };
         let isolation = view::isolation(&shell.posture, next, &machine.facts().missing);
         let Ok(usage) = machine.usage(shell.id).await else { return (None, Vec::new(), Some(isolation), next) };
-        let by_place: BTreeMap<_, _> = self
+        let mut by_place: BTreeMap<_, _> = self
             .running()
             .values()
             .filter(|e| e.sandbox == sandbox.id)
             .filter_map(|e| Some((e.place()?.1, e.id.clone())))
             .collect();
+        let lingering = sandbox.lingering.lock().expect("nothing panics under this lock").clone();
+        by_place.extend(lingering.into_iter().map(|left| (left.exec, left.id)));
         let processes = usage
             .running
             .iter()
@@ -328,9 +330,9 @@ impl Engine {
         records.reverse();
         // The store's prefix knows no dots: `sandbox.create` must not find `sandbox.created`.
         let named = |event: &str| match &request.event {
-            Some(wanted) => event.strip_prefix(wanted.as_str()).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with('.') || wanted.ends_with('.')
-            }),
+            Some(wanted) => event
+                .strip_prefix(wanted.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || wanted.ends_with('.')),
             None => true,
         };
         let entries: Vec<_> = records
@@ -371,7 +373,10 @@ impl Engine {
             match record {
                 Some(record) if record.seq == remembered.seq && record.hash == hash => {}
                 _ => {
-                    let fault = format!("entry {} is not the one that was remembered: the chain was cut or written anew", remembered.seq);
+                    let fault = format!(
+                        "entry {} is not the one that was remembered: the chain was cut or written anew",
+                        remembered.seq
+                    );
                     return Ok(broken(0, remembered.seq, fault));
                 }
             }
@@ -405,7 +410,10 @@ impl Engine {
         let mut problems = facts.missing.clone();
         for template in &templates {
             if template.status == api::TemplateStatus::Failed {
-                problems.push(format!("the last build of template `{}` failed; `ringfence template show {0}` says why", template.name));
+                problems.push(format!(
+                    "the last build of template `{}` failed; `ringfence template show {0}` says why",
+                    template.name
+                ));
             }
         }
         if self.admit().is_err() {

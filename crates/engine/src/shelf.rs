@@ -164,7 +164,13 @@ pub(crate) enum Warmth {
 ///
 /// # Errors
 /// The step that failed; nothing is left then.
-pub(crate) async fn make(machine: &Machine, store: &Store, template: &Template, limits: Limits, warmth: Warmth) -> Result<Ready, Failure> {
+pub(crate) async fn make(
+    machine: &Machine,
+    store: &Store,
+    template: &Template,
+    limits: Limits,
+    warmth: Warmth,
+) -> Result<Ready, Failure> {
     let size_mib = limits.disk_mib;
     let number = store.write(move |tx| tx.insert_disk(None, size_mib)).await?;
     let disk = DiskId(number);

@@ -7,7 +7,9 @@ use ringfence_model::{
     Limits, SandboxId,
     api::{self, ExecutionAnswer, Isolation, LimitsView, SandboxSummary},
 };
-use ringfence_store::{ExecutionEnd, ExecutionOutput, ExecutionRow, ExecutionStatus, Interpreter, SandboxRow, SandboxStatus};
+use ringfence_store::{
+    ExecutionEnd, ExecutionOutput, ExecutionRow, ExecutionStatus, Interpreter, SandboxRow, SandboxStatus,
+};
 
 use crate::{engine::now_ms, execution::Execution};
 
@@ -53,7 +55,8 @@ fn execution_status(status: ExecutionStatus) -> api::ExecutionStatus {
 
 pub(crate) fn isolation(posture: &Posture, next: Interpreter, missing: &[String]) -> Isolation {
     let (first, count) = posture.uid_range;
-    let filters = if posture.seccomp_filters == 1 { "1 filter".into() } else { format!("{} filters", posture.seccomp_filters) };
+    let filters =
+        if posture.seccomp_filters == 1 { "1 filter".into() } else { format!("{} filters", posture.seccomp_filters) };
     Isolation {
         level: if missing.is_empty() { "full" } else { "reduced" }.into(),
         namespaces: posture.namespaces.clone(),

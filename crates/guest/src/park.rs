@@ -46,12 +46,6 @@ pub const FLAG_FRESH: u32 = 1;
 /// likely to be used soon.
 pub const WARM: [u8; 12] = *b"RFWARM\x01\0\0\0\0\0";
 
-/// How an interpreter names its process (`/proc/<pid>/comm`) when its program is over and all output is written, before the
-/// exit code in decimal; then it closes its standard streams. What is left is to give its memory back, which takes longer
-/// than many a program. A hint and nothing else: whoever lives on after it is found like anything that a program leaves
-/// running.
-pub const OVER: &str = "over:";
-
 const HEADER: [u8; 8] = *b"RFRUN\x01\0\0";
 
 /// What a parked interpreter is to run.

@@ -88,7 +88,8 @@ pub fn run(home: &Path, control: OwnedFd) -> Result<std::convert::Infallible, Bo
         installation: installation.id.clone(),
         uids: Uids::of_block(installation.uid_block),
         guest_init: sealed("ringfence-init", GUEST_INIT).map_err(step("making guest init's memfd"))?,
-        last_filter_fd: sealed("ringfence-filter", &seccomp::to_bytes(&last_filter)).map_err(step("making the filter's memfd"))?,
+        last_filter_fd: sealed("ringfence-filter", &seccomp::to_bytes(&last_filter))
+            .map_err(step("making the filter's memfd"))?,
         last_filter,
         zygote_filter: seccomp::compile(seccomp::Kind::Zygote),
         cgroups,

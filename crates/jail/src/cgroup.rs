@@ -369,7 +369,8 @@ impl Cgroups {
             return self.kill_dir(&self.executions.dir().join(group), None);
         }
         let freezer = self.freezer.as_ref().map(|dir| dir.join(group));
-        for dir in self.parts(group).iter().map(|part| self.part_dir(group, part)).chain([self.pids.dir().join(group)]) {
+        for dir in self.parts(group).iter().map(|part| self.part_dir(group, part)).chain([self.pids.dir().join(group)])
+        {
             self.kill_dir(&dir, freezer.as_deref())?;
         }
         Ok(())

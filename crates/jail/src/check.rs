@@ -101,7 +101,9 @@ pub fn build(plan: &BuildPlan) -> Result<(), Refusal> {
         return refuse("the tree's name is not 1 to 64 of a-z, 0-9 and -");
     }
     program(&plan.argv, &plan.env)?;
-    let plain = |name: &str| !name.is_empty() && name.len() <= 200 && !name.contains(['/', '\0']) && name != ".." && name != ".";
+    let plain = |name: &str| {
+        !name.is_empty() && name.len() <= 200 && !name.contains(['/', '\0']) && name != ".." && name != "."
+    };
     if !plan.files.iter().all(|(name, _)| plain(name)) {
         return refuse("a file's name is empty, too long, or holds a slash");
     }
@@ -157,7 +159,13 @@ mod tests {
     fn programs_have_bounds() {
         let text = |t: &[&str]| t.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
         assert_eq!(program(&text(&["/bin/sh", "-c", "true"]), &text(&["A=", "B=c=d"])), Ok(()));
-        for (argv, env) in [(&["sh"][..], &[][..]), (&[], &[]), (&["/bin/sh", "a\0b"], &[]), (&["/bin/sh"], &["A"]), (&["/bin/sh"], &["=x"])] {
+        for (argv, env) in [
+            (&["sh"][..], &[][..]),
+            (&[], &[]),
+            (&["/bin/sh", "a\0b"], &[]),
+            (&["/bin/sh"], &["A"]),
+            (&["/bin/sh"], &["=x"]),
+        ] {
             assert!(program(&text(argv), &text(env)).is_err(), "{argv:?} {env:?}");
         }
     }

@@ -75,11 +75,20 @@ impl Disks {
             let unfinished = image.with_extension("new");
             let file = fs::File::create(&unfinished).map_err(doing("making the disk image"))?;
             file.set_len(mib << 20).map_err(doing("sizing the disk image"))?;
-            run("mkfs.btrfs", Command::new("mkfs.btrfs").args(["--quiet", "--force", "--metadata", "single"]).arg(&unfinished))?;
+            run(
+                "mkfs.btrfs",
+                Command::new("mkfs.btrfs").args(["--quiet", "--force", "--metadata", "single"]).arg(&unfinished),
+            )?;
             fs::rename(&unfinished, image).map_err(doing("naming the disk image"))?;
         }
         fs::create_dir_all(root).map_err(doing("making the disks directory"))?;
-        run("mount", Command::new("mount").args(["-t", "btrfs", "-o", "loop,noatime,discard=async,nosuid,nodev"]).arg(image).arg(root))?;
+        run(
+            "mount",
+            Command::new("mount")
+                .args(["-t", "btrfs", "-o", "loop,noatime,discard=async,nosuid,nodev"])
+                .arg(image)
+                .arg(root),
+        )?;
         let disks = Self { root: root.to_owned() };
         fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(doing("closing the disks directory"))?;
         // At every start: a first one that was killed between the image and this would leave disks without limits. It
@@ -119,7 +128,8 @@ impl Disks {
     pub fn create(&self, disk: DiskId, size_mib: u32) -> Result<(), DiskError> {
         let name = Self::name(disk);
         let dir = self.open(&self.root)?;
-        sys::ioctl_bytes(dir.as_fd(), IOC_SUBVOL_CREATE, &mut volume_args(&name)).map_err(doing(format!("creating disk {name}")))?;
+        sys::ioctl_bytes(dir.as_fd(), IOC_SUBVOL_CREATE, &mut volume_args(&name))
+            .map_err(doing(format!("creating disk {name}")))?;
         let made = self.finish(&name, size_mib);
         if made.is_err() {
             let _ = self.delete(disk);

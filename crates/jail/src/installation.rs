@@ -48,7 +48,8 @@ impl Installation {
             Err(e) => return Err(e),
         };
         let id = known.as_ref().map_or_else(random_id, |k| k.id.clone());
-        let first = known.as_ref().map_or_else(|| u32::from_str_radix(&id, 16).unwrap_or(0) % INSTALLATIONS, |k| k.uid_block);
+        let first =
+            known.as_ref().map_or_else(|| u32::from_str_radix(&id, 16).unwrap_or(0) % INSTALLATIONS, |k| k.uid_block);
         for offset in 0..INSTALLATIONS {
             let uid_block = (first + offset) % INSTALLATIONS;
             let Some(claim) = claim_block(uid_block)? else { continue };

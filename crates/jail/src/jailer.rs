@@ -15,7 +15,9 @@ use crate::{
     disk::Disks,
     host::Host,
     numbers::Numbers,
-    proto::{Done, ExecNo, FromJailer, HostFacts, MESSAGE_BYTES_MAX, Notice, Op, Refusal, Reply, Request, ShellId, ZygoteNo},
+    proto::{
+        Done, ExecNo, FromJailer, HostFacts, MESSAGE_BYTES_MAX, Notice, Op, Refusal, Reply, Request, ShellId, ZygoteNo,
+    },
     shell::StepError,
     sys, wire,
 };

@@ -118,7 +118,11 @@ pub fn check(pid: i32, shell: &ShellIdentity, expect: Expect, controllers: Vec<S
 fn check_map(pid: i32, file: &str, base: u32) -> Result<(), String> {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(|e| format!("{file}: {e}"))?;
     let map: Vec<&str> = text.split_whitespace().collect();
-    if map == ["0", &base.to_string(), &UIDS_PER_SLOT.to_string()] { Ok(()) } else { Err(format!("its {file} is {map:?}")) }
+    if map == ["0", &base.to_string(), &UIDS_PER_SLOT.to_string()] {
+        Ok(())
+    } else {
+        Err(format!("its {file} is {map:?}"))
+    }
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Result<&'a str, String> {

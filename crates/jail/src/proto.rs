@@ -109,8 +109,8 @@ pub enum Op {
         /// From now, in milliseconds.
         timeout_ms: u64,
     },
-    /// The accounts of an execution whose first process is about to end. → [`Done::Account`]: its code is the one that the
-    /// process claims, if it does ([`ringfence_guest::park::OVER`]).
+    /// The accounts of an execution whose outputs are closed. → [`Done::Account`], with the exit code once its first process
+    /// is on its way out: the kernel needs milliseconds to take it apart.
     Account {
         /// Where.
         shell: ShellId,

@@ -205,7 +205,9 @@ pub(crate) fn into_io(error: crate::cgroup::CgroupError) -> io::Error {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             io::Error::new(source.kind(), format!("{file}: {source}"))
         }
-        missing @ crate::cgroup::CgroupError::Missing(_) => io::Error::new(io::ErrorKind::Unsupported, missing.to_string()),
+        missing @ crate::cgroup::CgroupError::Missing(_) => {
+            io::Error::new(io::ErrorKind::Unsupported, missing.to_string())
+        }
     }
 }
 
@@ -283,13 +285,18 @@ fn mount_root(host: &Host, plan: &ShellPlan, base: u32, userns: BorrowedFd<'_>) 
     let scratch = host.scratch();
     let idmapped = |path: &Path, extra: u64| -> io::Result<OwnedFd> {
         let tree = sys::open_tree_clone(&path.to_string_lossy())?;
-        sys::mount_setattr(tree.as_fd(), sys::attr::IDMAP | sys::attr::NOSUID | sys::attr::NODEV | extra, Some(userns))?;
+        sys::mount_setattr(
+            tree.as_fd(),
+            sys::attr::IDMAP | sys::attr::NOSUID | sys::attr::NODEV | extra,
+            Some(userns),
+        )?;
         Ok(tree)
     };
     let layers = idmapped(&host.layers(), sys::attr::RDONLY).step("mapping the layers' ids")?;
     let disk = idmapped(&host.disk(plan.disk), 0).step("mapping the disk's ids")?;
     let options = "size=256k,nr_inodes=256,mode=755";
-    sys::mount("tmpfs", &scratch.to_string_lossy(), "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, options).step("mounting the scratch tmpfs")?;
+    sys::mount("tmpfs", &scratch.to_string_lossy(), "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, options)
+        .step("mounting the scratch tmpfs")?;
     std::env::set_current_dir(&scratch).step("entering the scratch tmpfs")?;
     for dir in ["l", "d", "root", "own"] {
         fs::create_dir(dir).step("making a mount point")?;
@@ -298,7 +305,8 @@ fn mount_root(host: &Host, plan: &ShellPlan, base: u32, userns: BorrowedFd<'_>) 
     sys::attach_mount(disk.as_fd(), "d").step("attaching the disk")?;
 
     let lower = plan.layers.iter().map(|l| format!("l/{l}/rootfs")).collect::<Vec<_>>().join(":");
-    let overlay = format!("lowerdir={lower},upperdir=d/up,workdir=d/wk,redirect_dir=on,index=off,metacopy=off,volatile");
+    let overlay =
+        format!("lowerdir={lower},upperdir=d/up,workdir=d/wk,redirect_dir=on,index=off,metacopy=off,volatile");
     // Overlay makes its work directory with the mounter's file system ids; ids outside the map leave it read-only.
     sys::set_fs_id(base, base);
     sys::mount("overlay", "root", "overlay", sys::MS_NOSUID | sys::MS_NODEV, &overlay).step("mounting the overlay")?;
@@ -312,7 +320,8 @@ fn mount_root(host: &Host, plan: &ShellPlan, base: u32, userns: BorrowedFd<'_>) 
         bind_sealed(&format!("own/{name}"), &target).step("covering a file in /etc")?;
     }
     let run = format!("size=16m,nr_inodes=4096,mode=755,uid={0},gid={0}", base + PROGRAM_UID);
-    sys::mount("tmpfs", "root/run/ringfence", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, &run).step("mounting /run/ringfence")?;
+    sys::mount("tmpfs", "root/run/ringfence", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, &run)
+        .step("mounting /run/ringfence")?;
     Ok(())
 }
 
@@ -351,7 +360,8 @@ fn mount_dev(base: u32, memory_mib: u32) -> Result<(), StepError> {
     }
     // Half of the memory, so that a full /dev/shm is ENOSPC and not an OOM kill: its pages are charged to the sandbox.
     let shm = format!("size={}k,nr_inodes=8192,mode=1777,uid={base},gid={base}", u64::from(memory_mib) * 512);
-    sys::mount("tmpfs", "root/dev/shm", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV | sys::MS_NOEXEC, &shm).step("mounting /dev/shm")
+    sys::mount("tmpfs", "root/dev/shm", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV | sys::MS_NOEXEC, &shm)
+        .step("mounting /dev/shm")
 }
 
 /// In a child of the builder: into the user namespace, new namespaces there, and init's fork. A cgroup namespace is
@@ -434,7 +444,8 @@ fn become_init(
     sys::set_limit(sys::Resource::PendingSignals, crate::zygote::PENDING_SIGNALS).step("limiting pending signals")?;
     std::env::set_current_dir("/").step("entering /")?;
 
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).step("opening /dev/null")?;
+    let null =
+        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).step("opening /dev/null")?;
     // The error pipe must stay open until exec: it is close-on-exec and stands above the descriptors placed here.
     sys::place_fds(&[null.as_fd(), null.as_fd(), null.as_fd(), frames]).step("placing descriptors")?;
     sys::default_signals().step("restoring signals")?;

@@ -94,7 +94,11 @@ fn enter(host: &Host, init_pid: i32, group: &str, part: &str) -> Result<sys::For
     sys::fork_sibling().step("forking inside")
 }
 
-fn become_program(host: &Host, program: &Program<'_>, fds: [BorrowedFd<'_>; 4]) -> Result<std::convert::Infallible, StepError> {
+fn become_program(
+    host: &Host,
+    program: &Program<'_>,
+    fds: [BorrowedFd<'_>; 4],
+) -> Result<std::convert::Infallible, StepError> {
     let [control, stdin, stdout, stderr] = fds;
     say(control, HELLO)?;
     wait_for_go(control)?;

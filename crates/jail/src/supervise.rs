@@ -62,7 +62,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(45);
 /// It could not start.
 pub fn run(daemon: &Daemon) -> Result<i32, StepError> {
     assert_eq!(sys::threads().step("counting threads")?, 1, "the daemon forks before it starts any thread");
-    let signals = sys::signal_fd(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD]).step("blocking signals")?;
+    let signals =
+        sys::signal_fd(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD]).step("blocking signals")?;
     sys::unshare(sys::CLONE_NEWPID).step("making a pid namespace")?;
     let supervisor = match sys::fork().step("forking the supervisor")? {
         sys::Forked::Child => {
@@ -192,7 +193,12 @@ fn become_role(
     fds: &[BorrowedFd<'_>],
     uid: Option<u32>,
 ) -> Result<std::convert::Infallible, StepError> {
-    let stdin = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty()).step("opening /dev/null")?;
+    let stdin = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .step("opening /dev/null")?;
     let (stdout, stderr) = (rustix::stdio::stdout(), rustix::stdio::stderr());
     let mut all = vec![stdin.as_fd(), stdout, stderr];
     all.extend_from_slice(fds);
@@ -297,7 +303,9 @@ pub struct HomeLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another daemon has it.
-    #[error("a daemon with pid {pid} already serves {home}; stop it with `ringfence stop`, or choose another RINGFENCE_HOME")]
+    #[error(
+        "a daemon with pid {pid} already serves {home}; stop it with `ringfence stop`, or choose another RINGFENCE_HOME"
+    )]
     Held {
         /// State directory.
         home: String,

@@ -441,14 +441,7 @@ pub fn exec_fd(fd: BorrowedFd<'_>, argv: &[CString], env: &[CString]) -> io::Err
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: null-terminated arrays of NUL-terminated strings that outlive the call.
     unsafe {
-        libc::syscall(
-            libc::SYS_execveat,
-            fd.as_raw_fd(),
-            c"".as_ptr(),
-            argv.as_ptr(),
-            env.as_ptr(),
-            AT_EMPTY_PATH,
-        );
+        libc::syscall(libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr(), argv.as_ptr(), env.as_ptr(), AT_EMPTY_PATH);
     }
     io::Error::last_os_error()
 }

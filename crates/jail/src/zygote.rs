@@ -58,13 +58,18 @@ pub fn start(host: &Host, plan: &ZygotePlan, group: &str) -> Result<Started, Ste
     let (control, theirs) = wire::pair(SocketType::SEQPACKET).step("making the control socket")?;
     let (stdin_read, stdin_write) = pipe().step("making a pipe")?;
     let (output_read, output_write) = pipe().step("making a pipe")?;
-    let limits =
-        GroupLimits { memory_bytes: u64::from(plan.memory_mib) << 20, cpu_millis: 2000, pids: PIDS };
+    let limits = GroupLimits { memory_bytes: u64::from(plan.memory_mib) << 20, cpu_millis: 2000, pids: PIDS };
     host.cgroups.create(group, limits).map_err(into_io).step("making the zygote's cgroup")?;
     match sys::fork().step("forking the zygote")? {
         sys::Forked::Parent(pid) => Ok(Started { pid, control, output: output_read, stdin: stdin_write }),
         sys::Forked::Child => {
-            let fds = [stdin_read.as_fd(), output_write.as_fd(), output_write.as_fd(), theirs.as_fd(), host.last_filter_fd.as_fd()];
+            let fds = [
+                stdin_read.as_fd(),
+                output_write.as_fd(),
+                output_write.as_fd(),
+                theirs.as_fd(),
+                host.last_filter_fd.as_fd(),
+            ];
             let e = match become_zygote(host, plan, group, &fds) {
                 Ok(never) => match never {},
                 Err(e) => e,
@@ -122,7 +127,8 @@ fn mount_root(host: &Host, plan: &ZygotePlan) -> Result<(), StepError> {
     let read_only = sys::attr::RDONLY | sys::attr::NOSUID | sys::attr::NODEV;
     sys::mount_setattr(layers.as_fd(), read_only, None).step("sealing the layers")?;
     let options = "size=64k,nr_inodes=64,mode=755";
-    sys::mount("tmpfs", &scratch.to_string_lossy(), "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, options).step("mounting the scratch tmpfs")?;
+    sys::mount("tmpfs", &scratch.to_string_lossy(), "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, options)
+        .step("mounting the scratch tmpfs")?;
     std::env::set_current_dir(&scratch).step("entering the scratch tmpfs")?;
     for dir in ["l", "root"] {
         fs::create_dir(dir).step("making a mount point")?;
@@ -131,8 +137,10 @@ fn mount_root(host: &Host, plan: &ZygotePlan) -> Result<(), StepError> {
     let lower = plan.layers.iter().map(|l| format!("l/{l}/rootfs")).collect::<Vec<_>>().join(":");
     let flags = sys::MS_RDONLY | sys::MS_NOSUID | sys::MS_NODEV;
     sys::mount("overlay", "root", "overlay", flags, &format!("lowerdir={lower}")).step("mounting the overlay")?;
-    sys::mount("tmpfs", "root/tmp", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, "size=16m,mode=1777").step("mounting /tmp")?;
-    sys::mount("tmpfs", "root/dev", "tmpfs", sys::MS_NOSUID | sys::MS_NOEXEC, "size=16k,mode=755").step("mounting /dev")?;
+    sys::mount("tmpfs", "root/tmp", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, "size=16m,mode=1777")
+        .step("mounting /tmp")?;
+    sys::mount("tmpfs", "root/dev", "tmpfs", sys::MS_NOSUID | sys::MS_NOEXEC, "size=16k,mode=755")
+        .step("mounting /dev")?;
     for device in ["null", "zero", "urandom", "random"] {
         let target = format!("root/dev/{device}");
         fs::write(&target, "").step("making a device's mount point")?;
@@ -141,7 +149,8 @@ fn mount_root(host: &Host, plan: &ZygotePlan) -> Result<(), StepError> {
     }
     symlink("/proc/self/fd", "root/dev/fd").step("linking in /dev")?;
     fs::create_dir("root/dev/shm").step("making /dev/shm")?;
-    sys::mount("tmpfs", "root/dev/shm", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, "size=16m,mode=1777").step("mounting /dev/shm")?;
+    sys::mount("tmpfs", "root/dev/shm", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, "size=16m,mode=1777")
+        .step("mounting /dev/shm")?;
     let proc = sys::new_procfs(&[("hidepid", "invisible"), ("subset", "pid")]).step("making procfs")?;
     sys::attach_mount(proc.as_fd(), "root/proc").step("attaching procfs")?;
     std::env::set_current_dir("root").step("entering the root")?;

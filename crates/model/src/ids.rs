@@ -133,7 +133,15 @@ mod tests {
 
     #[test]
     fn other_shapes_are_refused() {
-        for text in ["", "i", "ifxkb9zwglaz0pk5dc3z", "ifxkb9zwglaz0pk5dc3zbb", "xfxkb9zwglaz0pk5dc3zb", "iFXKB9zwglaz0pk5dc3zb", "i../../../etc/passwdx"] {
+        for text in [
+            "",
+            "i",
+            "ifxkb9zwglaz0pk5dc3z",
+            "ifxkb9zwglaz0pk5dc3zbb",
+            "xfxkb9zwglaz0pk5dc3zb",
+            "iFXKB9zwglaz0pk5dc3zb",
+            "i../../../etc/passwdx",
+        ] {
             assert!(SandboxId::parse(text).is_err(), "{text}");
         }
         for text in ["exec_", "exec_1757371623056", "exec_1757371623056../../", "exec_175737162305xabcdef"] {

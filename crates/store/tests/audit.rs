@@ -9,9 +9,7 @@ use ringfence_store::{Actor, AuditEntry, AuditFilter, BrokenLink, Fault, StoreEr
 use rusqlite::{Connection, params};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use support::{
-    NOW_MS, Place, append, block_on, entry, execution_id, sandbox_id, sandbox_row, wait_until, whole_chain,
-};
+use support::{NOW_MS, Place, append, block_on, entry, execution_id, sandbox_id, sandbox_row, wait_until, whole_chain};
 
 /// Entries of a chain that is tampered with.
 const LENGTH: u64 = 10;

@@ -52,6 +52,8 @@ pub(crate) enum Part {
     Alive,
     /// Many in a row, and what they leave
     Cycles,
+    /// Entries of the audit chain
+    Audit,
 }
 
 pub(crate) async fn run(global: Global, args: BenchArgs) -> anyhow::Result<i32> {

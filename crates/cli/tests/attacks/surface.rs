@@ -34,7 +34,7 @@ async fn namespaces_mounts_and_other_processes_are_out_of_reach() {
     );
     check(
         "",
-        include_str!("kernel.py"),
+        concat!(include_str!("kernel.py"), "\n\n", include_str!("rights.py")),
         &[
             row("mount", "EPERM", ROOT),
             row("remount", "EPERM", ROOT),
@@ -79,7 +79,7 @@ async fn namespaces_mounts_and_other_processes_are_out_of_reach() {
 async fn the_kernel_s_rarer_calls_are_refused() {
     check(
         "",
-        include_str!("kernel.py"),
+        concat!(include_str!("kernel.py"), "\n\n", include_str!("rights.py")),
         &[
             row("bpf", "EPERM", BUILT),
             row("perf_event_open", "EPERM", BUILT),
@@ -123,7 +123,7 @@ async fn the_kernel_s_rarer_calls_are_refused() {
 async fn what_was_taken_away_stays_away() {
     check(
         "",
-        include_str!("kernel.py"),
+        concat!(include_str!("kernel.py"), "\n\n", include_str!("rights.py")),
         &[
             row("a_wider_filter", "EPERM", ROOT),
             row("filter_removed", "EPERM", ROOT),

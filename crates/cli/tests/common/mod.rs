@@ -158,7 +158,8 @@ impl Sandbox {
     }
 
     pub async fn bash(&self, code: &str) -> ExecutionAnswer {
-        self.request(ExecuteRequest { code: code.into(), language: Some("bash".into()), ..ExecuteRequest::default() }).await
+        self.request(ExecuteRequest { code: code.into(), language: Some("bash".into()), ..ExecuteRequest::default() })
+            .await
     }
 
     pub fn named(&self) -> SandboxRequest {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ringfence_guest::park::{ARTIFACTS_DIR, FIGURES_DIR, OVER};
+use ringfence_guest::park::{ARTIFACTS_DIR, FIGURES_DIR};
 
 use super::{Jailer, Timer, cgroup_refusal, shells::State, unknown};
 use crate::{
@@ -63,11 +63,20 @@ fn exists(init: Option<i32>, path: &str) -> bool {
         .is_ok()
 }
 
-/// The exit code that a process claims with its name.
-fn claimed_code(pid: i32) -> Option<i32> {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    let code: u8 = name.trim_end().strip_prefix(OVER)?.parse().ok()?;
-    Some(code.into())
+/// The exit code of a process that is on its way out, which the kernel knows before it has taken the memory apart: fields 9
+/// (flags), 20 (threads) and 52 (exit code, as wait(2) gives it) of `/proc/<pid>/stat`, proc(5). `None` while it lives, and
+/// for one that a signal ends.
+fn ending_code(pid: i32) -> Option<i32> {
+    const PF_EXITING: u64 = 4;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    let (flags, threads, status) = (field(9)?, field(20)?, field(52)?);
+    // A main thread may end before its process does.
+    if flags & PF_EXITING == 0 || threads > 1 || status & 0x7f != 0 {
+        return None;
+    }
+    i32::try_from((status >> 8) & 0xff).ok()
 }
 
 /// Name of an execution's cgroup below its shell's.
@@ -148,7 +157,7 @@ impl Jailer {
         match self.execution(id, exec)?.stage {
             Stage::Ready { pid } => {
                 let account = self.accounts_of(id, exec).ok_or_else(|| unknown(format!("shell {id}")))?;
-                Ok(Exited { code: claimed_code(pid), ..account })
+                Ok(Exited { code: ending_code(pid), ..account })
             }
             Stage::Joining | Stage::Ended => Err(unknown(format!("running execution {} of shell {id}", exec.0))),
         }

@@ -71,7 +71,9 @@ enum JoinStage {
     /// Its zygote is busy with another.
     Queued,
     Hello,
-    Parking { pid: i32 },
+    Parking {
+        pid: i32,
+    },
 }
 
 impl Jailer {
@@ -132,7 +134,8 @@ impl Jailer {
         if !self.shells.get_mut(&id).is_some_and(|shell| shell.used_execs.take(exec.0)) {
             return Err(Refusal::Plan(format!("execution {} is not a new number", exec.0)));
         }
-        let made = |e: std::io::Error| Refusal::Kernel { step: "making sockets and pipes".into(), reason: e.to_string() };
+        let made =
+            |e: std::io::Error| Refusal::Kernel { step: "making sockets and pipes".into(), reason: e.to_string() };
         let (control, child_control) = wire::pair(SocketType::STREAM).map_err(made)?;
         rustix::net::sockopt::set_socket_passcred(&control, true).map_err(|e| made(e.into()))?;
         let control_inode = rustix::fs::fstat(&child_control).map_err(|e| made(e.into()))?.st_ino;
@@ -153,7 +156,22 @@ impl Jailer {
         shell.executions.insert(exec, Execution::new(exec));
         let ours = vec![stdin_write, stdout_read, stderr_read];
         let theirs = vec![child_control, stdin_read, stdout_write, stderr_write];
-        self.joins.insert(join, Joining { request, shell: id, exec, kind, stage: JoinStage::Queued, control, control_inode, ours, theirs, parked_at: None, timeout_ms: None });
+        self.joins.insert(
+            join,
+            Joining {
+                request,
+                shell: id,
+                exec,
+                kind,
+                stage: JoinStage::Queued,
+                control,
+                control_inode,
+                ours,
+                theirs,
+                parked_at: None,
+                timeout_ms: None,
+            },
+        );
         Ok(join)
     }
 
@@ -163,7 +181,9 @@ impl Jailer {
         if z.warmth != Warmth::Ready || z.making.is_some() {
             return;
         }
-        let Some(join) = self.waiting_joins.get_mut(&zygote).and_then(std::collections::VecDeque::pop_front) else { return };
+        let Some(join) = self.waiting_joins.get_mut(&zygote).and_then(std::collections::VecDeque::pop_front) else {
+            return;
+        };
         if !self.joins.contains_key(&join) {
             return self.next_join(zygote);
         }
@@ -178,8 +198,8 @@ impl Jailer {
         let descriptors = shell.plan.limits.descriptors.min(crate::zygote::DESCRIPTORS);
         let open = |name: &&str| std::fs::File::open(format!("/proc/{init}/ns/{name}")).map(OwnedFd::from);
         let namespaces = NAMESPACES.iter().map(open).collect::<std::io::Result<Vec<_>>>();
-        let namespaces = namespaces
-            .map_err(|e| Refusal::Kernel { step: "opening the namespaces".into(), reason: e.to_string() })?;
+        let namespaces =
+            namespaces.map_err(|e| Refusal::Kernel { step: "opening the namespaces".into(), reason: e.to_string() })?;
         let mut word = vec![b'J'];
         word.extend_from_slice(&joining.exec.0.to_le_bytes());
         word.extend_from_slice(&u32::try_from(namespaces.len()).expect("seven").to_le_bytes());
@@ -271,7 +291,9 @@ impl Jailer {
             match self.nobody_is_left_with(zygote) {
                 Ok(true) => {}
                 // The joiner's last instructions may run on another core a little longer than the child's first ones.
-                Ok(false) if since < JOINER_PATIENCE => return self.at(Instant::now() + JOINER_POLL, Timer::Settle(join)),
+                Ok(false) if since < JOINER_PATIENCE => {
+                    return self.at(Instant::now() + JOINER_POLL, Timer::Settle(join));
+                }
                 Ok(false) => {
                     let why = "a process that could still join is left with the zygote";
                     return self.finish_join(join, Err(Refusal::Posture(why.into())));
@@ -306,7 +328,9 @@ impl Jailer {
         if matches!(kind, Kind::Child(_)) {
             let pids = self.host.cgroups.part_pids(&shell::group(id), &part(exec)).map_err(cgroup_refusal)?;
             if pids.iter().any(|other| *other != pid && !is_zombie(*other)) {
-                return Err(Refusal::Posture("it is not alone: a process that it made while it was capable may still be".into()));
+                return Err(Refusal::Posture(
+                    "it is not alone: a process that it made while it was capable may still be".into(),
+                ));
             }
         }
         if let Some(timeout_ms) = joining.timeout_ms {

@@ -82,7 +82,17 @@ impl Jailer {
         self.at(Instant::now() + BUILD_PATIENCE, Timer::BuildTooLong(id));
         let watched = self.watch(report.as_fd(), Token::Builder(id));
         let state = State::Building { request, builder, report };
-        self.shells.insert(id, Shell { plan, state, executions: HashMap::new(), used_execs: Numbers::default(), frozen: false, held_a_child_up: false });
+        self.shells.insert(
+            id,
+            Shell {
+                plan,
+                state,
+                executions: HashMap::new(),
+                used_execs: Numbers::default(),
+                frozen: false,
+                held_a_child_up: false,
+            },
+        );
         if let Err(e) = watched {
             self.end_shell(id);
             return Err(Refusal::Failed(format!("watching the builder: {e}")));
@@ -97,9 +107,8 @@ impl Jailer {
         if dir.exists() {
             return Ok(());
         }
-        crate::synth::write(&dir, limits.memory_mib, cpus, &self.facts.kernel, "virtual CPU").map_err(|e| {
-            Refusal::Kernel { step: "writing the synthetic procfs files".into(), reason: e.to_string() }
-        })
+        crate::synth::write(&dir, limits.memory_mib, cpus, &self.facts.kernel, "virtual CPU")
+            .map_err(|e| Refusal::Kernel { step: "writing the synthetic procfs files".into(), reason: e.to_string() })
     }
 
     pub(super) fn on_builder(&mut self, id: ShellId) {
@@ -271,7 +280,6 @@ impl Jailer {
         })
     }
 }
-
 
 /// A process's command line for people: NULs as spaces, cut, lossy.
 fn command_line(pid: i32) -> String {

@@ -124,7 +124,10 @@ impl Jailer {
                     self.next_join(number);
                 }
                 Ok(Ready { ready: true, threads, .. }) => {
-                    self.kill_zygote_for(number, &format!("it has {threads} threads after importing; it must have one"));
+                    self.kill_zygote_for(
+                        number,
+                        &format!("it has {threads} threads after importing; it must have one"),
+                    );
                 }
                 Ok(Ready { error, .. }) => self.kill_zygote_for(number, &error),
                 Err(_) => self.kill_zygote_for(number, "it said something unexpected"),

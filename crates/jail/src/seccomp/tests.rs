@@ -89,13 +89,14 @@ fn every_condition_refuses_its_opposite() {
                     _ => unreachable!("the compiler refuses other conditions"),
                 };
                 let name = &allow.syscalls[0];
-                let allowed_by_another = all.allow.iter().filter(|a| a.holds_for(kind) && a.syscalls.contains(name)).any(|a| {
-                    a.when.iter().all(|w| {
-                        let value = args[usize::from(w.arg)] as u32;
-                        let masked = value & w.mask.unwrap_or(u32::MAX);
-                        w.eq.is_none_or(|eq| masked == eq) && w.ne.is_none_or(|ne| masked != ne)
-                    })
-                });
+                let allowed_by_another =
+                    all.allow.iter().filter(|a| a.holds_for(kind) && a.syscalls.contains(name)).any(|a| {
+                        a.when.iter().all(|w| {
+                            let value = args[usize::from(w.arg)] as u32;
+                            let masked = value & w.mask.unwrap_or(u32::MAX);
+                            w.eq.is_none_or(|eq| masked == eq) && w.ne.is_none_or(|ne| masked != ne)
+                        })
+                    });
                 let got = verdict(&program, number(name) as u32, AUDIT_ARCH_X86_64, args);
                 assert_eq!(got.is_ok(), allowed_by_another, "{kind:?} {name} {args:?}");
             }
@@ -145,16 +146,61 @@ fn refused(name: &str, args: [u64; 6]) {
 #[test]
 fn the_dangerous_are_refused_in_both() {
     for name in [
-        "mount", "umount2", "pivot_root", "unshare", "ptrace", "bpf", "keyctl", "add_key", "request_key", "perf_event_open",
-        "userfaultfd", "process_vm_readv", "process_vm_writev", "kcmp", "open_tree", "move_mount", "fsopen", "fsconfig",
-        "fsmount", "mount_setattr", "name_to_handle_at", "open_by_handle_at", "init_module", "kexec_load", "reboot",
-        "swapon", "settimeofday", "clock_settime", "acct", "quotactl", "syslog", "chroot", "modify_ldt", "iopl", "vmsplice",
-        "fanotify_init", "io_uring_setup", "pidfd_getfd", "process_madvise", "lookup_dcookie",
+        "mount",
+        "umount2",
+        "pivot_root",
+        "unshare",
+        "ptrace",
+        "bpf",
+        "keyctl",
+        "add_key",
+        "request_key",
+        "perf_event_open",
+        "userfaultfd",
+        "process_vm_readv",
+        "process_vm_writev",
+        "kcmp",
+        "open_tree",
+        "move_mount",
+        "fsopen",
+        "fsconfig",
+        "fsmount",
+        "mount_setattr",
+        "name_to_handle_at",
+        "open_by_handle_at",
+        "init_module",
+        "kexec_load",
+        "reboot",
+        "swapon",
+        "settimeofday",
+        "clock_settime",
+        "acct",
+        "quotactl",
+        "syslog",
+        "chroot",
+        "modify_ldt",
+        "iopl",
+        "vmsplice",
+        "fanotify_init",
+        "io_uring_setup",
+        "pidfd_getfd",
+        "process_madvise",
+        "lookup_dcookie",
     ] {
         refused(name, [0; 6]);
     }
     // AF_ALG, AF_VSOCK, AF_PACKET, raw IP, MPTCP, UDP-Lite, SCTP, netlink audit (9) and netfilter (12).
-    for (domain, kind, protocol) in [(38, 5, 0), (40, 1, 0), (17, 3, 0x300), (2, 3, 1), (2, 1, 262), (2, 2, 136), (2, 1, 132), (16, 3, 9), (16, 3, 12)] {
+    for (domain, kind, protocol) in [
+        (38, 5, 0),
+        (40, 1, 0),
+        (17, 3, 0x300),
+        (2, 3, 1),
+        (2, 1, 262),
+        (2, 2, 136),
+        (2, 1, 132),
+        (16, 3, 9),
+        (16, 3, 12),
+    ] {
         refused("socket", [domain, kind, protocol, 0, 0, 0]);
     }
     for flag in [0x20000_u64, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {

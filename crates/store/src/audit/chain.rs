@@ -44,9 +44,10 @@ pub(crate) fn agrees(conn: &Connection, remembered: io::Result<Option<AuditHead>
         Ok(None) => return Ok(true),
         Ok(Some(known)) if known.seq == 0 => Some(AuditHash::ZERO),
         Ok(Some(known)) => conn
-            .query_row("SELECT hash FROM audit WHERE seq = ?1", params![known.seq], |row| row.get(0))
+            // Not read as 32 bytes: a hash of another length is tampering to be named, not a reason not to open.
+            .query_row("SELECT hash FROM audit WHERE seq = ?1", params![known.seq], |row| row.get::<_, Vec<u8>>(0))
             .optional()?
-            .map(AuditHash),
+            .and_then(|hash| hash.try_into().ok().map(AuditHash)),
         Err(_) => None,
     };
     let agrees = remembered.is_ok_and(|known| known.map(|known| known.hash) == stored);

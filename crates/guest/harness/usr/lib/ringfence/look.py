@@ -35,13 +35,6 @@ def show(argv, env):
         _overwrite(numbers["env_start"], numbers["env_end"], env)
 
 
-def name_process(name):
-    """What /proc/self/comm says; cut to 15 bytes."""
-    PR_SET_NAME = 15
-    text = ctypes.create_string_buffer(name)
-    _libc.prctl(PR_SET_NAME, ctypes.addressof(text), None, 0, 0)
-
-
 def _memory():
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()

@@ -1,0 +1,96 @@
+//! Who may open the database, and what is refused.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use ringfence_store::{OpenError, SealingKey, Store, StoreError};
+use support::{Place, add_sandbox, sandbox_id};
+
+/// Opens what was made and then changed by `change`.
+#[track_caller]
+fn refusal(change: &str) -> OpenError {
+    let place = Place::new();
+    drop(place.open());
+    place.behind_its_back().execute_batch(change).expect("SQLite does it");
+    Store::open(&place.database(), place.key()).expect_err("it is refused")
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_refused_and_harms_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    add_sandbox(&store, 1).await;
+    store.close().await.expect("the store closes");
+    let wrong = SealingKey::load_or_create(&place.dir.path().join("other.key")).expect("a key");
+    let error = Store::open(&place.database(), wrong).expect_err("it is refused");
+    assert!(matches!(error, OpenError::WrongKey { .. }), "{error}");
+    let store = place.open();
+    assert!(store.sandbox(&sandbox_id(1)).await.expect("it can be read").is_some());
+}
+
+#[tokio::test]
+async fn a_second_opener_hears_who_was_first() {
+    let place = Place::new();
+    let store = place.open();
+    let error = Store::open(&place.database(), place.key()).expect_err("it is in use");
+    assert!(matches!(error, OpenError::InUse { pid: Some(pid), .. } if pid == std::process::id()), "{error:?}");
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    add_sandbox(&store, 1).await;
+
+    let clone = store.clone();
+    store.close().await.expect("the store closes");
+    let again = place.open();
+    assert!(again.sandbox(&sandbox_id(1)).await.expect("it can be read").is_some());
+    let late = clone.sandbox(&sandbox_id(1)).await;
+    assert!(matches!(late, Err(StoreError::Gone(_))), "{late:?}");
+    drop(again);
+    drop(place.open());
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let error = refusal("PRAGMA user_version = 99");
+    assert!(matches!(error, OpenError::NewerSchema { found: 99, known, .. } if known < 99), "{error}");
+}
+
+#[test]
+fn a_migration_of_another_text_is_refused() {
+    let error = refusal("UPDATE migration SET sha256 = zeroblob(32) WHERE number = 1");
+    assert!(matches!(error, OpenError::ForeignMigration { number: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_canary_that_was_removed_is_no_invitation_to_take_any_key() {
+    let error = refusal("DELETE FROM meta WHERE key = 'store.canary'");
+    assert!(matches!(error, OpenError::WrongKey { .. }), "{error}");
+}
+
+#[test]
+fn a_file_of_another_program_is_refused_and_left_alone() {
+    let place = Place::new();
+    fs::write(place.database(), "Dear diary, ".repeat(100)).expect("a file");
+    let error = Store::open(&place.database(), place.key()).expect_err("it is refused");
+    assert!(matches!(error, OpenError::NotOurs { .. }), "{error}");
+    assert!(fs::read_to_string(place.database()).expect("it is there").starts_with("Dear diary"));
+
+    let place = Place::new();
+    place.behind_its_back().execute_batch("CREATE TABLE theirs (a)").expect("a database");
+    let error = Store::open(&place.database(), place.key()).expect_err("it is refused");
+    assert!(matches!(error, OpenError::NotOurs { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_what_the_store_makes() {
+    let place = Place::new();
+    let store = place.open();
+    support::append(&store, 1).await;
+    support::wait_until("the head file is there", || place.head_file().exists());
+    for entry in fs::read_dir(place.dir.path()).expect("the directory can be read") {
+        let entry = entry.expect("an entry");
+        // The head file is renamed into its place, so that its first name may be gone.
+        let Ok(metadata) = entry.metadata() else { continue };
+        assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", entry.path().display());
+    }
+}
