@@ -14,7 +14,6 @@ import sys
 import weakref
 from importlib.machinery import SourceFileLoader
 
-
 MAGIC = b"RFRUN\x01\0\0"
 WARM = b"RFWARM\x01\0"
 REQUEST_BYTES_MAX = 8 << 20
@@ -168,6 +167,63 @@ def _close_streams():
             os.close(stream)
         except OSError:
             pass
+
+
+class Frameless:
+    """Runs a program with no Python frame below its own (crates/guest/join/run.rs)."""
+
+    @staticmethod
+    def is_possible():
+        # From 3.12 on an interpreter at its end starts no thread and no process, before it calls what is used here.
+        return sys.version_info < (3, 12) and "threading" in sys.modules
+
+    def __init__(self, library):
+        import ctypes
+
+        api, pointer = ctypes.pythonapi, ctypes.c_void_p
+        names = ("PyObject_CallNoArgs", "PyEval_EvalCode", "Py_LeaveRecursiveCall", "PyErr_Fetch", "PyErr_NormalizeException")
+        fields = (*names, "begin", "code", "globals", "end", "kind", "value", "traceback")
+        structure = type("Run", (ctypes.Structure,), {"_fields_": [(name, pointer) for name in fields]})
+        self.run = structure(*(ctypes.cast(getattr(api, name), pointer).value for name in names))
+        self.start = library.rf_run
+        self.start.argtypes = [pointer]
+        self.as_object = lambda address: ctypes.cast(address, ctypes.py_object).value
+        self.address = ctypes.addressof(self.run)
+        self.enter_context = api.PyContext_Enter
+        self.enter_context.argtypes = [ctypes.py_object]
+
+    def arrange(self, code, namespace, finish):
+        import contextvars
+        import functools
+
+        threading = sys.modules["threading"]
+        shutdown = threading._shutdown
+        borrowed = [code, namespace]
+
+        def begin():
+            threading._shutdown = shutdown
+            # The harness's own work has left values in its context.
+            self.enter_context(contextvars.Context())
+
+        def end():
+            try:
+                borrowed.clear()
+                error = None
+                if self.run.value:
+                    error = self.as_object(self.run.value)
+                    traceback = self.as_object(self.run.traceback) if self.run.traceback else None
+                    error = error.with_traceback(traceback)
+                    traceback = None
+                finish(error)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                os._exit(1)
+
+        self.run.begin, self.run.end = id(begin), id(end)
+        self.run.code, self.run.globals = id(code), id(namespace)
+        self.called = begin, end
+        threading._shutdown = functools.partial(self.start, self.address)
 
 
 def _new_main(path, names):
