@@ -1,8 +1,8 @@
 //! Templates: recipes as data, the steps that make one into a layer, and the driver that has them carried out.
 //!
 //! * [`Recipe`] is what a `template.toml` says, judged once when it is read.
-//! * [`plan`] is pure: it turns a recipe into [`Step`](plan::Step)s, each with a content address.
-//! * [`build`] has the steps carried out on a [`BuildHost`](build::BuildHost) and seals what they leave.
+//! * [`plan`] is pure: it turns a recipe into [`Step`]s, each with a content address.
+//! * [`build()`] has the steps carried out on a [`BuildHost`] and seals what they leave.
 //!
 //! Steps run in the jail's *build* posture: root inside a user namespace, nothing on the host. A recipe whose key equals
 //! that of a ready template whose layer exists need not be built: see [`Record`].
