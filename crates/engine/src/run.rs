@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ringfence_guest::park;
-use ringfence_jail::proto::Exited;
+use ringfence_jail::proto::{Exited, Refusal};
 use ringfence_model::{ApiError, Code, ExecutionId, api::Artifact};
 use ringfence_store::{
     Actor, CodeHash, ExecutionEnd, ExecutionOutput, ExecutionStatus, Interpreter, LogEntry, LogLevel, NewExecution,
@@ -17,8 +17,9 @@ use crate::{
     error::Failure,
     execution::{self, Attended, Begin, Execution},
     guest::GuestError,
+    jailer::JailerError,
     lookup::not_running,
-    machine::{Process, SharedShell},
+    machine::{MachineError, Process, SharedShell},
     registry::Template,
     sandbox::{Lingering, Next, Sandbox},
 };
@@ -286,7 +287,7 @@ impl Engine {
                 }
                 Err(error) => return Err(crate::files::refusal(error).into()),
             };
-            let process = machine.spawn(shell, argv, env, cwd, timeout_ms).await?;
+            let process = machine.spawn(shell, argv, env, cwd, timeout_ms).await.map_err(not_started)?;
             execution.placed(shell.id, process.exec);
             return Ok((process, Vec::new()));
         };
@@ -480,6 +481,18 @@ impl Engine {
             }
         }
         found
+    }
+}
+
+/// A program that could not be started because of what its own sandbox did: an earlier one stops or kills what comes.
+fn not_started(error: MachineError) -> Failure {
+    match error {
+        MachineError::Jailer(JailerError::Refused(Refusal::Failed(why))) => ApiError::new(
+            Code::SandboxNotRunning,
+            format!("the sandbox does not let a program start ({why}); `sandbox_stop` and `sandbox_resume` end what is in the way"),
+        )
+        .into(),
+        other => other.into(),
     }
 }
 
