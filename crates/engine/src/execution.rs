@@ -258,34 +258,36 @@ const DRAIN_BYTES_MAX: usize = 2 << 20;
 
 async fn read(capture: &Capture, stream: pipe::Receiver, mut ended: watch::Receiver<bool>) {
     let mut buffer = vec![0_u8; CHUNK];
-    let mut drained = 0;
-    loop {
+    while !*ended.borrow() {
         tokio::select! {
             _ = stream.readable() => {}
-            _ = ended.wait_for(|ended| *ended) => {}
+            _ = ended.wait_for(|ended| *ended) => break,
         }
-        let is_over = loop {
-            let is_over = *ended.borrow();
-            match stream.try_read(&mut buffer) {
-                Ok(0) => return,
-                Ok(len) => {
-                    capture.push(&buffer[..len]);
-                    drained += if is_over { len } else { 0 };
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break is_over,
-                Err(_) => return,
+        match stream.try_read(&mut buffer) {
+            Ok(0) => return,
+            Ok(len) => capture.push(&buffer[..len]),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+        // One that prints without pause must not keep others from their turn.
+        tokio::task::consume_budget().await;
+    }
+    // What it wrote before it ended is there. The kernel is asked itself: the runtime says "nothing yet" of a pipe whose first
+    // event it has not seen.
+    let mut drained = 0;
+    while drained <= DRAIN_BYTES_MAX {
+        match rustix::io::read(&stream, &mut buffer) {
+            Ok(0) => return,
+            Ok(len) => {
+                capture.push(&buffer[..len]);
+                drained += len;
             }
-            if drained > DRAIN_BYTES_MAX {
-                break true;
-            }
-            // One that prints without pause must not keep others from their turn.
-            tokio::task::consume_budget().await;
-        };
-        if is_over {
-            tokio::spawn(discard(stream, buffer));
-            return;
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => break,
+            Err(_) => return,
         }
     }
+    tokio::spawn(discard(stream, buffer));
 }
 
 /// Pipes of ended executions that are read on. More are closed: what still writes to one gets SIGPIPE.
@@ -336,6 +338,20 @@ mod tests {
     fn check(exited: Option<Exited>, ended_by: Option<&'static str>, status: ExecutionStatus, code: Option<i32>) {
         let (got, exit_code, _) = verdict(exited.as_ref(), ended_by);
         assert_eq!((got, exit_code), (status, code));
+    }
+
+    #[tokio::test]
+    async fn what_was_printed_before_the_end_is_read_though_the_runtime_has_not_heard_of_it() {
+        for _ in 0..200 {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            let stream = pipe::Receiver::from_owned_fd(reader.into()).expect("a pipe");
+            let capture = Capture::new("/nonexistent/out".into());
+            std::io::Write::write_all(&mut &writer, b"last words").expect("it is open");
+            // Somebody else keeps it open, so that there is no end of file either.
+            read(&capture, stream, watch::Sender::new(true).subscribe()).await;
+            assert_eq!(capture.snapshot().0, b"last words");
+            drop(writer);
+        }
     }
 
     #[test]
