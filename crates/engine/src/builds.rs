@@ -24,8 +24,8 @@ use crate::{
     api::ProgressSender,
     engine::{Engine, now_ms},
     error::Failure,
+    language::Language,
     registry::{Template, canonical},
-    run::Language,
     template::{self, BuildError, BuildProgress, Recipe, Record},
     view,
 };

@@ -17,8 +17,9 @@ use crate::{
     api::ProgressSender,
     engine::{Engine, now_ms},
     error::Failure,
+    language::Language,
     lookup::not_running,
-    run::{Language, Program},
+    run::Program,
     sandbox::{Environment, Lifetime, Made, Next, Sandbox, State},
     shelf, view,
 };

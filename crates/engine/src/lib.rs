@@ -15,6 +15,7 @@ mod execution;
 mod files;
 pub mod guest;
 mod jailer;
+mod language;
 mod lifecycle;
 mod lookup;
 mod machine;

@@ -22,8 +22,9 @@ use crate::{
     api::{Answering, ProgressSender, Sandboxes},
     engine::{Engine, now_ms},
     error::Failure,
+    language::Language,
     lookup::Found,
-    run::{Language, Program},
+    run::Program,
     sandbox::{Next, Sandbox},
     view,
 };
