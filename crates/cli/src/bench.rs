@@ -58,6 +58,10 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
         output::note("bench: execute in a live sandbox");
         rows.push(latency::execute(&subject, args.rounds).await?);
     }
+    if is_wanted(Part::Join) {
+        output::note("bench: the join");
+        rows.push(latency::join(&subject, args.rounds.div_ceil(3)).await?);
+    }
     if is_wanted(Part::Empty) {
         output::note("bench: create with an empty shelf");
         rows.push(latency::empty_shelf(&subject, args.rounds.div_ceil(10)).await?);

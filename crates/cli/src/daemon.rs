@@ -50,7 +50,12 @@ impl Daemon {
 
     /// Waits for its first answer: the socket is there a little before who answers on it.
     async fn is_up(&self, patience: Duration) -> bool {
-        matches!(tokio::time::timeout(patience, self.api.health(Actor::Operator)).await, Ok(Ok(_)))
+        match tokio::time::timeout(patience, self.api.health(Actor::Operator)).await {
+            Ok(Ok(_)) => true,
+            // Another build's answer may be one that this program cannot read. It is up all the same, and can be stopped.
+            Ok(Err(_)) => self.client.other_build().is_some(),
+            Err(_) => false,
+        }
     }
 
     /// Asks it to end. It goes on answering for a moment.
@@ -225,7 +230,38 @@ fn tail(log: &Path, since: u64) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixListener,
+    };
+
     use super::*;
+
+    /// A daemon of another build, whose answer about its health has none of the fields that this one knows.
+    async fn serve_another_build(listener: UnixListener) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            while stream.read(&mut request).await.is_ok_and(|len| len > 0) {
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\n{}: another\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}",
+                    ringfence_server::BUILD_HEADER
+                );
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_daemon_of_another_build_is_found_though_its_answers_cannot_be_read() {
+        let home = tempfile::tempdir().expect("a directory");
+        fs::create_dir(home.path().join("run")).expect("a directory");
+        let server = tokio::spawn(serve_another_build(UnixListener::bind(socket(home.path())).expect("a socket")));
+        let found = tokio::time::timeout(Duration::from_secs(5), find(Some(home.path()))).await;
+        server.abort();
+        assert!(found.expect("at once").expect("no error").is_some());
+    }
 
     #[test]
     fn a_named_home_is_the_only_one() {

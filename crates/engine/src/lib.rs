@@ -19,6 +19,7 @@ mod language;
 mod lifecycle;
 mod lookup;
 mod machine;
+mod recent;
 mod registry;
 mod run;
 mod sandbox;

@@ -8,12 +8,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::Instant,
 };
 
 use ringfence_jail::proto::{
     DiskId, Done, ExecNo, Exited, HostFacts, Op, Posture, Refusal, ShellId, ShellPlan, Usage, ZygoteNo, ZygotePlan,
 };
-use ringfence_model::{LayerDigest, Limits};
+use ringfence_model::{LayerDigest, Limits, api::MakingHealth};
 use tokio::{
     io::AsyncWriteExt,
     net::{UnixStream, unix::pipe},
@@ -23,6 +24,7 @@ use tokio::{
 use crate::{
     guest::GuestClient,
     jailer::{Jailer, JailerError},
+    recent::Recent,
     registry::Template,
 };
 
@@ -70,6 +72,9 @@ pub(crate) struct Machine {
     next_shell: AtomicU32,
     /// Forks of zygotes under way. More than the cores can run at once only delay each other.
     parking: Semaphore,
+    /// How long shells, and joins of warm interpreters into them, took of late.
+    shells_took: Recent,
+    joins_took: Recent,
 }
 
 /// What a shell is made of.
@@ -151,7 +156,16 @@ impl Machine {
             dead: Mutex::default(),
             next_shell: AtomicU32::new(1),
             parking,
+            shells_took: Recent::default(),
+            joins_took: Recent::default(),
         })
+    }
+
+    /// How long the parts of a sandbox took of late.
+    pub(crate) fn making(&self) -> MakingHealth {
+        #[allow(clippy::cast_precision_loss, reason = "microseconds of an operation are far below 2^52")]
+        let ms = |recent: &Recent| recent.median_us().map(|us| us as f64 / 1000.0);
+        MakingHealth { shell_ms: ms(&self.shells_took), join_ms: ms(&self.joins_took) }
     }
 
     /// What the host offers.
@@ -268,20 +282,24 @@ impl Machine {
             hostname: spec.hostname,
             machine_id: spec.machine_id,
         };
+        let begin = Instant::now();
         let built = match self.jailer.call(Op::BuildShell(plan)).await {
             Ok((Done::ShellBuilt { posture }, fds)) => stream(fds).map(|stream| (posture, stream)),
             Ok(_) => Err(JailerError::Confused.into()),
             Err(e) => Err(e.into()),
         };
         match built {
-            Ok((posture, stream)) => Ok(Shell {
-                id,
-                slot,
-                zygote: spec.zygote,
-                guest: GuestClient::new(stream),
-                posture,
-                next_exec: AtomicU32::new(1),
-            }),
+            Ok((posture, stream)) => {
+                self.shells_took.note(begin);
+                Ok(Shell {
+                    id,
+                    slot,
+                    zygote: spec.zygote,
+                    guest: GuestClient::new(stream),
+                    posture,
+                    next_exec: AtomicU32::new(1),
+                })
+            }
             Err(e) => {
                 // What a failed builder left is removed before its uid range is used again.
                 if let Ok(()) | Err(JailerError::Refused(Refusal::Unknown(_))) = self.jailer.done(Op::Destroy(id)).await
@@ -301,9 +319,11 @@ impl Machine {
         let _turn = self.parking.acquire().await.expect("the semaphore is never closed");
         let exec = ExecNo(shell.next_exec.fetch_add(1, Ordering::Relaxed));
         let exit = self.jailer.on_exit(shell.id, exec);
+        let begin = Instant::now();
         let answer = self.jailer.call(Op::Park { shell: shell.id, zygote: shell.zygote, exec }).await;
         let (done, mut fds) = answer.inspect_err(|_| self.jailer.forget_exit(shell.id, exec))?;
         let Done::Parked { posture } = done else { return Err(JailerError::Confused.into()) };
+        self.joins_took.note(begin);
         if fds.len() != 4 {
             return Err(JailerError::Confused.into());
         }

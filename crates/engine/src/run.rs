@@ -322,8 +322,9 @@ impl Engine {
                 let (id, row, lines) = (execution.id.clone(), Arc::clone(&end), log_lines(&execution, &end));
                 let store = store.clone();
                 async move {
+                    // After a crash of the machine the program would be found killed, with its sandbox stopped.
                     store
-                        .write(move |tx| {
+                        .note(move |tx| {
                             tx.finish_execution(&id, &row)?;
                             lines.iter().try_for_each(|line| tx.append_log(line))
                         })

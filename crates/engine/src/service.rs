@@ -429,6 +429,7 @@ impl Engine {
             sandboxes: counts,
             executions_running: count(self.running().len()),
             templates,
+            making: self.inner.machine.making(),
             host: HostHealth {
                 kernel: facts.kernel.clone(),
                 cgroups: facts.cgroups.clone(),

@@ -83,6 +83,9 @@ pub enum OpenError {
 /// Why an operation on an open store failed. Unless it says otherwise, nothing of the operation was kept.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
+    /// An audit entry in a change that need not last: see [`Store::note`](crate::Store::note).
+    #[error("an audit entry must last, and this change need not")]
+    NotLasting,
     /// SQLite refused a statement.
     #[error("could not {operation}")]
     Sql {

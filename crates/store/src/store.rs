@@ -121,6 +121,7 @@ impl Store {
             gone: Arc::clone(&gone),
             counters: Arc::clone(&counters),
             erase: false,
+            waits: true,
             _lock: lock,
         };
         let (queries, mut threads) = reader::start(path, &sealer)?;
@@ -174,10 +175,31 @@ impl Store {
         F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
+        self.change(op, true).await
+    }
+
+    /// As [`Store::write`], but returns when the operating system has it: a crash of this program loses nothing of it, a
+    /// crash of the machine the last of it. For what tells how something went that would not outlive the machine either.
+    ///
+    /// # Errors
+    /// As [`Store::write`]. It cannot hold an audit entry ([`StoreError::NotLasting`]).
+    pub async fn note<T, F>(&self, op: F) -> Result<T>
+    where
+        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.change(op, false).await
+    }
+
+    async fn change<T, F>(&self, op: F, lasting: bool) -> Result<T>
+    where
+        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
         let places = Arc::clone(&self.inner.change_places);
         let place = places.acquire_owned().await.map_err(|_| self.gone())?;
         let (reply, answer) = oneshot::channel();
-        let change = Pending { op: Some(op), result: None, reply, _place: place };
+        let change = Pending { op: Some(op), lasting, result: None, reply, _place: place };
         self.changes().send(Message::Change(Box::new(change))).map_err(|_| self.gone())?;
         answer.await.unwrap_or_else(|_| Err(self.gone()))
     }

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use rusqlite::Connection;
 
 use crate::audit::{self, AuditEntry, AuditReceipt, ChainEnd};
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::seal::Sealer;
 
 /// A consistent state of the database. All reads through one view see the same state.
@@ -25,6 +25,8 @@ pub struct Tx<'c> {
     pub(crate) chain: &'c RefCell<ChainEnd>,
     /// Set when a secret was replaced: its old form must leave the write-ahead log too.
     pub(crate) erase: &'c Cell<bool>,
+    /// Whether whoever asked waits until it is on disk.
+    pub(crate) lasting: bool,
 }
 
 impl<'c> Deref for Tx<'c> {
@@ -38,8 +40,11 @@ impl Tx<'_> {
     /// Appends an entry to the audit chain in this transaction.
     ///
     /// # Errors
-    /// The entry is out of bounds ([`AuditEntry`]), or the database refuses.
+    /// The entry is out of bounds ([`AuditEntry`]), the change need not last, or the database refuses.
     pub fn audit(&self, entry: &AuditEntry) -> Result<AuditReceipt> {
+        if !self.lasting {
+            return Err(StoreError::NotLasting);
+        }
         audit::append(self.conn, &mut self.chain.borrow_mut(), entry)
     }
 }

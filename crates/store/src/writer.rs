@@ -32,6 +32,8 @@ pub(crate) enum Message {
 
 /// A change whose type of result the writer does not know.
 pub(crate) trait Change: Send {
+    /// Whether it is settled only when it is on disk.
+    fn lasting(&self) -> bool;
     /// Runs it, and says what is to become of its savepoint.
     fn run(&mut self, tx: &Tx<'_>) -> Ran;
     /// Tells the one who waits: after the commit, or what came instead of it.
@@ -49,6 +51,7 @@ pub(crate) enum Ran {
 /// A change with its closure, its result, and its place in the queue.
 pub(crate) struct Pending<T, F> {
     pub(crate) op: Option<F>,
+    pub(crate) lasting: bool,
     pub(crate) result: Option<Result<T>>,
     pub(crate) reply: oneshot::Sender<Result<T>>,
     pub(crate) _place: OwnedSemaphorePermit,
@@ -59,6 +62,10 @@ where
     F: FnOnce(&Tx<'_>) -> Result<T> + Send,
     T: Send,
 {
+    fn lasting(&self) -> bool {
+        self.lasting
+    }
+
     fn run(&mut self, tx: &Tx<'_>) -> Ran {
         let op = self.op.take().expect("a change runs once");
         let result = catch_unwind(AssertUnwindSafe(|| op(tx)))
@@ -103,6 +110,8 @@ pub(crate) struct Writer {
     pub(crate) gone: Arc<OnceLock<Arc<str>>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) erase: bool,
+    /// Whether commits wait for the disk now. The log is synced as a whole: a commit that waits makes all before it last.
+    pub(crate) waits: bool,
     pub(crate) _lock: Lock,
 }
 
@@ -188,11 +197,18 @@ impl Writer {
 
     fn transact(&mut self, batch: &mut [Box<dyn Change>]) -> Result<(), Arc<rusqlite::Error>> {
         let conn = &self.conn;
+        let waits = batch.iter().any(|change| change.lasting());
+        if waits != self.waits {
+            conn.prepare_cached(if waits { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?
+                .execute([])?;
+            self.waits = waits;
+        }
         step(conn, "BEGIN IMMEDIATE")?;
         let chain = RefCell::new(self.chain);
         let erase = Cell::new(self.erase);
-        let tx = Tx { view: View { conn, sealer: &self.sealer }, chain: &chain, erase: &erase };
         for change in batch {
+            let view = View { conn, sealer: &self.sealer };
+            let tx = Tx { view, chain: &chain, erase: &erase, lasting: change.lasting() };
             let before = *chain.borrow();
             step(conn, "SAVEPOINT change")?;
             let ran = change.run(&tx);

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use futures::future::try_join_all;
+use ringfence_model::api::Interpreter;
 
 use super::{
     contender::{Contender, Program},
@@ -82,6 +83,30 @@ pub(super) async fn execute(subject: &Subject, rounds: u32) -> anyhow::Result<Ro
     let mut row = Row::of("execute in a live sandbox, back to back", OURS, seconds)?;
     let shares: Vec<String> = interpreters.iter().map(|(name, count)| format!("{count} {name}")).collect();
     row.remark = Some(shares.join(", "));
+    Ok(row)
+}
+
+/// An execution whose interpreter is forked for it: the join, and what every execution takes.
+///
+/// # Errors
+/// As above, or an interpreter was waiting after all.
+pub(super) async fn join(subject: &Subject, rounds: u32) -> anyhow::Result<Row> {
+    let mut seconds = Vec::new();
+    for round in 0..u64::from(rounds) {
+        subject.settle().await?;
+        let sandbox = subject.create().await?.sandbox_id.to_string();
+        subject.occupy(&sandbox).await?;
+        let begin = Instant::now();
+        let answer = subject.execute(&sandbox, &Program::print(round)).await;
+        seconds.push(begin.elapsed().as_secs_f64());
+        subject.delete(&sandbox).await?;
+        ensure!(answer?.interpreter == Interpreter::Forked, "an interpreter was waiting: this measures no join");
+    }
+    let mut row = Row::of("execute, interpreter forked for it", OURS, seconds)?;
+    let took = subject.system().await?.making;
+    let of = |what: &str, ms: Option<f64>| ms.map_or_else(String::new, |ms| format!("{what} p50 {ms:.2} ms"));
+    let parts = [of("the join itself", took.join_ms), of("an empty sandbox", took.shell_ms)];
+    row.remark = Some(parts.join(", "));
     Ok(row)
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use ringfence_engine::api::SharedSandboxes;
 use ringfence_model::api::{
-    Actor, CreateAnswer, CreateRequest, ExecuteRequest, ExecutionAnswer, ExecutionStatus, SandboxRequest,
+    Actor, CreateAnswer, CreateRequest, ExecuteRequest, ExecutionAnswer, ExecutionStatus, HealthAnswer, SandboxRequest,
     TemplateHealth,
 };
 
@@ -49,13 +49,25 @@ impl Subject {
         }
     }
 
+    /// How the daemon stands.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub(super) async fn system(&self) -> anyhow::Result<HealthAnswer> {
+        Ok(self.api.health(Actor::Operator).await?)
+    }
+
     /// How the template stands.
     ///
     /// # Errors
     /// The daemon refuses.
     pub(super) async fn health(&self) -> anyhow::Result<TemplateHealth> {
-        let health = self.api.health(Actor::Operator).await?;
-        health.templates.into_iter().find(|t| t.name == self.template).context("the daemon lost the template")
+        self.system()
+            .await?
+            .templates
+            .into_iter()
+            .find(|t| t.name == self.template)
+            .context("the daemon lost the template")
     }
 
     /// Waits until the shelf is full again.
@@ -96,6 +108,22 @@ impl Subject {
         );
         program.check(&answer.output)?;
         Ok(answer)
+    }
+
+    /// Starts a program that outlives the measurement, so that the next one finds no interpreter waiting.
+    ///
+    /// # Errors
+    /// The request was refused.
+    pub(super) async fn occupy(&self, sandbox: &str) -> anyhow::Result<()> {
+        let request = ExecuteRequest {
+            sandbox_id: sandbox.to_owned(),
+            code: "import time; time.sleep(600)".to_owned(),
+            background: true,
+            timeout: Some(900.0),
+            ..ExecuteRequest::default()
+        };
+        self.api.execute(Actor::Operator, request).await?;
+        Ok(())
     }
 
     pub(super) async fn delete(&self, sandbox: &str) -> anyhow::Result<()> {

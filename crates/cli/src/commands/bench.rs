@@ -44,6 +44,8 @@ pub(crate) enum Part {
     Pandas,
     /// An execution in a sandbox that is there
     Execute,
+    /// An execution for which an interpreter is forked
+    Join,
     /// A new sandbox when none is prepared
     Empty,
     /// A hundred sandboxes at once

@@ -30,6 +30,8 @@ pub struct HealthAnswer {
     pub executions_running: u32,
     /// The templates and their shelves.
     pub templates: Vec<TemplateHealth>,
+    /// How long making takes.
+    pub making: MakingHealth,
     /// The host.
     pub host: HostHealth,
     /// What is wrong, in sentences.
@@ -57,6 +59,15 @@ pub struct TemplateHealth {
     pub warm: bool,
     /// Sandboxes prepared ahead.
     pub shelf: u32,
+}
+
+/// How long the parts of a sandbox took to make of late, in milliseconds: medians of the last 128, since the daemon started.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct MakingHealth {
+    /// An empty sandbox: namespaces, mounts, guest init.
+    pub shell_ms: Option<f64>,
+    /// A warm interpreter's fork into it, until it has been checked.
+    pub join_ms: Option<f64>,
 }
 
 /// The host.

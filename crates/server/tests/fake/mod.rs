@@ -410,6 +410,7 @@ impl Sandboxes for Fake {
             sandboxes: SandboxCounts::default(),
             executions_running: 0,
             templates: vec![],
+            making: MakingHealth::default(),
             host: HostHealth::default(),
             problems: vec![],
         }))

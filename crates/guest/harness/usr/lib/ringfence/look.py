@@ -18,6 +18,8 @@ class MemoryMap(ctypes.Structure):
 
 # Never unmapped: the kernel reads from it.
 _shown = None
+# What does not change from the fork to the program: the break is asked for anew.
+_numbers = None
 
 _libc = ctypes.CDLL(None)
 _libc.sbrk.restype = ctypes.c_void_p
@@ -27,12 +29,18 @@ _libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_
 
 def show(argv, env):
     """Makes `argv` and `env` (lists of bytes) what /proc/self/cmdline and /proc/self/environ show."""
-    numbers = _memory()
+    numbers = _numbers or _memory()
     argv = b"".join(argument + b"\0" for argument in argv)
     env = b"".join(variable + b"\0" for variable in env)
     if not _show_elsewhere(numbers, argv, env):
         _overwrite(numbers["arg_start"], numbers["arg_end"], argv)
         _overwrite(numbers["env_start"], numbers["env_end"], env)
+
+
+def remember():
+    """Reads ahead what `show` needs."""
+    global _numbers
+    _numbers = _memory()
 
 
 def _memory():

@@ -19,6 +19,9 @@ WARM = b"RFWARM\x01\0"
 REQUEST_BYTES_MAX = 8 << 20
 FLAG_FRESH = 1
 
+# What is kept to the end, because giving it back would copy pages that are shared with the zygote.
+kept = []
+
 # What CPython says when the standard streams cannot be flushed at exit.
 FLUSH_FAILED = 120
 # What shells say when a program cannot be started.
@@ -99,9 +102,11 @@ def enter(cwd):
 
 def set_environment(env):
     """Replaces the environment by the `NAME=value` in `env`."""
+    wanted = [tuple(variable.partition(b"=")[::2]) for variable in env]
+    if wanted == list(os.environb.items()):
+        return  # most are as the interpreter was started
     os.environ.clear()
-    for variable in env:
-        name, _, value = variable.partition(b"=")
+    for name, value in wanted:
         os.environb[name] = value
     # What libc and Python had read of it before.
     time = sys.modules.get("time")

@@ -30,6 +30,7 @@ def rehearse(write_program, needs_fresh_interpreter, main_names):
         program.enter(request.cwd)
         needs_fresh_interpreter(request)
         program.set_environment(request.env)
+        look.remember()
         look.show([sys.executable.encode(), request.path], request.env)
         imported = set(sys.modules)
         sys.argv = [file]
