@@ -1,0 +1,158 @@
+//! What somebody asked that a sandbox may reach.
+
+use serde::{Deserialize, Serialize, Serializer, ser};
+
+use super::{BadRule, HostPattern, PathPattern, PortRange, Rule, Rulebook, TlsMode};
+use crate::api::{NamedNetwork, Network, NetworkRule, NetworkRules};
+
+/// Rules of one policy.
+pub const RULES_MAX: usize = 256;
+/// Path patterns of one policy, of all its rules together: each may be held against each request.
+pub const PATHS_TOTAL_MAX: usize = 2048;
+
+/// The registries of the policy `packages`, with the ports that their clients use. Packages of Debian are signed, and
+/// apt fetches them in the clear.
+const REGISTRIES: [(&str, &[u16]); 5] = [
+    ("pypi.org", &[443]),
+    ("files.pythonhosted.org", &[443]),
+    ("registry.npmjs.org", &[443]),
+    ("deb.debian.org", &[80, 443]),
+    ("security.debian.org", &[80, 443]),
+];
+
+/// What a sandbox may reach. In JSON it is [`Network`]: `"none"`, `"packages"`, `"open"` or `{"allow": [rule, …]}`.
+///
+/// Reading checks all bounds. Writing refuses rules with secrets or a choice about TLS, which have no place in that form.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Network")]
+pub enum Policy {
+    /// Nothing.
+    #[default]
+    None,
+    /// Package registries.
+    Packages,
+    /// What the rules allow.
+    List(Vec<Rule>),
+    /// Every name and every port, passed through. Whether somebody may ask for it is not judged here.
+    Open,
+}
+
+/// Why a policy is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPolicy {
+    /// More than [`RULES_MAX`].
+    #[error("`allow` has {0} rules; a policy has at most {RULES_MAX}")]
+    TooManyRules(usize),
+    /// More than [`PATHS_TOTAL_MAX`].
+    #[error("the rules have {0} paths together; a policy has at most {PATHS_TOTAL_MAX}")]
+    TooManyPaths(usize),
+    /// One of its rules.
+    #[error("`allow[{index}]`: {fault}")]
+    Rule {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong with it.
+        fault: BadRule,
+    },
+}
+
+impl Policy {
+    /// Checks all bounds. A policy that was read from JSON has been checked.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), BadPolicy> {
+        let Self::List(rules) = self else { return Ok(()) };
+        if rules.len() > RULES_MAX {
+            return Err(BadPolicy::TooManyRules(rules.len()));
+        }
+        for (index, rule) in rules.iter().enumerate() {
+            rule.check().map_err(|fault| BadPolicy::Rule { index, fault })?;
+        }
+        match rules.iter().map(|rule| rule.paths.len()).sum() {
+            0..=PATHS_TOTAL_MAX => Ok(()),
+            paths => Err(BadPolicy::TooManyPaths(paths)),
+        }
+    }
+
+    /// What gives verdicts. `registries` are rules of the operator's for the policy `packages`, beside the public registries.
+    #[must_use]
+    pub fn rulebook(&self, registries: &[Rule]) -> Rulebook {
+        match self {
+            Self::None => Rulebook::closed(),
+            Self::Packages => Rulebook::of(public_registries().chain(registries.iter().cloned()).collect()),
+            Self::List(rules) => Rulebook::of(rules.clone()),
+            Self::Open => Rulebook::open(),
+        }
+    }
+}
+
+fn public_registries() -> impl Iterator<Item = Rule> {
+    REGISTRIES.into_iter().map(|(host, ports)| {
+        let host = HostPattern::parse(host).expect("the names above are names");
+        let port = |port: &u16| PortRange::new(*port, *port).expect("the ports above are ports");
+        Rule { ports: ports.iter().map(port).collect(), ..Rule::host(host) }
+    })
+}
+
+impl TryFrom<Network> for Policy {
+    type Error = BadPolicy;
+    fn try_from(network: Network) -> Result<Self, BadPolicy> {
+        let rules = match network {
+            Network::Named(NamedNetwork::None) => return Ok(Self::None),
+            Network::Named(NamedNetwork::Packages) => return Ok(Self::Packages),
+            Network::Named(NamedNetwork::Open) => return Ok(Self::Open),
+            Network::Rules(NetworkRules { allow }) => allow,
+        };
+        if rules.len() > RULES_MAX {
+            return Err(BadPolicy::TooManyRules(rules.len()));
+        }
+        let read = |(index, rule)| read(rule).map_err(|fault| BadPolicy::Rule { index, fault });
+        let policy = Self::List(rules.into_iter().enumerate().map(read).collect::<Result<_, _>>()?);
+        policy.check()?;
+        Ok(policy)
+    }
+}
+
+fn read(rule: NetworkRule) -> Result<Rule, BadRule> {
+    let mut read = Rule::host(HostPattern::parse(&rule.host)?);
+    if !rule.ports.is_empty() {
+        read.ports = rule.ports.into_iter().map(PortRange::try_from).collect::<Result<_, _>>()?;
+    }
+    read.methods = rule.methods.into_iter().map(super::Method::try_from).collect::<Result<_, _>>()?;
+    read.paths = rule.paths.into_iter().map(PathPattern::try_from).collect::<Result<_, _>>()?;
+    Ok(read)
+}
+
+impl Serialize for Policy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let lossless = |rule: &Rule| rule.secrets.is_empty() && rule.tls == TlsMode::Auto;
+        match self {
+            Self::List(rules) if !rules.iter().all(lossless) => {
+                Err(ser::Error::custom("a policy whose rules have secrets or a choice about TLS cannot be written"))
+            }
+            _ => Network::from(self).serialize(serializer),
+        }
+    }
+}
+
+/// The policy as its reader knows it: secrets and what is done with TLS are left out, for this is what agents are shown.
+impl From<&Policy> for Network {
+    fn from(policy: &Policy) -> Self {
+        match policy {
+            Policy::None => Self::Named(NamedNetwork::None),
+            Policy::Packages => Self::Named(NamedNetwork::Packages),
+            Policy::Open => Self::Named(NamedNetwork::Open),
+            Policy::List(rules) => Self::Rules(NetworkRules { allow: rules.iter().map(shown).collect() }),
+        }
+    }
+}
+
+fn shown(rule: &Rule) -> NetworkRule {
+    NetworkRule {
+        host: rule.host.to_string(),
+        ports: rule.ports.iter().map(|range| (*range).into()).collect(),
+        methods: rule.methods.iter().map(ToString::to_string).collect(),
+        paths: rule.paths.iter().map(ToString::to_string).collect(),
+    }
+}
