@@ -20,6 +20,7 @@
 
 mod decision;
 mod envelope;
+mod permit;
 mod placeholder;
 mod policy;
 mod secret;
@@ -32,9 +33,10 @@ use crate::store::Database;
 use crate::tx::{Tx, View};
 
 pub use decision::{
-    Decision, DecisionFilter, DecisionId, DecisionRow, Permit, Protocol, Retention, Ruling, Settlement, Totals, Verdict,
+    Decision, DecisionFilter, DecisionId, DecisionRow, Protocol, Retention, Settlement, Totals, Verdict,
 };
 pub use envelope::{EnvelopeError, EnvelopeKey, EnvelopePublicKey};
+pub use permit::{Permit, Ruling};
 pub use placeholder::PlaceholderRow;
 pub use policy::PolicyRow;
 pub use secret::{SecretId, SecretName, SecretOrigin, SecretRow};

@@ -1,5 +1,5 @@
 //! What ringfence remembers: sandboxes, executions, disks, templates, logs, sealed environment values, and the audit
-//! chain, in one SQLite file with one writer.
+//! chain, in one SQLite file with one writer; and in a second such file what the [gateway](gate) remembers.
 //!
 //! Every change is a closure over a [`Tx`], whose methods are the only SQL in the program. Changes that arrive together
 //! share one transaction (group commit), and each is acknowledged after the commit has reached the disk. Reads run

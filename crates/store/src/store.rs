@@ -20,7 +20,7 @@ use crate::migrate;
 use crate::reader::{self, Query};
 use crate::seal::{self, Sealer, SealingKey, SecretValue};
 use crate::tx::{Tx, View};
-use crate::writer::{Counters, Message, Pending, Writer};
+use crate::writer::{self, Counters, Message, Pending, Writer};
 
 /// How long SQLite waits for another connection. Ours do not stand in each other's way for longer than a checkpoint.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,6 +104,8 @@ impl<K: Kind> Database<K> {
         configure(&conn, options).map_err(sql("set the properties"))?;
         let sealer = Arc::new(unseal(&conn, path, &key)?);
         drop(key);
+        // A crash may have come between the commit that replaced a secret and the erasing of its old form.
+        let emptied = writer::empty_log(&conn).map_err(sql("empty the write-ahead log"))?;
         let chain = ChainEnd::load(&conn).map_err(sql("read the audit chain"))?;
         let head_file = HeadFile::beside(path, K::HEAD_FILE);
         let agrees = audit::agrees(&conn, head_file.read()).map_err(sql("read the audit chain"))?;
@@ -123,7 +125,7 @@ impl<K: Kind> Database<K> {
             places: Arc::clone(&change_places),
             gone: Arc::clone(&gone),
             counters: Arc::clone(&counters),
-            erase: false,
+            erase: !emptied,
             _lock: lock,
         };
         let (queries, mut threads) = reader::start(path, &sealer)?;
