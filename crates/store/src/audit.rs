@@ -2,9 +2,10 @@
 //!
 //! What the chain proves: an entry that was changed, removed, moved or added in the middle breaks a hash or a number;
 //! entries removed at the end contradict the remembered head, which stands in a table of its own and in the file
-//! `audit.head` beside the database. What it cannot prove alone: that somebody who may write both files did not write
+//! `audit.head` (of the gateway, `gate.head`) beside the database. What it cannot prove alone: that somebody who may write both files did not write
 //! the whole chain anew. For that the head must be known elsewhere, so [`AuditReceipt`] gives it to whoever asks.
 
+mod anchor;
 mod chain;
 mod encoding;
 mod head;
@@ -18,9 +19,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Result, StoreError, doing};
-use crate::store::Store;
+use crate::kind::Kind;
+use crate::store::Database;
 use crate::tx::View;
 
+pub use anchor::Anchor;
 pub(crate) use chain::{ChainEnd, agrees, append, store_head};
 pub(crate) use head::HeadFile;
 pub(crate) use verify::verify;
@@ -155,7 +158,7 @@ impl AuditEntry {
     }
 }
 
-/// Proof that an entry is in the chain. Once [`Store::append`] or [`Store::write_with_audit`] has returned it, the entry
+/// Proof that an entry is in the chain. Once [`Database::append`] or [`Database::write_with_audit`] has returned it, the entry
 /// is on disk. Only the store makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an effect may only follow its receipt"]
@@ -225,7 +228,7 @@ pub struct AuditFilter {
     pub limit: Option<u32>,
 }
 
-impl View<'_> {
+impl<K: Kind> View<'_, K> {
     /// The entries that the filter lets through: newest first, or with `after_seq` in the order of the chain.
     ///
     /// # Errors
@@ -260,7 +263,7 @@ impl View<'_> {
     }
 }
 
-impl Store {
+impl<K: Kind> Database<K> {
     /// [`View::audit_records`].
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::kind::DatabaseKind;
 use crate::sandbox::SandboxStatus;
 
 /// The result of an operation on the store.
@@ -38,6 +39,16 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// It is a database of ringfence, and not the one that was asked for.
+    #[error("{path} is the {found}'s database, where that of the {wanted} was expected: choose its path")]
+    OtherKind {
+        /// The database.
+        path: PathBuf,
+        /// Whose it is.
+        found: DatabaseKind,
+        /// Whose it should be.
+        wanted: DatabaseKind,
+    },
     /// A migration that was applied once has another text now.
     #[error(
         "migration {number} of the database {path} is not the one that this ringfence contains: use the build that wrote the database"
@@ -50,7 +61,7 @@ pub enum OpenError {
     },
     /// The sealing key is not the one of this database.
     #[error(
-        "the key does not open the environment values in {path}: put back the key file that this database was made with, or move the database away to begin with an empty one"
+        "the key does not open the sealed values in {path}: put back the key file that this database was made with, or move the database away to begin with an empty one"
     )]
     WrongKey {
         /// The database.

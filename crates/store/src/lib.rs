@@ -1,5 +1,5 @@
 //! What ringfence remembers: sandboxes, executions, disks, templates, logs, sealed environment values, and the audit
-//! chain, in one SQLite file with one writer.
+//! chain, in one SQLite file with one writer; and in a second such file what the [gateway](gate) remembers.
 //!
 //! Every change is a closure over a [`Tx`], whose methods are the only SQL in the program. Changes that arrive together
 //! share one transaction (group commit), and each is acknowledged after the commit has reached the disk. Reads run
@@ -27,6 +27,9 @@ mod disk;
 mod environment;
 mod error;
 mod execution;
+pub mod gate;
+mod key_file;
+mod kind;
 mod lock;
 mod log;
 mod meta;
@@ -40,8 +43,8 @@ mod tx;
 mod writer;
 
 pub use audit::{
-    Actor, AuditEntry, AuditFilter, AuditHash, AuditHead, AuditReceipt, AuditRecord, BrokenLink, Fault, Verification,
-    Verified,
+    Actor, Anchor, AuditEntry, AuditFilter, AuditHash, AuditHead, AuditReceipt, AuditRecord, BrokenLink, Fault,
+    Verification, Verified,
 };
 pub use disk::DiskRow;
 pub use environment::{EnvMode, EnvironmentChange};
@@ -49,9 +52,11 @@ pub use error::{OpenError, Result, StoreError};
 pub use execution::{
     CodeHash, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionRow, ExecutionStatus, Interpreter, NewExecution,
 };
+pub use key_file::KeyError;
+pub use kind::{DatabaseKind, EngineKind, GateKind, Kind};
 pub use log::{LogEntry, LogLevel, LogRow};
 pub use sandbox::{SandboxChange, SandboxFilter, SandboxRow, SandboxStatus};
-pub use seal::{KeyError, SealingKey, SecretValue};
-pub use store::{Options, Statistics, Store};
+pub use seal::{SealingKey, SecretValue};
+pub use store::{Database, Options, Statistics, Store};
 pub use template::{TemplateRow, TemplateStatus};
 pub use tx::{Tx, View};

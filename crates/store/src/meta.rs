@@ -3,13 +3,14 @@
 use rusqlite::{OptionalExtension, params};
 
 use crate::error::{Result, StoreError, doing};
-use crate::store::Store;
+use crate::kind::Kind;
+use crate::store::Database;
 use crate::tx::{Tx, View};
 
 /// Names below this belong to the store itself.
 pub(crate) const RESERVED: &str = "store.";
 
-impl View<'_> {
+impl<K: Kind> View<'_, K> {
     /// The fact of this name.
     ///
     /// # Errors
@@ -22,7 +23,7 @@ impl View<'_> {
     }
 }
 
-impl Tx<'_> {
+impl<K: Kind> Tx<'_, K> {
     /// Writes a fact.
     ///
     /// # Errors
@@ -53,7 +54,7 @@ impl Tx<'_> {
     }
 }
 
-impl Store {
+impl<K: Kind> Database<K> {
     /// [`View::meta`].
     ///
     /// # Errors

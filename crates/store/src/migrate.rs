@@ -6,18 +6,11 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
 use crate::error::OpenError;
+use crate::kind::{DatabaseKind, Kind};
 
-/// `RFst`: tells our files from those of other programs (`PRAGMA application_id`).
-const APPLICATION_ID: i32 = 0x5246_7374;
-
-/// Every migration in order; the first has number 1. An applied migration is never edited: add one.
-const MIGRATIONS: &[(&str, &str)] = &[("first", include_str!("../migrations/0001_first.sql"))];
-
-/// The newest schema that this program knows.
-pub(crate) const NEWEST: u32 = MIGRATIONS.len() as u32;
-
-/// Brings the database to [`NEWEST`], or refuses one that is not ours or newer.
-pub(crate) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
+/// Brings the database to the newest schema of its kind, or refuses one that is not ours, of another kind, or newer.
+pub(crate) fn migrate<K: Kind>(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let newest = u32::try_from(K::MIGRATIONS.len()).expect("they were written by hand");
     let sql = |operation| move |source| OpenError::Sql { operation, path: path.into(), source };
     let application: i32 =
         conn.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(|source| {
@@ -29,17 +22,20 @@ pub(crate) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenErro
     let found: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sql("read the schema"))?;
     let tables: u32 =
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sql("read the schema"))?;
-    if application != APPLICATION_ID && (application != 0 || found != 0 || tables != 0) {
-        return Err(OpenError::NotOurs { path: path.into() });
+    match DatabaseKind::of_application_id(application) {
+        Some(kind) if kind == K::KIND => {}
+        Some(found) => return Err(OpenError::OtherKind { path: path.into(), found, wanted: K::KIND }),
+        None if application == 0 && found == 0 && tables == 0 => {}
+        None => return Err(OpenError::NotOurs { path: path.into() }),
     }
-    if found > NEWEST {
-        return Err(OpenError::NewerSchema { path: path.into(), found, known: NEWEST });
+    if found > newest {
+        return Err(OpenError::NewerSchema { path: path.into(), found, known: newest });
     }
-    for (number, (name, text)) in (1..).zip(MIGRATIONS) {
+    for (number, (name, text)) in (1..).zip(K::MIGRATIONS) {
         if number <= found {
             check(conn, path, number, text)?;
         } else {
-            apply(conn, number, name, text).map_err(sql("migrate the schema"))?;
+            apply(conn, K::KIND, number, name, text).map_err(sql("migrate the schema"))?;
         }
     }
     Ok(())
@@ -56,7 +52,7 @@ fn check(conn: &Connection, path: &Path, number: u32, text: &str) -> Result<(), 
     }
 }
 
-fn apply(conn: &mut Connection, number: u32, name: &str, text: &str) -> rusqlite::Result<()> {
+fn apply(conn: &mut Connection, kind: DatabaseKind, number: u32, name: &str, text: &str) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute_batch(
         "CREATE TABLE IF NOT EXISTS migration \
@@ -68,7 +64,27 @@ fn apply(conn: &mut Connection, number: u32, name: &str, text: &str) -> rusqlite
         "INSERT INTO migration (number, name, sha256) VALUES (?1, ?2, ?3)",
         params![number, name, sha256.as_slice()],
     )?;
-    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.pragma_update(None, "application_id", kind.application_id())?;
     tx.pragma_update(None, "user_version", number)?;
     tx.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use crate::kind::sealed::Kind;
+    use crate::kind::{EngineKind, GateKind};
+
+    /// Databases with these are out there: an edit would make them `ForeignMigration`.
+    #[test]
+    fn migrations_that_were_applied_somewhere_have_not_been_edited() {
+        let hashes =
+            |all: &[(&str, &str)]| all.iter().map(|(_, text)| hex::encode(Sha256::digest(text))).collect::<Vec<_>>();
+        assert_eq!(
+            hashes(EngineKind::MIGRATIONS),
+            ["7d5b54cae80e55629eedaa48019777959139e608f36745e1b1433168ab6ca931"]
+        );
+        assert_eq!(hashes(GateKind::MIGRATIONS), ["9a3b7874effaa7b3f433573215e66b76013789d03e4131018d81f93df05e7b04"]);
+    }
 }

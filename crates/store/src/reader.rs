@@ -1,5 +1,6 @@
 //! Reading: a few threads, each with a read-only connection of its own.
 
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
@@ -10,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use crate::error::{OpenError, Result, StoreError, doing};
+use crate::kind::Kind;
 use crate::seal::Sealer;
 use crate::tx::View;
 use crate::writer::panic_text;
@@ -19,14 +21,13 @@ const READERS: usize = 3;
 /// How long a read waits for the moments in which SQLite holds the file alone.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(crate) type Query = Box<dyn FnOnce(&View<'_>) + Send>;
+pub(crate) type Query<K> = Box<dyn FnOnce(&View<'_, K>) + Send>;
+/// Where queries are sent, and the threads that take them.
+type Pool<K> = (mpsc::Sender<Query<K>>, Vec<JoinHandle<()>>);
 
 /// Starts the readers. They end when the sender is dropped.
-pub(crate) fn start(
-    path: &Path,
-    sealer: &Arc<Sealer>,
-) -> Result<(mpsc::Sender<Query>, Vec<JoinHandle<()>>), OpenError> {
-    let (sender, queue) = mpsc::channel::<Query>();
+pub(crate) fn start<K: Kind>(path: &Path, sealer: &Arc<Sealer>) -> Result<Pool<K>, OpenError> {
+    let (sender, queue) = mpsc::channel::<Query<K>>();
     let queue = Arc::new(Mutex::new(queue));
     let mut threads = Vec::with_capacity(READERS);
     for number in 0..READERS {
@@ -40,7 +41,7 @@ pub(crate) fn start(
                     // The guard is a temporary of this statement: the queue is free again while the query runs.
                     let query = queue.lock().expect("no query runs under this lock").recv();
                     let Ok(query) = query else { break };
-                    query(&View { conn: &conn, sealer: &sealer });
+                    query(&View { conn: &conn, sealer: &sealer, kind: PhantomData });
                 }
             })
             .map_err(|source| OpenError::File { operation: "start a reader of", path: path.into(), source })?;
@@ -50,9 +51,10 @@ pub(crate) fn start(
 }
 
 /// Wraps a query so that it sees one state of the database and answers in any case.
-pub(crate) fn query<T, F>(run: F, reply: oneshot::Sender<Result<T>>) -> Query
+pub(crate) fn query<K, T, F>(run: F, reply: oneshot::Sender<Result<T>>) -> Query<K>
 where
-    F: FnOnce(&View<'_>) -> Result<T> + Send + 'static,
+    K: Kind,
+    F: FnOnce(&View<'_, K>) -> Result<T> + Send + 'static,
     T: Send + 'static,
 {
     Box::new(move |view| {
@@ -62,7 +64,7 @@ where
     })
 }
 
-fn in_transaction<T>(view: &View<'_>, run: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+fn in_transaction<K, T>(view: &View<'_, K>, run: impl FnOnce(&View<'_, K>) -> Result<T>) -> Result<T> {
     view.conn.execute_batch("BEGIN").map_err(doing("begin to read"))?;
     let result = catch_unwind(AssertUnwindSafe(|| run(view)))
         .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(panic.as_ref()))));

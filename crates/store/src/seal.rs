@@ -1,9 +1,6 @@
-//! Sealing: XChaCha20-Poly1305 under a key from a file that only the engine's user can read.
+//! Sealing: XChaCha20-Poly1305 under a key from a file that only its owner can read.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -12,7 +9,8 @@ use rand::rngs::OsRng;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-const KEY_BYTES: usize = 32;
+use crate::key_file::{self, KEY_BYTES, KeyError};
+
 const NONCE_BYTES: usize = 24;
 /// Hexadecimal digits of a fingerprint: 48 bits, so that two values of one name differ in practice.
 const FINGERPRINT_DIGITS: usize = 12;
@@ -41,39 +39,7 @@ impl std::fmt::Debug for SecretValue {
     }
 }
 
-/// Why a sealing key could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// Others may read it.
-    #[error(
-        "the key file {path} may be read by others (mode {mode:04o}): take that away with `chmod 0400 {path}`, and consider what it protects as known"
-    )]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// It is no key.
-    #[error("{path} is not a key file of ringfence: it must be a plain file of 32 bytes")]
-    NotAKey {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It could not be read or made.
-    #[error("could not {operation} the key file {path}")]
-    File {
-        /// What was tried.
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// The key that environment values are sealed with.
+/// The key that the values of a database are sealed with.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct SealingKey([u8; KEY_BYTES]);
 
@@ -83,32 +49,7 @@ impl SealingKey {
     /// # Errors
     /// The file can be read by others, is not a key, or cannot be read or made.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
-        match Self::load(path) {
-            Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                create(path)?;
-                // Read back what is there: another process may have made it first.
-                Self::load(path)
-            }
-            other => other,
-        }
-    }
-
-    fn load(path: &Path) -> Result<Self, KeyError> {
-        let failed = |source| KeyError::File { operation: "read", path: path.into(), source };
-        // O_NONBLOCK: opening a pipe that somebody put there must not wait for its other end.
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let mut file =
-            OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() || metadata.len() != KEY_BYTES as u64 {
-            return Err(KeyError::NotAKey { path: path.into() });
-        }
-        if metadata.mode() & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.into(), mode: metadata.mode() & 0o7777 });
-        }
-        let mut key = Self([0; KEY_BYTES]);
-        file.read_exact(&mut key.0).map_err(failed)?;
-        Ok(key)
+        key_file::load_or_create(path).map(|key| Self(*key))
     }
 }
 
@@ -116,32 +57,6 @@ impl std::fmt::Debug for SealingKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SealingKey(…)")
     }
-}
-
-/// Makes a key file under its name at once and whole, so that a crash leaves no half of a key behind.
-fn create(path: &Path) -> Result<(), KeyError> {
-    let failed = |operation| move |source| KeyError::File { operation, path: path.into(), source };
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".new-{}", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let mut key = Zeroizing::new([0; KEY_BYTES]);
-    random(&mut *key);
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&temporary)?;
-        file.set_permissions(fs::Permissions::from_mode(0o400))?;
-        file.write_all(&*key)?;
-        file.sync_all()?;
-        // Unlike a rename, a link never replaces a key that is there.
-        match fs::hard_link(&temporary, path) {
-            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            other => other,
-        }
-    })();
-    let removed = fs::remove_file(&temporary);
-    written.map_err(failed("make"))?;
-    removed.map_err(failed("finish"))?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("make durable"))
 }
 
 /// Seals and opens with one key.

@@ -14,12 +14,13 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::audit::{self, AuditEntry, AuditReceipt, ChainEnd, HeadFile, Verification};
 use crate::error::{OpenError, Result, StoreError};
+use crate::kind::{EngineKind, Kind};
 use crate::lock::Lock;
 use crate::migrate;
 use crate::reader::{self, Query};
 use crate::seal::{self, Sealer, SealingKey, SecretValue};
 use crate::tx::{Tx, View};
-use crate::writer::{Counters, Message, Pending, Writer};
+use crate::writer::{self, Counters, Message, Pending, Writer};
 
 /// How long SQLite waits for another connection. Ours do not stand in each other's way for longer than a checkpoint.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,18 +55,20 @@ pub struct Statistics {
     pub queued: usize,
 }
 
-/// The database. Clones share it; it closes with the last one, or with [`Store::close`].
-#[derive(Clone)]
-pub struct Store {
-    inner: Arc<Inner>,
+/// The engine's database.
+pub type Store = Database<EngineKind>;
+
+/// A database of kind `K`. Clones share it; it closes with the last one, or with [`Database::close`].
+pub struct Database<K: Kind> {
+    inner: Arc<Inner<K>>,
 }
 
-struct Inner {
+struct Inner<K: Kind> {
     path: PathBuf,
     head_file: HeadFile,
-    changes: Option<mpsc::Sender<Message>>,
+    changes: Option<mpsc::Sender<Message<K>>>,
     change_places: Arc<Semaphore>,
-    queries: Option<mpsc::Sender<Query>>,
+    queries: Option<mpsc::Sender<Query<K>>>,
     query_places: Arc<Semaphore>,
     gone: Arc<OnceLock<Arc<str>>>,
     counters: Arc<Counters>,
@@ -73,7 +76,7 @@ struct Inner {
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Store {
+impl<K: Kind> Database<K> {
     /// Opens the database at `path`, makes it when there is none, and brings its schema up to date.
     ///
     /// # Errors
@@ -82,7 +85,7 @@ impl Store {
         Self::open_with(path, key, &Options::default())
     }
 
-    /// As [`Store::open`], with other bounds.
+    /// As [`Database::open`], with other bounds.
     ///
     /// # Errors
     /// As there.
@@ -97,12 +100,14 @@ impl Store {
             _ => {}
         }
         let mut conn = connect(path).map_err(sql("open the file"))?;
-        migrate::migrate(&mut conn, path)?;
+        migrate::migrate::<K>(&mut conn, path)?;
         configure(&conn, options).map_err(sql("set the properties"))?;
         let sealer = Arc::new(unseal(&conn, path, &key)?);
         drop(key);
+        // A crash may have come between the commit that replaced a secret and the erasing of its old form.
+        let emptied = writer::empty_log(&conn).map_err(sql("empty the write-ahead log"))?;
         let chain = ChainEnd::load(&conn).map_err(sql("read the audit chain"))?;
-        let head_file = HeadFile::beside(path);
+        let head_file = HeadFile::beside(path, K::HEAD_FILE);
         let agrees = audit::agrees(&conn, head_file.read()).map_err(sql("read the audit chain"))?;
         // A head that contradicts the chain is evidence, so it is left as it is, and every verification finds it.
         let writable_head = agrees.then(|| head_file.clone());
@@ -120,7 +125,7 @@ impl Store {
             places: Arc::clone(&change_places),
             gone: Arc::clone(&gone),
             counters: Arc::clone(&counters),
-            erase: false,
+            erase: !emptied,
             waits: true,
             _lock: lock,
         };
@@ -172,7 +177,7 @@ impl Store {
     /// Those of `op`; [`StoreError::Commit`] when the disk did not take it; [`StoreError::Gone`].
     pub async fn write<T, F>(&self, op: F) -> Result<T>
     where
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_, K>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         self.change(op, true).await
@@ -185,7 +190,7 @@ impl Store {
     /// As [`Store::write`]. It cannot hold an audit entry ([`StoreError::NotLasting`]).
     pub async fn note<T, F>(&self, op: F) -> Result<T>
     where
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_, K>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         self.change(op, false).await
@@ -193,7 +198,7 @@ impl Store {
 
     async fn change<T, F>(&self, op: F, lasting: bool) -> Result<T>
     where
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_, K>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         let places = Arc::clone(&self.inner.change_places);
@@ -208,10 +213,10 @@ impl Store {
     /// comes first, so that the change may refer to it.
     ///
     /// # Errors
-    /// As [`Store::write`], and when the entry is out of bounds. Then nothing was recorded either.
+    /// As [`Database::write`], and when the entry is out of bounds. Then nothing was recorded either.
     pub async fn write_with_audit<T, F>(&self, entry: AuditEntry, op: F) -> Result<(T, AuditReceipt)>
     where
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_, K>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         self.write(move |tx| {
@@ -224,7 +229,7 @@ impl Store {
     /// Appends an entry to the audit chain and returns when it is on disk.
     ///
     /// # Errors
-    /// As [`Store::write`], and when the entry is out of bounds.
+    /// As [`Database::write`], and when the entry is out of bounds.
     pub async fn append(&self, entry: AuditEntry) -> Result<AuditReceipt> {
         self.write(move |tx| tx.audit(&entry)).await
     }
@@ -235,7 +240,7 @@ impl Store {
     /// Those of `query`, and [`StoreError::Gone`].
     pub async fn read<T, F>(&self, query: F) -> Result<T>
     where
-        F: FnOnce(&View<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&View<'_, K>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         let place = Arc::clone(&self.inner.query_places).acquire_owned().await.map_err(|_| self.gone())?;
@@ -243,7 +248,7 @@ impl Store {
             return Err(self.gone());
         }
         let (reply, answer) = oneshot::channel();
-        let query = move |view: &View<'_>| {
+        let query = move |view: &View<'_, K>| {
             let _place = place;
             query(view)
         };
@@ -264,7 +269,7 @@ impl Store {
             // that a head read now is never ahead of what is seen then.
             let remembered = head_file.read().map_err(|_| StoreError::Unreadable {
                 column: "content",
-                row: "file audit.head beside the database".into(),
+                row: format!("file {} beside the database", K::HEAD_FILE),
             })?;
             audit::verify(view.conn, from, to, remembered)
         })
@@ -282,7 +287,7 @@ impl Store {
         answer.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
-    fn changes(&self) -> &mpsc::Sender<Message> {
+    fn changes(&self) -> &mpsc::Sender<Message<K>> {
         self.inner.changes.as_ref().expect("the sender stays until the store is dropped")
     }
 
@@ -291,13 +296,19 @@ impl Store {
     }
 }
 
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("path", &self.inner.path).finish_non_exhaustive()
+impl<K: Kind> Clone for Database<K> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
-impl Drop for Inner {
+impl<K: Kind> std::fmt::Debug for Database<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("kind", &K::KIND).field("path", &self.inner.path).finish_non_exhaustive()
+    }
+}
+
+impl<K: Kind> Drop for Inner<K> {
     /// Waits for the threads, so that the file is free for the next opener.
     fn drop(&mut self) {
         self.changes = None;

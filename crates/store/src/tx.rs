@@ -1,27 +1,30 @@
 //! The two handles that SQL is reached through: a consistent view, and a change.
 
 use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use rusqlite::Connection;
 
 use crate::audit::{self, AuditEntry, AuditReceipt, ChainEnd};
 use crate::error::{Result, StoreError};
+use crate::kind::{EngineKind, Kind};
 use crate::seal::Sealer;
 
-/// A consistent state of the database. All reads through one view see the same state.
-pub struct View<'c> {
+/// A consistent state of a database of kind `K`. All reads through one view see the same state.
+pub struct View<'c, K = EngineKind> {
     pub(crate) conn: &'c Connection,
     pub(crate) sealer: &'c Sealer,
+    pub(crate) kind: PhantomData<K>,
 }
 
-/// A change of the database, all of it or nothing.
+/// A change of a database of kind `K`, all of it or nothing.
 ///
 /// It shares a transaction with other changes, each in a savepoint of its own, so that an error returned from the
 /// closure undoes this change alone. Nothing may leave the closure but by its return value: until
-/// [`Store::write`](crate::Store::write) has returned, nothing is on disk.
-pub struct Tx<'c> {
-    pub(crate) view: View<'c>,
+/// [`write`](crate::Database::write) has returned, nothing is on disk.
+pub struct Tx<'c, K = EngineKind> {
+    pub(crate) view: View<'c, K>,
     pub(crate) chain: &'c RefCell<ChainEnd>,
     /// Set when a secret was replaced: its old form must leave the write-ahead log too.
     pub(crate) erase: &'c Cell<bool>,
@@ -29,14 +32,14 @@ pub struct Tx<'c> {
     pub(crate) lasting: bool,
 }
 
-impl<'c> Deref for Tx<'c> {
-    type Target = View<'c>;
-    fn deref(&self) -> &View<'c> {
+impl<'c, K> Deref for Tx<'c, K> {
+    type Target = View<'c, K>;
+    fn deref(&self) -> &View<'c, K> {
         &self.view
     }
 }
 
-impl Tx<'_> {
+impl<K: Kind> Tx<'_, K> {
     /// Appends an entry to the audit chain in this transaction.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -13,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::audit::{self, AuditHead, ChainEnd, HeadFile};
 use crate::error::{Result, StoreError, doing};
+use crate::kind::Kind;
 use crate::lock::Lock;
 use crate::seal::Sealer;
 use crate::tx::{Tx, View};
@@ -25,17 +27,17 @@ const HEAD_INTERVAL: Duration = Duration::from_secs(1);
 const ERASE_WAIT: Duration = Duration::from_millis(100);
 
 /// What the writer's queue holds.
-pub(crate) enum Message {
-    Change(Box<dyn Change>),
+pub(crate) enum Message<K: Kind> {
+    Change(Box<dyn Change<K>>),
     Close(oneshot::Sender<Result<()>>),
 }
 
 /// A change whose type of result the writer does not know.
-pub(crate) trait Change: Send {
+pub(crate) trait Change<K>: Send {
     /// Whether it is settled only when it is on disk.
     fn lasting(&self) -> bool;
     /// Runs it, and says what is to become of its savepoint.
-    fn run(&mut self, tx: &Tx<'_>) -> Ran;
+    fn run(&mut self, tx: &Tx<'_, K>) -> Ran;
     /// Tells the one who waits: after the commit, or what came instead of it.
     fn settle(self: Box<Self>, committed: Result<()>);
 }
@@ -57,16 +59,16 @@ pub(crate) struct Pending<T, F> {
     pub(crate) _place: OwnedSemaphorePermit,
 }
 
-impl<T, F> Change for Pending<T, F>
+impl<K, T, F> Change<K> for Pending<T, F>
 where
-    F: FnOnce(&Tx<'_>) -> Result<T> + Send,
+    F: FnOnce(&Tx<'_, K>) -> Result<T> + Send,
     T: Send,
 {
     fn lasting(&self) -> bool {
         self.lasting
     }
 
-    fn run(&mut self, tx: &Tx<'_>) -> Ran {
+    fn run(&mut self, tx: &Tx<'_, K>) -> Ran {
         let op = self.op.take().expect("a change runs once");
         let result = catch_unwind(AssertUnwindSafe(|| op(tx)))
             .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(panic.as_ref()))));
@@ -98,14 +100,14 @@ pub(crate) struct Counters {
 }
 
 /// The writer's thread.
-pub(crate) struct Writer {
+pub(crate) struct Writer<K: Kind> {
     pub(crate) conn: Connection,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) chain: ChainEnd,
     /// None while the file contradicts the chain.
     pub(crate) head_file: Option<HeadFile>,
     pub(crate) head_noted: Option<AuditHead>,
-    pub(crate) queue: Receiver<Message>,
+    pub(crate) queue: Receiver<Message<K>>,
     pub(crate) places: Arc<Semaphore>,
     pub(crate) gone: Arc<OnceLock<Arc<str>>>,
     pub(crate) counters: Arc<Counters>,
@@ -115,7 +117,7 @@ pub(crate) struct Writer {
     pub(crate) _lock: Lock,
 }
 
-impl Writer {
+impl<K: Kind> Writer<K> {
     /// Works until the store is closed, dropped, or unable to go on.
     pub(crate) fn run(mut self) {
         let mut head_noted_at = Instant::now();
@@ -166,7 +168,7 @@ impl Writer {
     }
 
     /// Runs a batch in one transaction and settles it. Returns whether the writer may go on.
-    fn commit(&mut self, mut batch: Vec<Box<dyn Change>>) -> bool {
+    fn commit(&mut self, mut batch: Vec<Box<dyn Change<K>>>) -> bool {
         let before = self.chain;
         let outcome = self.transact(&mut batch);
         if outcome.is_ok() {
@@ -195,7 +197,7 @@ impl Writer {
         fatal.is_none()
     }
 
-    fn transact(&mut self, batch: &mut [Box<dyn Change>]) -> Result<(), Arc<rusqlite::Error>> {
+    fn transact(&mut self, batch: &mut [Box<dyn Change<K>>]) -> Result<(), Arc<rusqlite::Error>> {
         let conn = &self.conn;
         let waits = batch.iter().any(|change| change.lasting());
         if waits != self.waits {
@@ -207,7 +209,7 @@ impl Writer {
         let chain = RefCell::new(self.chain);
         let erase = Cell::new(self.erase);
         for change in batch {
-            let view = View { conn, sealer: &self.sealer };
+            let view = View { conn, sealer: &self.sealer, kind: PhantomData };
             let tx = Tx { view, chain: &chain, erase: &erase, lasting: change.lasting() };
             let before = *chain.borrow();
             step(conn, "SAVEPOINT change")?;

@@ -5,7 +5,8 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use ringfence_store::{OpenError, SealingKey, Store, StoreError};
+use ringfence_store::gate::GateStore;
+use ringfence_store::{DatabaseKind, OpenError, SealingKey, Store, StoreError};
 use support::{Place, add_sandbox, sandbox_id};
 
 /// Opens what was made and then changed by `change`.
@@ -93,4 +94,33 @@ async fn only_the_owner_may_read_what_the_store_makes() {
         let Ok(metadata) = entry.metadata() else { continue };
         assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", entry.path().display());
     }
+}
+
+#[tokio::test]
+async fn a_database_of_the_other_kind_is_refused_and_left_alone() {
+    let place = Place::new();
+    add_sandbox(&place.open(), 1).await;
+    let error = GateStore::open(&place.database(), place.key()).expect_err("it is the engine's");
+    let OpenError::OtherKind { found, wanted, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((*found, *wanted), (DatabaseKind::Engine, DatabaseKind::Gate));
+    assert!(error.to_string().contains("engine.db is the engine's database"), "{error}");
+    assert!(place.open().sandbox(&sandbox_id(1)).await.expect("it can be read").is_some());
+
+    drop(place.open_gate());
+    let error = Store::open(&place.gate_database(), place.gate_key()).expect_err("it is the gateway's");
+    assert!(matches!(error, OpenError::OtherKind { found: DatabaseKind::Gate, .. }), "{error:?}");
+    drop(place.open_gate());
+}
+
+#[tokio::test]
+async fn both_kinds_live_in_one_directory_with_a_chain_each() {
+    let place = Place::new();
+    let (engine, gate) = (place.open(), place.open_gate());
+    support::append(&engine, 3).await;
+    let _ = gate.decide(support::refused(1, support::NOW_MS)).await.expect("it is recorded");
+    engine.close().await.expect("the store closes");
+    gate.close().await.expect("the store closes");
+    let head = |name: &str| fs::read_to_string(place.dir.path().join(name)).expect("the head was noted");
+    assert!(head("audit.head").starts_with("ringfence-audit-head 1 3 "), "{}", head("audit.head"));
+    assert!(head("gate.head").starts_with("ringfence-audit-head 1 1 "), "{}", head("gate.head"));
 }

@@ -2,40 +2,9 @@
 
 mod support;
 
-use std::sync::mpsc;
-
-use ringfence_store::{EnvMode, Options, Statistics, Store, StoreError, Verification};
-use support::{Place, add_sandbox, entry, secret, whole_chain};
+use ringfence_store::{EnvMode, Options, Statistics, StoreError, Verification};
+use support::{Place, add_sandbox, entry, hold, secret, wait_until_queued, whole_chain};
 use tokio::task::JoinSet;
-
-/// Keeps the writer busy until the sender is used or dropped.
-async fn hold(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<ringfence_store::Result<()>>) {
-    let (release, released) = mpsc::channel();
-    let (begin, begun) = tokio::sync::oneshot::channel();
-    let store = store.clone();
-    let holding = tokio::spawn(async move {
-        store
-            .write(move |_| {
-                let _ = begin.send(());
-                let _ = released.recv();
-                Ok(())
-            })
-            .await
-    });
-    begun.await.expect("the writer begins");
-    (release, holding)
-}
-
-async fn wait_until_queued(store: &Store, count: usize) {
-    // Others run at each yield; one thread runs them all, so that who has a place has sent its change.
-    for _ in 0..10_000 {
-        if store.statistics().queued == count {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("{} of {count} changes were queued", store.statistics().queued);
-}
 
 #[tokio::test]
 async fn changes_that_arrive_together_share_one_transaction() {

@@ -53,7 +53,7 @@ pub(crate) fn agrees(conn: &Connection, remembered: io::Result<Option<AuditHead>
     let agrees = remembered.is_ok_and(|known| known.map(|known| known.hash) == stored);
     if !agrees {
         tracing::error!(
-            "the audit chain is not the one that audit.head remembers; `ringfence audit verify` tells more"
+            "the audit chain is not the one that the file beside the database remembers; `ringfence audit verify` tells more"
         );
     }
     Ok(agrees)

@@ -1,4 +1,4 @@
-//! `audit.head`, a file beside the database that remembers an end of the chain.
+//! A file beside the database (`audit.head` of the engine's, `gate.head` of the gateway's) that remembers an end of the chain.
 //!
 //! One line: `ringfence-audit-head 1 SEQ HASH`. It is at most a second behind while the store is idle and says nothing
 //! about entries after SEQ. It is written whole and renamed, so that a reader never sees half of it.
@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{AuditHash, AuditHead};
+use crate::lock;
 
 const MAGIC: &str = "ringfence-audit-head 1";
 
@@ -19,8 +20,8 @@ pub(crate) struct HeadFile {
 }
 
 impl HeadFile {
-    pub(crate) fn beside(database: &Path) -> Self {
-        Self { path: database.with_file_name("audit.head") }
+    pub(crate) fn beside(database: &Path, name: &str) -> Self {
+        Self { path: database.with_file_name(name) }
     }
 
     /// What the file remembers; none when there is no file. A file that is not ours is an error.
@@ -34,7 +35,7 @@ impl HeadFile {
     }
 
     pub(crate) fn write(&self, head: AuditHead) -> io::Result<()> {
-        let temporary = self.path.with_file_name("audit.head.new");
+        let temporary = lock::beside(&self.path, ".new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         writeln!(file, "{MAGIC} {} {}", head.seq, head.hash)?;
         file.sync_data()?;

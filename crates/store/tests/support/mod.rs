@@ -3,15 +3,20 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ringfence_model::{ExecutionId, Limits, SandboxId};
+use ringfence_store::gate::{Decision, GateStore, Protocol, SecretName};
 use ringfence_store::{
-    Actor, AuditEntry, Options, SandboxRow, SandboxStatus, SealingKey, SecretValue, Store, Verification,
+    Actor, AuditEntry, Database, Kind, Options, SandboxRow, SandboxStatus, SealingKey, SecretValue, Store, Verification,
 };
 use rusqlite::Connection;
 use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// Some time, in milliseconds since the Unix epoch.
 pub(crate) const NOW_MS: u64 = 1_757_371_623_056;
@@ -50,10 +55,45 @@ impl Place {
         Store::open_with(&self.database(), self.key(), options).expect("the store opens")
     }
 
+    pub(crate) fn gate_database(&self) -> PathBuf {
+        self.dir.path().join("gate.db")
+    }
+
+    pub(crate) fn gate_key(&self) -> SealingKey {
+        SealingKey::load_or_create(&self.dir.path().join("gate.key")).expect("a key")
+    }
+
+    #[track_caller]
+    pub(crate) fn open_gate(&self) -> GateStore {
+        GateStore::open(&self.gate_database(), self.gate_key()).expect("the gate's store opens")
+    }
+
+    /// The directory as a power cut leaves it now, apart from what SQLite makes anew (`-shm`).
+    pub(crate) fn as_after_a_crash(&self) -> Self {
+        let copy = Self::new();
+        for entry in fs::read_dir(self.dir.path()).expect("the directory can be read") {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name();
+            // `.new` is on its way to another name, and may be gone by now.
+            if !name.to_string_lossy().ends_with("-shm") && !name.to_string_lossy().ends_with(".new") {
+                fs::copy(entry.path(), copy.dir.path().join(name)).expect("a file can be copied");
+            }
+        }
+        copy
+    }
+
     /// The file as an attacker has it.
     #[track_caller]
     pub(crate) fn behind_its_back(&self) -> Connection {
         let conn = Connection::open(self.database()).expect("SQLite opens the file");
+        conn.busy_timeout(PATIENCE).expect("a timeout can be set");
+        conn
+    }
+
+    /// As [`Place::behind_its_back`], of the gateway.
+    #[track_caller]
+    pub(crate) fn behind_the_gate(&self) -> Connection {
+        let conn = Connection::open(self.gate_database()).expect("SQLite opens the file");
         conn.busy_timeout(PATIENCE).expect("a timeout can be set");
         conn
     }
@@ -69,14 +109,18 @@ impl Place {
         conn
     }
 
-    /// The files of the directory, key excepted, in which these bytes stand.
+    /// The files of the directory, keys excepted, in which these bytes stand.
     pub(crate) fn files_with(&self, bytes: &[u8]) -> Vec<String> {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.dir.path()).expect("the directory can be read") {
             let entry = entry.expect("an entry");
             let name = entry.file_name().to_string_lossy().into_owned();
-            let content = fs::read(entry.path()).expect("a file of the store can be read");
-            if name != "sealing.key" && content.windows(bytes.len()).any(|window| window == bytes) {
+            let content = match fs::read(entry.path()) {
+                // The head file on its way to its name.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && name.ends_with(".new") => continue,
+                read => read.expect("a file of the store can be read"),
+            };
+            if !name.ends_with(".key") && content.windows(bytes.len()).any(|window| window == bytes) {
                 found.push(name);
             }
         }
@@ -136,7 +180,7 @@ pub(crate) async fn append(store: &Store, count: u64) {
     }
 }
 
-pub(crate) async fn whole_chain(store: &Store) -> Verification {
+pub(crate) async fn whole_chain<K: Kind>(store: &Database<K>) -> Verification {
     store.verify(1, None).await.expect("the chain can be walked")
 }
 
@@ -157,4 +201,58 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         std::thread::yield_now();
     }
+}
+
+pub(crate) fn secret_name(name: &str) -> SecretName {
+    SecretName::parse(name).expect("a name")
+}
+
+/// A request that uses a secret and is allowed.
+pub(crate) fn allowed(sandbox: u8, at_ms: u64) -> Decision {
+    Decision {
+        host: Some("paper-api.alpaca.markets".into()),
+        address: Some("192.0.2.7".parse().expect("an address")),
+        method: Some("GET".into()),
+        path: Some("/v2/account".into()),
+        rule: Some("alpaca".into()),
+        secrets: vec![secret_name("ALPACA_SECRET_KEY")],
+        ..Decision::allow(at_ms, sandbox_id(sandbox), Protocol::Http, 443)
+    }
+}
+
+pub(crate) fn refused(sandbox: u8, at_ms: u64) -> Decision {
+    let reason = "169.254.169.254 is a link-local address";
+    Decision {
+        address: Some("169.254.169.254".parse().expect("an address")),
+        ..Decision::refuse(at_ms, sandbox_id(sandbox), Protocol::Tcp, 80, reason)
+    }
+}
+
+/// Keeps the writer busy until the sender is used or dropped.
+pub(crate) async fn hold<K: Kind>(store: &Database<K>) -> (mpsc::Sender<()>, JoinHandle<ringfence_store::Result<()>>) {
+    let (release, released) = mpsc::channel();
+    let (begin, begun) = oneshot::channel();
+    let store = store.clone();
+    let holding = tokio::spawn(async move {
+        store
+            .write(move |_| {
+                let _ = begin.send(());
+                let _ = released.recv();
+                Ok(())
+            })
+            .await
+    });
+    begun.await.expect("the writer begins");
+    (release, holding)
+}
+
+pub(crate) async fn wait_until_queued<K: Kind>(store: &Database<K>, count: usize) {
+    // Others run at each yield; one thread runs them all, so that who has a place has sent its change.
+    for _ in 0..10_000 {
+        if store.statistics().queued == count {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{} of {count} changes were queued", store.statistics().queued);
 }

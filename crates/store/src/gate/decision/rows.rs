@@ -1,0 +1,269 @@
+//! Decisions as rows: written with their audit entry, settled, listed, counted and pruned.
+
+use ringfence_model::SandboxId;
+use rusqlite::{OptionalExtension, Row, named_params, params};
+use serde_json::json;
+
+use super::{Decision, DecisionFilter, DecisionId, DecisionRow, Protocol, Retention, Settlement, Totals, Verdict};
+use crate::audit::AuditReceipt;
+use crate::error::{Result, StoreError, doing};
+use crate::gate::{GateStore, GateTx, GateView};
+
+/// Rows that one listing has at most.
+const LISTED_MAX: u32 = 10_000;
+/// Rows that one change prunes at most: other changes wait for it.
+const PRUNED_MAX: u32 = 2_000;
+
+const COLUMNS: &str = "id, at_ms, sandbox_id, protocol, host, address, port, method, path, rule, secrets, reason, \
+     status, bytes_up, bytes_down, duration_ms";
+
+impl GateView<'_> {
+    /// The decisions that the filter lets through: newest first, or with `after` in their order.
+    ///
+    /// # Errors
+    /// The database refuses, or holds something unreadable.
+    pub fn decisions(&self, filter: &DecisionFilter) -> Result<Vec<DecisionRow>> {
+        const WHAT: &str = "list decisions";
+        let order = if filter.after.is_some() { "ASC" } else { "DESC" };
+        let of = if filter.sandbox.is_some() { "sandbox_id = :sandbox" } else { ":sandbox IS NULL" };
+        let sql = format!("SELECT {COLUMNS} FROM decision WHERE {of} AND id > :after ORDER BY id {order} LIMIT :limit");
+        let mut statement = self.conn.prepare_cached(&sql).map_err(doing(WHAT))?;
+        let rows = statement
+            .query_map(
+                named_params! {":sandbox": filter.sandbox.as_ref().map(SandboxId::as_str),
+                ":after": filter.after.map_or(0, DecisionId::get),
+                ":limit": filter.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX)},
+                read,
+            )
+            .map_err(doing(WHAT))?;
+        rows.map(|row| row.map_err(doing(WHAT))?).collect()
+    }
+
+    /// The decision of this number, if it was not pruned.
+    ///
+    /// # Errors
+    /// As [`GateView::decisions`].
+    pub fn decision(&self, id: DecisionId) -> Result<Option<DecisionRow>> {
+        let sql = format!("SELECT {COLUMNS} FROM decision WHERE id = ?1");
+        self.conn
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.query_row(params![id.0], read).optional())
+            .map_err(doing("read a decision"))?
+            .transpose()
+    }
+
+    /// What a sandbox did in all; nothing when it is not known.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn totals(&self, sandbox: &SandboxId) -> Result<Totals> {
+        self.conn
+            .prepare_cached("SELECT requests, refused, bytes_up, bytes_down FROM total WHERE sandbox_id = ?1")
+            .and_then(|mut statement| {
+                let totals = |row: &Row<'_>| {
+                    let (requests, refused) = (row.get(0)?, row.get(1)?);
+                    Ok(Totals { requests, refused, bytes_up: row.get(2)?, bytes_down: row.get(3)? })
+                };
+                statement.query_row(params![sandbox.as_str()], totals).optional()
+            })
+            .map(Option::unwrap_or_default)
+            .map_err(doing("read totals"))
+    }
+}
+
+impl GateTx<'_> {
+    /// Records a decision: the audit entry, the row, and the totals of its sandbox. It returns no permit, because
+    /// nothing is on disk yet.
+    pub(in crate::gate) fn record(&self, decision: &Decision) -> Result<AuditReceipt> {
+        const WHAT: &str = "record a decision";
+        decision.check()?;
+        let receipt = self.audit(&decision.entry())?;
+        self.conn
+            .prepare_cached(
+                "INSERT INTO decision (id, at_ms, sandbox_id, protocol, host, address, port, method, path, rule, \
+                 secrets, verdict, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    receipt.seq(),
+                    decision.at_ms,
+                    decision.sandbox.as_str(),
+                    decision.protocol.as_str(),
+                    decision.host,
+                    decision.address.map(|address| address.to_string()),
+                    decision.port,
+                    decision.method,
+                    decision.path,
+                    decision.rule,
+                    json!(decision.secrets).to_string(),
+                    decision.verdict.as_str(),
+                    decision.verdict.reason(),
+                ])
+            })
+            .map_err(doing(WHAT))?;
+        self.conn
+            .prepare_cached(
+                "INSERT INTO total (sandbox_id, requests, refused, bytes_up, bytes_down) VALUES (?1, 1, ?2, 0, 0) \
+                 ON CONFLICT (sandbox_id) DO UPDATE SET requests = requests + 1, refused = refused + ?2",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![decision.sandbox.as_str(), decision.verdict != Verdict::Allow])
+            })
+            .map_err(doing(WHAT))?;
+        Ok(receipt)
+    }
+
+    /// Notes what became of a decision, once. Returns whether that was done: a decision may have been pruned meanwhile, or
+    /// settled before.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn settle(&self, decision: DecisionId, settlement: &Settlement) -> Result<bool> {
+        const WHAT: &str = "settle a decision";
+        let Settlement { status, bytes_up, bytes_down, duration_ms } = *settlement;
+        let sandbox: Option<String> = self
+            .conn
+            .prepare_cached(
+                "UPDATE decision SET status = ?2, bytes_up = ?3, bytes_down = ?4, duration_ms = ?5 \
+                 WHERE id = ?1 AND duration_ms IS NULL RETURNING sandbox_id",
+            )
+            .and_then(|mut statement| {
+                let params = params![decision.0, status, bytes_up, bytes_down, duration_ms];
+                statement.query_row(params, |row| row.get(0)).optional()
+            })
+            .map_err(doing(WHAT))?;
+        let Some(sandbox) = sandbox else { return Ok(false) };
+        self.conn
+            .prepare_cached(
+                "UPDATE total SET bytes_up = bytes_up + ?2, bytes_down = bytes_down + ?3 WHERE sandbox_id = ?1",
+            )
+            .and_then(|mut statement| statement.execute(params![sandbox, bytes_up, bytes_down]))
+            .map_err(doing(WHAT))?;
+        Ok(true)
+    }
+
+    /// Removes the oldest decisions that `kept` does not keep, at most 2,000, and of sandboxes that were forgotten before
+    /// `since_ms` the totals. Returns how many decisions went. Decisions go in the order of their numbers: one of a clock
+    /// that stood ahead keeps those after it.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn prune_decisions(&self, kept: &Retention) -> Result<u64> {
+        const WHAT: &str = "prune decisions";
+        // Each bound is the first number that stays. Without a row that stays none does.
+        let bound = |sql: &str, bound: u64| {
+            self.conn
+                .prepare_cached(sql)
+                .and_then(|mut statement| statement.query_row(params![bound], |row| row.get::<_, u64>(0)).optional())
+                .map_err(doing(WHAT))
+        };
+        let end = i64::MAX.cast_unsigned();
+        let mut first_kept = 0;
+        if let Some(since_ms) = kept.since_ms {
+            let sql = "SELECT id FROM decision WHERE at_ms >= ?1 ORDER BY id LIMIT 1";
+            first_kept = bound(sql, since_ms)?.unwrap_or(end);
+            self.conn
+                .prepare_cached("DELETE FROM total WHERE forgotten_at_ms < ?1")
+                .and_then(|mut statement| statement.execute(params![since_ms]))
+                .map_err(doing(WHAT))?;
+        }
+        if let Some(rows_max) = kept.rows_max {
+            // The newest that goes; none when there are not so many.
+            let sql = "SELECT id FROM decision ORDER BY id DESC LIMIT 1 OFFSET ?1";
+            first_kept = first_kept.max(bound(sql, rows_max.min(end))?.map_or(0, |id| id + 1));
+        }
+        let pruned = self
+            .conn
+            .prepare_cached(
+                "DELETE FROM decision WHERE id IN (SELECT id FROM decision WHERE id < ?1 ORDER BY id LIMIT ?2)",
+            )
+            .and_then(|mut statement| statement.execute(params![first_kept, PRUNED_MAX]))
+            .map_err(doing(WHAT))?;
+        Ok(pruned as u64)
+    }
+
+    pub(in crate::gate) fn close_totals(&self, at_ms: u64, sandbox: &SandboxId) -> Result<()> {
+        self.conn
+            .prepare_cached("UPDATE total SET forgotten_at_ms = ?2 WHERE sandbox_id = ?1")
+            .and_then(|mut statement| statement.execute(params![sandbox.as_str(), at_ms]))
+            .map(drop)
+            .map_err(doing("close totals"))
+    }
+}
+
+impl GateStore {
+    /// [`GateTx::settle`]. It shares a transaction with whatever else is written at the time.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn settle(&self, decision: DecisionId, settlement: Settlement) -> Result<bool> {
+        self.write(move |tx| tx.settle(decision, &settlement)).await
+    }
+
+    /// [`GateTx::prune_decisions`] until nothing is left to prune, a change each, so that others come in between.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn prune_decisions(&self, kept: Retention) -> Result<u64> {
+        let mut all = 0;
+        loop {
+            let retention = kept.clone();
+            let pruned = self.write(move |tx| tx.prune_decisions(&retention)).await?;
+            all += pruned;
+            if pruned < u64::from(PRUNED_MAX) {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// [`GateView::decisions`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn decisions(&self, filter: DecisionFilter) -> Result<Vec<DecisionRow>> {
+        self.read(move |view| view.decisions(&filter)).await
+    }
+
+    /// [`GateView::totals`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn totals(&self, sandbox: &SandboxId) -> Result<Totals> {
+        let sandbox = sandbox.clone();
+        self.read(move |view| view.totals(&sandbox)).await
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Result<DecisionRow>> {
+    let id: u64 = row.get(0)?;
+    let (sandbox, protocol): (String, String) = (row.get(2)?, row.get(3)?);
+    let (address, secrets): (Option<String>, String) = (row.get(5)?, row.get(10)?);
+    let reason: Option<String> = row.get(11)?;
+    let (at_ms, host, port, method) = (row.get(1)?, row.get(4)?, row.get(6)?, row.get(7)?);
+    let (path, rule, status) = (row.get(8)?, row.get(9)?, row.get(12)?);
+    let (bytes_up, bytes_down): (Option<u64>, Option<u64>) = (row.get(13)?, row.get(14)?);
+    let duration_ms: Option<u64> = row.get(15)?;
+    let unreadable = |column| StoreError::Unreadable { column, row: format!("decision {id}") };
+    Ok((|| {
+        let decision = Decision {
+            at_ms,
+            sandbox: SandboxId::try_from(sandbox).map_err(|_| unreadable("sandbox_id"))?,
+            protocol: Protocol::parse(&protocol).ok_or_else(|| unreadable("protocol"))?,
+            host,
+            address: address.map(|text| text.parse()).transpose().map_err(|_| unreadable("address"))?,
+            port,
+            method,
+            path,
+            rule,
+            secrets: serde_json::from_str(&secrets).map_err(|_| unreadable("secrets"))?,
+            verdict: reason.map_or(Verdict::Allow, |reason| Verdict::Refuse { reason }),
+        };
+        let settlement = duration_ms.map(|duration_ms| Settlement {
+            status,
+            bytes_up: bytes_up.unwrap_or_default(),
+            bytes_down: bytes_down.unwrap_or_default(),
+            duration_ms,
+        });
+        Ok(DecisionRow { id: DecisionId(id), decision, settlement })
+    })())
+}
