@@ -211,3 +211,39 @@ async fn questions_are_answered_over_tcp() {
     drop(client);
     served.await.unwrap().unwrap();
 }
+
+/// As in a sandbox: every address is local by a route, and none but those of loopback is any interface's.
+#[test]
+fn an_answer_comes_from_an_address_that_only_a_route_makes_local() {
+    const INNER: &str = "RINGFENCE_TEST_ANY_ADDRESS";
+    const NAME: &str = "dns::tests::serve::an_answer_comes_from_an_address_that_only_a_route_makes_local";
+    if std::env::var_os(INNER).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let port = start(Sandbox::new());
+            for server in ["8.8.8.8", "10.0.2.3", "127.0.0.53", "2001:4860:4860::8888", "fd00::53", "::1"] {
+                let server = SocketAddr::new(server.parse().unwrap(), port);
+                let message = ask(server, &query(7, "api.example.com.", RecordType::A)).await;
+                assert_eq!(message.answers.len(), 1, "{server}");
+            }
+        });
+        println!("answered everywhere");
+        return;
+    }
+    const ROUTES: &str =
+        "ip link set lo up && ip route add local 0.0.0.0/0 dev lo && ip -6 route add local ::/0 dev lo";
+    let in_namespace = |then: &str| {
+        std::process::Command::new("unshare")
+            .args(["--map-root-user", "--net", "sh", "-c", &format!("{ROUTES} && {then}"), NAME])
+            .arg(std::env::current_exe().unwrap())
+            .env(INNER, "1")
+            .output()
+    };
+    if !in_namespace("true").is_ok_and(|output| output.status.success()) {
+        eprintln!("{NAME}: SKIPPED: no network namespace of its own with `unshare` and `ip` here");
+        return;
+    }
+    let output = in_namespace("exec \"$1\" --exact \"$0\" --nocapture").unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success() && text.contains("answered everywhere"), "{text}");
+}

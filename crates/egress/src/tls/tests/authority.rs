@@ -165,3 +165,26 @@ fn only_names_get_a_leaf() {
     let long = [&"a".repeat(60), ".", &"b".repeat(60), ".example"].concat();
     assert!(authority.leaf(&long, now).is_ok());
 }
+
+/// Python 3.13 verifies like this by default.
+#[test]
+fn openssl_takes_it_in_its_strict_mode() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    let authority = Authority::load_or_create(directory.path(), now).unwrap();
+    let long = [&"a".repeat(60), ".", &"b".repeat(60), ".example"].concat();
+    for name in ["api.example.com", &long] {
+        let leaf = directory.path().join("leaf.der");
+        std::fs::write(&leaf, &authority.leaf(name, now).unwrap().cert[0]).unwrap();
+        let output = std::process::Command::new("openssl")
+            .args(["verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", name, "-CAfile"])
+            .arg(directory.path().join("authority.pem"))
+            .arg(&leaf)
+            .output();
+        let Ok(output) = output else {
+            eprintln!("openssl_takes_it_in_its_strict_mode: SKIPPED: no openssl here");
+            return;
+        };
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
