@@ -1,0 +1,3 @@
+mod message;
+mod resolve;
+mod serve;
