@@ -24,6 +24,7 @@ use ringfence_store::SecretValue;
 
 pub use binding::{BasicPart, Binding, Placement};
 pub use frame::{Frame, FrameKind};
+pub(crate) use inject::field_text;
 pub use inject::{Destination, Injected, Injector, SetError};
 pub use mask::Mask;
 pub use placeholder::{Placeholder, Shape};

@@ -379,7 +379,7 @@ fn join(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
 }
 
 /// A name or value of a query, decoded as forms are (`+` is a space).
-fn field_text(raw: &str) -> Cow<'_, [u8]> {
+pub(crate) fn field_text(raw: &str) -> Cow<'_, [u8]> {
     if raw.contains('+') {
         let spaced = raw.replace('+', " ");
         return Cow::Owned(percent_decode(spaced.as_bytes()).collect());
