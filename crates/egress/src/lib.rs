@@ -3,4 +3,6 @@
 pub mod dns;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod secret;
+pub mod sign;
 pub mod tls;

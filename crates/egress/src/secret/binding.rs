@@ -1,0 +1,61 @@
+//! Where a secret may go.
+
+use hyper::http::HeaderName;
+
+/// Which half of `user:password` (RFC 7617).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BasicPart {
+    /// What stands before the first colon.
+    User,
+    /// What stands after it.
+    Password,
+}
+
+/// A place within a request where a placeholder is replaced. It must be all that stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// The value of this header.
+    Header(HeaderName),
+    /// The token of `Authorization: Bearer`.
+    Bearer,
+    /// One half of `Authorization: Basic`.
+    Basic(BasicPart),
+    /// The value of this field of the query, as its name is after decoding.
+    Query(String),
+    /// A string of the first message that a client sends over a websocket, in JSON or MessagePack, which is the value of
+    /// one of these fields of an object, at whatever depth. With no field named, any string that is a value will do.
+    FirstFrame {
+        /// Names of fields.
+        fields: Vec<String>,
+    },
+}
+
+/// The hosts that a secret may go to, and the places within a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Exact names in canonical form: lower case, ASCII, no trailing dot. There are no wildcards: a wildcard is as good as
+    /// the worst of the hosts below it.
+    pub hosts: Vec<String>,
+    /// Ports.
+    pub ports: Vec<u16>,
+    /// Places.
+    pub placements: Vec<Placement>,
+}
+
+impl Binding {
+    /// Whether a secret may go to `host` at `port` at all.
+    #[must_use]
+    pub fn covers(&self, host: &str, port: u16) -> bool {
+        self.ports.contains(&port) && self.hosts.iter().any(|bound| bound == host)
+    }
+
+    /// Whether a message of a websocket may carry it as the value of `field` (`None`: of no field).
+    pub(super) fn in_frame(&self, field: Option<&str>) -> bool {
+        self.placements.iter().any(|placement| match placement {
+            Placement::FirstFrame { fields } => {
+                fields.is_empty() || field.is_some_and(|field| fields.iter().any(|bound| bound == field))
+            }
+            _ => false,
+        })
+    }
+}
