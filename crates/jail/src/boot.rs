@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    capture::Gate,
+    capture::{self, Gate},
     cgroup::Cgroups,
     disk::Disks,
     host::{Host, SLOTS, Uids},
@@ -102,6 +102,10 @@ pub fn run(
         harness: harness.clone(),
         gate: Gate::new().map_err(step("making the gate"))?,
     };
+    let mut missing = Vec::new();
+    if !capture::try_out(&host.gate).map_err(step("trying the gate out"))? {
+        missing.push("IPv6: it is switched off on this host, and so in sandboxes".to_owned());
+    }
     let facts = HostFacts {
         installation: installation.id,
         slots: SLOTS,
@@ -109,7 +113,7 @@ pub fn run(
         cgroups: host.cgroups.layout().to_owned(),
         disks: "btrfs".into(),
         harness: harness.to_string(),
-        missing: Vec::new(),
+        missing,
     };
     let never = Jailer::new(host, facts, disks, control, door)?.run()?;
     match never {}

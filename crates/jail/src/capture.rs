@@ -18,7 +18,7 @@ use std::{
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt};
 
 use crate::{
-    shell::{Step, StepError},
+    shell::{Step, StepError, pipe, read_all, told, write_all},
     sys::{self, bpf, sockets},
 };
 
@@ -79,10 +79,52 @@ pub struct Capture {
 /// # Errors
 /// The step that failed.
 pub fn set_up(network_namespace: BorrowedFd<'_>, gate: &Gate) -> Result<Capture, StepError> {
+    set_up_and_tell(network_namespace, gate).map(|(capture, _)| capture)
+}
+
+/// Sets a capture up in a network namespace that is made for it and goes at once: whether this host lets us, and whether
+/// sandboxes will have IPv6.
+///
+/// # Errors
+/// The step that failed, of those that every sandbox needs.
+pub fn try_out(gate: &Gate) -> Result<bool, StepError> {
+    const WITH_IPV6: i32 = 6;
+    const WITHOUT_IPV6: i32 = 4;
+    let (read, write) = pipe().step("making a pipe")?;
+    match sys::fork().step("forking")? {
+        sys::Forked::Child => {
+            let tried = (|| {
+                sys::unshare(sys::CLONE_NEWNET).step("making a network namespace")?;
+                let namespace = std::fs::File::open("/proc/self/ns/net").step("opening the network namespace")?;
+                set_up_and_tell(namespace.as_fd(), gate)
+            })();
+            sys::exit_now(match tried {
+                Ok((_, true)) => WITH_IPV6,
+                Ok((_, false)) => WITHOUT_IPV6,
+                Err(e) => {
+                    let _ = write_all(&write, e.to_string().as_bytes());
+                    1
+                }
+            })
+        }
+        sys::Forked::Parent(pid) => {
+            drop(write);
+            let error = read_all(&read).step("trying the gate out")?;
+            match sys::wait_for(pid).step("trying the gate out")?.code {
+                Some(WITH_IPV6) => Ok(true),
+                Some(WITHOUT_IPV6) => Ok(false),
+                _ => Err(told(&error, "trying the gate out")),
+            }
+        }
+    }
+}
+
+/// With the capture: whether IPv6 is led there too.
+fn set_up_and_tell(network_namespace: BorrowedFd<'_>, gate: &Gate) -> Result<(Capture, bool), StepError> {
     sys::setns(network_namespace).step("entering the network namespace")?;
     sys::loopback_up().step("bringing lo up")?;
     // Without IPv6 there is no route for it: the kernel refuses what is sent there, which needs no capture.
-    routes::make_everything_local().step("making every address local")?;
+    let has_ipv6 = routes::make_everything_local().step("making every address local")?;
     let (tcp, family) = wildcard(SocketType::STREAM, LISTENER_PORT).step("making the listener")?;
     listen(&tcp, BACKLOG).step("making the listener")?;
     let (dns, _) = wildcard(SocketType::DGRAM, DNS_PORT).step("making the socket for DNS")?;
@@ -95,7 +137,7 @@ pub fn set_up(network_namespace: BorrowedFd<'_>, gate: &Gate) -> Result<Capture,
     let program = program::assemble(map.as_fd(), gate.open.as_fd()).step("assembling the program")?;
     let program = bpf::load_sk_lookup(&program).step("loading the program")?;
     let link = bpf::link_sk_lookup(program.as_fd(), network_namespace).step("attaching the program")?;
-    Ok(Capture { tcp, dns, link })
+    Ok((Capture { tcp, dns, link }, has_ipv6))
 }
 
 /// A socket on that port of every address, of both families where the kernel has IPv6.

@@ -202,7 +202,7 @@ fn build(host: &Host, plan: &ShellPlan, report: BorrowedFd<'_>) -> Result<(), St
 const ATTRS_SEALED: u64 = sys::attr::RDONLY | sys::attr::NOSUID | sys::attr::NODEV | sys::attr::NOEXEC;
 
 /// What another process of this build said about its failure: a [`StepError`] as text.
-fn told(text: &str, otherwise: &str) -> StepError {
+pub(crate) fn told(text: &str, otherwise: &str) -> StepError {
     let (step, reason) = text.split_once(": ").unwrap_or((otherwise, if text.is_empty() { "it died" } else { text }));
     StepError { step: step.to_owned(), source: io::Error::other(reason.to_owned()) }
 }

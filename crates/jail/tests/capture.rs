@@ -34,8 +34,8 @@ mod inside;
 mod world;
 
 use world::{
-    Sandbox, World, address, in_namespace_of, in_new_namespace, lay_down, lines, open_gateway, start_jailer, told,
-    until,
+    Sandbox, World, address, in_namespace_made_with, in_namespace_of, in_new_namespace, lay_down, lines, open_gateway,
+    start_jailer, told, until,
 };
 
 type Test = (&'static str, fn(&mut World));
@@ -63,7 +63,7 @@ fn main() {
         Done::Host(facts) => world.harness = LayerDigest::parse(&facts.harness).expect("a digest"),
         other => panic!("{other:?}"),
     }
-    let tests: [Test; 14] = [
+    let tests: [Test; 15] = [
         ("every_connection_arrives_and_tells_where_it_wanted_to_go", every_connection_arrives),
         ("an_address_that_a_program_claims_is_still_the_worlds", a_claimed_address_is_still_the_worlds),
         ("questions_to_any_resolver_arrive_and_are_answered_from_there", questions_to_any_resolver_arrive),
@@ -77,6 +77,7 @@ fn main() {
         ("the_next_gateway_takes_over_what_waits", the_next_gateway_takes_over_what_waits),
         ("a_gateway_that_talks_is_dropped", a_gateway_that_talks_is_dropped),
         ("a_capture_that_is_closed_lets_nothing_through", a_closed_capture_lets_nothing_through),
+        ("without_ipv6_there_is_ipv4", without_ipv6_there_is_ipv4),
         ("a_capture_is_quickly_set_up", a_capture_is_quickly_set_up),
     ];
     let mut failed = 0;
@@ -361,6 +362,25 @@ fn a_closed_capture_lets_nothing_through(_: &mut World) {
     assert!(capture.check(inode).is_err_and(|why| why.contains("is bound to")));
     capture.link = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").expect("a socket"));
     assert!(capture.check(inode).is_err_and(|why| why.contains("link")));
+}
+
+fn without_ipv6_there_is_ipv4(_: &mut World) {
+    let gate = Gate::new().expect("a gate");
+    gate.set_open(true).expect("opened");
+    assert!(capture::try_out(&gate).expect("this host can"), "this host has IPv6");
+    let (capture, namespace) = in_namespace_made_with(&gate, || {
+        for of in ["all", "default", "lo"] {
+            fs::write(format!("/proc/sys/net/ipv6/conf/{of}/disable_ipv6"), "1").expect("switched off");
+        }
+    });
+    let inode = rustix::fs::fstat(&namespace).expect("a namespace").st_ino;
+    assert_eq!(capture.check(inode), Ok(()));
+    assert_eq!(in_namespace_of(&namespace, || inside::connect(address("1.2.3.4:443"))), "silence");
+    let listener = TcpListener::from(capture.tcp);
+    let (stream, _) = listener.accept().expect("a connection waits");
+    assert_eq!(stream.local_addr().expect("an address").ip().to_canonical(), IpAddr::from([1, 2, 3, 4]));
+    let said = in_namespace_of(&namespace, || inside::connect(address("[2001:db8::1]:443")));
+    assert!(said.contains("annot assign") || said.contains("unreachable"), "{said}");
 }
 
 fn a_capture_is_quickly_set_up(_: &mut World) {

@@ -326,11 +326,17 @@ pub(super) fn address(text: &str) -> SocketAddr {
 
 /// A capture in a network namespace of its own, made by a forked process as the builder is one.
 pub(super) fn in_new_namespace(gate: &Gate) -> (Capture, OwnedFd) {
+    in_namespace_made_with(gate, || {})
+}
+
+/// The same, after something was done in the namespace.
+pub(super) fn in_namespace_made_with(gate: &Gate, before: impl FnOnce()) -> (Capture, OwnedFd) {
     let (ours, theirs) = wire::pair(SocketType::SEQPACKET).expect("a socket");
     let pid = match sys::fork().expect("forked") {
         sys::Forked::Child => {
             sys::unshare(sys::CLONE_NEWNET).expect("a network namespace");
             let namespace = OwnedFd::from(File::open("/proc/self/ns/net").expect("it"));
+            before();
             let capture = capture::set_up(namespace.as_fd(), gate).expect("a capture");
             let fds = [&capture.tcp, &capture.dns, &capture.link, &namespace].map(AsFd::as_fd);
             wire::send_waiting(theirs.as_fd(), b"C", &fds).expect("sent");
