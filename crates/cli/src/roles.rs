@@ -65,7 +65,7 @@ pub(crate) fn build_id() -> String {
 fn jailer(args: &[String]) -> anyhow::Result<i32> {
     let home = args.first().context("no state directory")?;
     let control = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to serve")?;
-    match boot::run(Path::new(home), control) {
+    match boot::run(Path::new(home), control, None) {
         Ok(never) => match never {},
         // `serve` ends first when the daemon ends: that is no fault.
         Err(error)

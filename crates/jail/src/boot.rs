@@ -12,6 +12,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    capture::{self, Gate},
     cgroup::Cgroups,
     disk::Disks,
     host::{Host, SLOTS, Uids},
@@ -52,11 +53,16 @@ fn step<E: Into<Box<dyn std::error::Error + Send + Sync>>>(name: &str) -> impl F
     move |source| BootError::Step { step: name.to_owned(), source: source.into() }
 }
 
-/// Starts the jailer and serves `control` until its other end closes.
+/// Starts the jailer and serves `control` until its other end closes. Through `door` the supervisor introduces each
+/// gateway that it starts (see [`crate::gateway::introduce`]); without one, sandboxes' connections are all refused.
 ///
 /// # Errors
 /// It could not start, or its loop ended.
-pub fn run(home: &Path, control: OwnedFd) -> Result<std::convert::Infallible, Box<dyn std::error::Error>> {
+pub fn run(
+    home: &Path,
+    control: OwnedFd,
+    door: Option<OwnedFd>,
+) -> Result<std::convert::Infallible, Box<dyn std::error::Error>> {
     let threads = sys::threads().map_err(step("counting threads"))?;
     if threads != 1 {
         return Err(BootError::Threads(threads).into());
@@ -94,7 +100,12 @@ pub fn run(home: &Path, control: OwnedFd) -> Result<std::convert::Infallible, Bo
         zygote_filter: seccomp::compile(seccomp::Kind::Zygote),
         cgroups,
         harness: harness.clone(),
+        gate: Gate::new().map_err(step("making the gate"))?,
     };
+    let mut missing = Vec::new();
+    if !capture::try_out(&host.gate).map_err(step("trying the gate out"))? {
+        missing.push("IPv6: it is switched off on this host, and so in sandboxes".to_owned());
+    }
     let facts = HostFacts {
         installation: installation.id,
         slots: SLOTS,
@@ -102,9 +113,9 @@ pub fn run(home: &Path, control: OwnedFd) -> Result<std::convert::Infallible, Bo
         cgroups: host.cgroups.layout().to_owned(),
         disks: "btrfs".into(),
         harness: harness.to_string(),
-        missing: Vec::new(),
+        missing,
     };
-    let never = Jailer::new(host, facts, disks, control)?.run()?;
+    let never = Jailer::new(host, facts, disks, control, door)?.run()?;
     match never {}
 }
 

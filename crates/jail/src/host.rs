@@ -5,6 +5,7 @@ use std::{os::fd::OwnedFd, path::PathBuf};
 use ringfence_model::LayerDigest;
 
 use crate::{
+    capture::Gate,
     cgroup::Cgroups,
     proto::{DiskId, ZygoteNo},
     sys::Filter,
@@ -92,6 +93,8 @@ pub struct Host {
     pub zygote_filter: Vec<Filter>,
     /// The layer with the Python harness.
     pub harness: LayerDigest,
+    /// Whether sandboxes' connections have somewhere to go.
+    pub gate: Gate,
 }
 
 impl Host {

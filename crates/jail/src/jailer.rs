@@ -13,6 +13,7 @@ use rustix::event::epoll;
 
 use crate::{
     disk::Disks,
+    gateway::Gateway,
     host::Host,
     numbers::Numbers,
     proto::{
@@ -23,6 +24,7 @@ use crate::{
 };
 
 mod executions;
+mod gates;
 mod join;
 mod shells;
 mod steps;
@@ -41,6 +43,8 @@ enum Token {
     ZygoteControl(ZygoteNo, u32),
     ZygoteOutput(ZygoteNo, u32),
     Join(u64),
+    Door,
+    Gateway(u32),
 }
 
 /// What a child of the jailer is.
@@ -64,6 +68,7 @@ enum Timer {
     RemoveShell(ShellId),
     RemoveGroups,
     StepTooLong(u32),
+    TellGateway,
 }
 
 /// The jailer's whole state.
@@ -90,6 +95,13 @@ pub struct Jailer {
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     /// Cgroups of zygotes and steps whose processes are dying.
     dying_groups: Vec<String>,
+    /// Where the supervisor introduces gateways.
+    door: Option<OwnedFd>,
+    gateway: Option<Gateway>,
+    /// How many there have been.
+    gateways: u32,
+    /// A timer will go on telling the gateway what is kept for it.
+    is_telling: bool,
 }
 
 /// Why the jailer ended.
@@ -107,11 +119,17 @@ pub enum JailerError {
 }
 
 impl Jailer {
-    /// A jailer that is ready to serve `control`.
+    /// A jailer that is ready to serve `control`, and gateways that come through `door`.
     ///
     /// # Errors
     /// Its descriptors cannot be made.
-    pub fn new(host: Host, facts: HostFacts, disks: Disks, control: OwnedFd) -> Result<Self, JailerError> {
+    pub fn new(
+        host: Host,
+        facts: HostFacts,
+        disks: Disks,
+        control: OwnedFd,
+        door: Option<OwnedFd>,
+    ) -> Result<Self, JailerError> {
         let signals = sys::signal_fd(&[libc::SIGCHLD])?;
         let mut jailer = Self {
             host,
@@ -133,6 +151,10 @@ impl Jailer {
             roles: HashMap::new(),
             timers: BinaryHeap::new(),
             dying_groups: Vec::new(),
+            door: None,
+            gateway: None,
+            gateways: 0,
+            is_telling: false,
         };
         let control = jailer.control.try_clone()?;
         jailer.watch(control.as_fd(), Token::Control)?;
@@ -140,6 +162,10 @@ impl Jailer {
         jailer.watch(signals.as_fd(), Token::Signals)?;
         // The clones stay registered until the jailer ends with them.
         std::mem::forget((control, signals));
+        if let Some(door) = door {
+            jailer.watch(door.as_fd(), Token::Door)?;
+            jailer.door = Some(door);
+        }
         Ok(jailer)
     }
 
@@ -216,6 +242,10 @@ impl Jailer {
                 Timer::RemoveShell(shell) => self.try_remove_shell(shell),
                 Timer::RemoveGroups => self.remove_groups(),
                 Timer::StepTooLong(step) => self.on_step_too_long(step),
+                Timer::TellGateway => {
+                    self.is_telling = false;
+                    self.send_to_gateway();
+                }
             }
         }
     }
@@ -228,6 +258,8 @@ impl Jailer {
             Token::ZygoteControl(zygote, generation) => self.on_zygote_word(zygote, generation),
             Token::ZygoteOutput(zygote, generation) => self.on_zygote_output(zygote, generation),
             Token::Join(join) => self.on_join_word(join),
+            Token::Door => self.on_door(),
+            Token::Gateway(number) => self.on_gateway_word(number),
         }
         Ok(())
     }

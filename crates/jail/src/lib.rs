@@ -6,10 +6,12 @@
 
 pub mod boot;
 pub mod build;
+pub mod capture;
 pub mod cgroup;
 pub mod check;
 pub mod disk;
 pub mod doctor;
+pub mod gateway;
 pub mod host;
 pub mod installation;
 pub mod jailer;

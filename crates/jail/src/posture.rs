@@ -44,6 +44,15 @@ pub struct ShellIdentity {
     pub base: u32,
 }
 
+impl ShellIdentity {
+    /// Inode of its network namespace.
+    #[must_use]
+    pub fn network(&self) -> u64 {
+        let at = NAMESPACES.iter().position(|name| *name == "net").expect("it is one of them");
+        self.namespaces[at]
+    }
+}
+
 /// Ids of the namespaces of a process, or of this one with `self`.
 ///
 /// # Errors

@@ -6,7 +6,8 @@
 //! 1. builder (host root): cgroup, mount namespace, user namespace owned by the zygote's uid, overlay root, /dev, pivot;
 //! 2. its child enters the user namespace and makes the others there, so that all are owned by it, and forks init;
 //! 3. a helper in the new pid namespace mounts procfs (only the host's root may mount it unmasked);
-//! 4. init covers procfs, sets the shell's own limits, drops everything, and becomes the guest's static binary.
+//! 4. the builder enters the network namespace and sets up the capture of what the sandbox will send;
+//! 5. init covers procfs, sets the shell's own limits, drops everything, and becomes the guest's static binary.
 
 use std::{
     ffi::CString,
@@ -23,6 +24,7 @@ use rustix::{
 };
 
 use crate::{
+    capture::{self, Capture},
     cgroup::GroupLimits,
     host::{Host, INIT_UID, PROGRAM_UID, UIDS_PER_SLOT},
     proto::ShellPlan,
@@ -99,8 +101,8 @@ pub fn start_builder(host: &Host, plan: &ShellPlan) -> Result<(i32, OwnedFd), St
 /// What a builder says when it is done.
 #[derive(Debug)]
 pub enum Report {
-    /// Pid of init in the jailer's pid namespace, and the host's end of its frame socket.
-    Built(i32, OwnedFd),
+    /// Pid of init in the jailer's pid namespace, the host's end of its frame socket, and the capture.
+    Built(i32, OwnedFd, Capture),
     /// What failed.
     Failed(String),
 }
@@ -111,13 +113,16 @@ pub enum Report {
 /// errno of recvmsg(2).
 pub fn read_report(socket: BorrowedFd<'_>) -> io::Result<Option<Report>> {
     let mut buffer = [0_u8; 2048];
-    let Some(mut received) = wire::receive(socket, &mut buffer)? else { return Ok(None) };
+    let Some(received) = wire::receive(socket, &mut buffer)? else { return Ok(None) };
     let text = &buffer[..received.len];
-    let report = match (text.split_first(), received.fds.pop()) {
-        (Some((b'B', pid)), Some(fd)) => match std::str::from_utf8(pid).ok().and_then(|t| t.parse().ok()) {
-            Some(pid) => Report::Built(pid, fd),
-            None => Report::Failed("the builder's report is broken".into()),
-        },
+    let fds = <[OwnedFd; 4]>::try_from(received.fds);
+    let report = match (text.split_first(), fds) {
+        (Some((b'B', pid)), Ok([frames, tcp, dns, link])) => {
+            match std::str::from_utf8(pid).ok().and_then(|t| t.parse().ok()) {
+                Some(pid) => Report::Built(pid, frames, Capture { tcp, dns, link }),
+                None => Report::Failed("the builder's report is broken".into()),
+            }
+        }
         (Some((b'E', why)), _) => Report::Failed(String::from_utf8_lossy(why).into_owned()),
         _ => Report::Failed("the builder died".into()),
     };
@@ -180,13 +185,16 @@ fn build(host: &Host, plan: &ShellPlan, report: BorrowedFd<'_>) -> Result<(), St
             let mount_ns = open_in(&proc, &format!("{init_pid}/ns/mnt")).step("opening init's mount namespace")?;
             let pid_ns = open_in(&proc, &format!("{init_pid}/ns/pid")).step("opening init's pid namespace")?;
             mount_procfs(pid_ns.as_fd(), mount_ns.as_fd(), synthetic.as_fd(), own.as_fd())?;
+            let net_ns = open_in(&proc, &format!("{init_pid}/ns/net")).step("opening init's network namespace")?;
+            let Capture { tcp, dns, link } = capture::set_up(net_ns.as_fd(), &host.gate)?;
             write_all(&go_write, b"g").step("telling init to go on")?;
             // The pipe is close-on-exec: its end without a word means that init is the guest's binary now.
             let error = read_all(&error_read).step("waiting for init's exec")?;
             if !error.is_empty() {
                 return Err(told(&error, "starting init"));
             }
-            wire::send_waiting(report, format!("B{init_pid}").as_bytes(), &[frames_host.as_fd()]).step("reporting")
+            let fds = [frames_host.as_fd(), tcp.as_fd(), dns.as_fd(), link.as_fd()];
+            wire::send_waiting(report, format!("B{init_pid}").as_bytes(), &fds).step("reporting")
         }
     }
 }
@@ -194,7 +202,7 @@ fn build(host: &Host, plan: &ShellPlan, report: BorrowedFd<'_>) -> Result<(), St
 const ATTRS_SEALED: u64 = sys::attr::RDONLY | sys::attr::NOSUID | sys::attr::NODEV | sys::attr::NOEXEC;
 
 /// What another process of this build said about its failure: a [`StepError`] as text.
-fn told(text: &str, otherwise: &str) -> StepError {
+pub(crate) fn told(text: &str, otherwise: &str) -> StepError {
     let (step, reason) = text.split_once(": ").unwrap_or((otherwise, if text.is_empty() { "it died" } else { text }));
     StepError { step: step.to_owned(), source: io::Error::other(reason.to_owned()) }
 }
@@ -429,7 +437,6 @@ fn become_init(
     sys::new_session().step("starting a session")?;
     read_all_one(go).step("waiting for procfs")?;
     sys::set_hostname(&plan.hostname).step("setting the host name")?;
-    sys::loopback_up().step("bringing lo up")?;
     let pts = "newinstance,ptmxmode=0666,mode=620,gid=5,max=64";
     sys::mount("devpts", "/dev/pts", "devpts", sys::MS_NOSUID | sys::MS_NOEXEC, pts).step("mounting devpts")?;
     limit_namespaces()?;

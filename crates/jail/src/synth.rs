@@ -5,6 +5,8 @@
 
 use std::{fs, io, path::Path};
 
+use crate::capture::RESOLVER;
+
 /// Writes the files for a sandbox of that size into `dir`, which is made. `kernel` is the release (`uname -r`).
 ///
 /// # Errors
@@ -102,8 +104,9 @@ pub fn own_files(hostname: &str, machine_id: &str) -> [(&'static str, String); 5
         ("hosts", format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\t{hostname}\n")),
         ("machine-id", format!("{machine_id}\n")),
         ("boot_id", format!("{boot_id}\n")),
-        // Any resolver's address will do: there is no route to it until the gate answers for it.
-        ("resolv.conf", "nameserver 192.0.2.53\noptions timeout:2 attempts:1\n".into()),
+        // A refusal is an answer, and quick, if it is asked for once; so is the kernel's while there is no gateway. The
+        // time is what the gateway may need to look up a name that is allowed.
+        ("resolv.conf", format!("nameserver {RESOLVER}\noptions timeout:5 attempts:1\n")),
     ]
 }
 

@@ -17,8 +17,10 @@ pub use libc::{
     SIGTERM,
 };
 
+pub mod bpf;
 mod descriptors;
 mod process;
+pub mod sockets;
 
 pub use descriptors::{close_from, close_on_exec_from, place_fd, place_fds};
 pub use process::{Ended, default_signals, kill_child, read_signal, reap_one, signal_fd, wait_for};

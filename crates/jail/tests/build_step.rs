@@ -15,6 +15,7 @@ use std::{
 
 use ringfence_jail::{
     build::step::CAPABILITIES,
+    capture::Gate,
     cgroup::Cgroups,
     disk::Disks,
     host::{Host, Uids},
@@ -119,8 +120,9 @@ fn serve(home: &Path, installation: &Installation, control: OwnedFd) {
         last_filter: seccomp::compile(seccomp::Kind::Last),
         zygote_filter: Vec::new(),
         harness: LayerDigest::parse(&"0".repeat(64)).expect("64 digits"),
+        gate: Gate::new().expect("a gate"),
     };
-    let jailer = Jailer::new(host, HostFacts::default(), Disks::mounted(home), control).expect("a jailer");
+    let jailer = Jailer::new(host, HostFacts::default(), Disks::mounted(home), control, None).expect("a jailer");
     let Err(end) = jailer.run();
     assert!(end.to_string().contains("closed"), "{end}");
 }

@@ -179,7 +179,7 @@ fn start_jailer(home: &Path, ours: std::os::fd::BorrowedFd<'_>, theirs: OwnedFd)
                     let jailer = match sys::fork().expect("forked") {
                         sys::Forked::Parent(pid) => pid,
                         sys::Forked::Child => {
-                            if let Err(error) = boot::run(home, theirs)
+                            if let Err(error) = boot::run(home, theirs, None)
                                 && !error.to_string().contains("closed")
                             {
                                 eprintln!("jailer: {error}: {:?}", error.source());

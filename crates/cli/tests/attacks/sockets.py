@@ -67,32 +67,38 @@ def every_socket():
 
 @attack
 def every_address():
-    """A datagram socket is connected to an address of every /16, and to those that matter; the kernel looks for a route."""
-    matter = ["169.254.169.254", "168.63.129.16", "100.100.100.200", "10.0.0.1", "172.17.0.1", "192.168.0.1", "8.8.8.8", "224.0.0.1"]
+    """A datagram is sent to an address of every /16, and to those that matter: every address is the sandbox's own, where
+    nothing listens. (Multicast is answered by nobody anywhere; it has the same one way to go, lo.)"""
+    matter = ["169.254.169.254", "168.63.129.16", "100.100.100.200", "10.0.0.1", "172.17.0.1", "192.168.0.1", "8.8.8.8"]
     reached = set()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as four:
-        for address in [*matter, *HOST_ADDRESSES, *("%d.%d.1.1" % (a, b) for a in range(1, 240) for b in range(256))]:
+        for address in [*matter, *HOST_ADDRESSES, *("%d.%d.1.1" % (a, b) for a in range(1, 224) for b in range(256))]:
             if ":" in address or address.startswith("127."):
                 continue
             try:
-                four.connect((address, 53))
+                four.connect((address, 9))
+                four.send(b"x")
+                four.send(b"x")  # the first one's refusal
             except OSError as error:
-                if error.errno != errno.ENETUNREACH:
+                if error.errno != errno.ECONNREFUSED:
                     raise
             else:
                 reached.add(address)
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as six:
-        first = ["fd00:ec2::254", "2001:4860:4860::8888", "fe80::1", "64:ff9b::808:808", "::ffff:8.8.8.8"]
-        for address in [*first, *[a for a in HOST_ADDRESSES if ":" in a], *("%x::1" % a for a in range(0x2000, 0x4000, 16))]:
+    first = ["fd00:ec2::254", "2001:4860:4860::8888", "fe80::1", "64:ff9b::808:808", "::ffff:8.8.8.8"]
+    for address in [*first, *[a for a in HOST_ADDRESSES if ":" in a], *("%x::1" % a for a in range(0x2000, 0x4000, 16))]:
+        # One each: a socket that was connected keeps its own address, and hears no refusal of the other family.
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as six:
             try:
-                six.connect((address, 53))
+                six.connect((address, 9))
+                six.send(b"x")
+                six.send(b"x")
             except OSError as error:
-                if error.errno not in (errno.ENETUNREACH, errno.EINVAL, errno.EADDRNOTAVAIL):
+                if error.errno not in (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EINVAL, errno.EADDRNOTAVAIL):
                     raise
             else:
                 reached.add(address)
     if not reached:
-        raise Blocked("ENETUNREACH")
+        raise Blocked("ECONNREFUSED")
 
 
 @attack

@@ -211,14 +211,16 @@ async fn no_address_leads_anywhere() {
         String::from_utf8_lossy(&addresses.stdout).split_whitespace().map(|a| format!("{a:?}")).collect();
     let port = tcp.local_addr().expect("bound").port();
     let header = format!("HOST_ADDRESSES = [{}]; HOST_PORT = {port}; HOST_SOCKET = {name:?}", list.join(", "));
-    // The control's network is one of its own, in which every address is local.
-    const ROUTED: Control =
-        Control::Private("os.system('ip route add local 0.0.0.0/0 dev lo; ip route add local ::/0 dev lo')");
+    // The control's network is one of its own, in which every address is local too, and somebody listens.
+    const ROUTED: Control = Control::Private(
+        "import socket; os.system('ip route add local 0.0.0.0/0 dev lo; ip route add local ::/0 dev lo'); \
+         discard = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); discard.bind(('::', 9))",
+    );
     check(
         &header,
         include_str!("sockets.py"),
         &[
-            row("every_address", "ENETUNREACH", ROUTED),
+            row("every_address", "ECONNREFUSED", ROUTED),
             row("service_of_the_host", "ECONNREFUSED", Control::Host("")),
             row("abstract_socket_of_the_host", "ECONNREFUSED", Control::Host("")),
         ],

@@ -316,7 +316,13 @@ impl Jailer {
     fn settle(&mut self, join: u64, pid: i32) -> Result<Posture, Refusal> {
         let joining = &self.joins[&join];
         let (id, exec, kind, control) = (joining.shell, joining.exec, joining.kind, joining.control_inode);
-        let (_, _, identity) = self.alive(id)?;
+        let (shell, _, identity) = self.alive(id)?;
+        let captured = match &shell.capture {
+            Some(capture) => capture.check(identity.network()),
+            None => Err("its connections lead nowhere".into()),
+        };
+        // Not the zygote's fault, as a refused posture would be.
+        captured.map_err(Refusal::Failed)?;
         let filters = if matches!(kind, Kind::Fresh) { 1 } else { 2 };
         let controllers = self.host.cgroups.describe();
         let expect = Expect::Program { filters, control };

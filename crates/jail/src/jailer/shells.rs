@@ -10,7 +10,9 @@ use ringfence_model::Limits;
 
 use super::{Jailer, Role, Timer, Token, cgroup_refusal, executions::Execution, kernel, unknown};
 use crate::{
+    capture::Capture,
     check,
+    gateway::ToGateway,
     numbers::Numbers,
     posture::{self, Expect, ShellIdentity},
     proto::{DiskId, Done, ExecNo, Notice, Posture, Refusal, ShellId, ShellPlan, Usage},
@@ -39,6 +41,8 @@ pub(super) struct Shell {
     pub(super) frozen: bool,
     /// A child of the zygote was stopped inside before it had parked: none is sent there again.
     pub(super) held_a_child_up: bool,
+    /// What leads its connections to the gateway, while it is alive.
+    pub(super) capture: Option<Capture>,
 }
 
 #[derive(Debug)]
@@ -91,6 +95,7 @@ impl Jailer {
                 used_execs: Numbers::default(),
                 frozen: false,
                 held_a_child_up: false,
+                capture: None,
             },
         );
         if let Err(e) = watched {
@@ -122,7 +127,9 @@ impl Jailer {
         self.unwatch(|token| *token == Token::Builder(id));
         let result = match report {
             shell::Report::Failed(why) => Err(Refusal::Failed(why)),
-            shell::Report::Built(init, frames) => self.adopt_shell(id, init).map(|posture| (posture, frames)),
+            shell::Report::Built(init, frames, capture) => {
+                self.adopt_shell(id, init, capture).map(|posture| (posture, frames))
+            }
         };
         match result {
             Ok((posture, frames)) => self.reply(request, Ok(Done::ShellBuilt { posture }), vec![frames]),
@@ -134,7 +141,7 @@ impl Jailer {
     }
 
     /// Init is alive: move it to its leaf, read its posture.
-    fn adopt_shell(&mut self, id: ShellId, init: i32) -> Result<Posture, Refusal> {
+    fn adopt_shell(&mut self, id: ShellId, init: i32, capture: Capture) -> Result<Posture, Refusal> {
         self.roles.insert(init, Role::Init(id));
         let group = shell::group(id);
         self.host.cgroups.attach_part(&group, "init", init).map_err(cgroup_refusal)?;
@@ -142,7 +149,13 @@ impl Jailer {
         let base = self.host.uids.slot(shell.plan.slot);
         let identity = posture::identify(init, base).map_err(Refusal::Posture)?;
         shell.state = State::Alive { init, identity };
-        posture::check(init, &identity, Expect::Init, self.host.cgroups.describe()).map_err(Refusal::Posture)
+        let captured = capture.check(identity.network());
+        shell.capture = Some(capture);
+        captured.map_err(Refusal::Posture)?;
+        let posture = posture::check(init, &identity, Expect::Init, self.host.cgroups.describe());
+        let posture = posture.map_err(Refusal::Posture)?;
+        self.tell_gateway(ToGateway::Opened { shell: id });
+        Ok(posture)
     }
 
     pub(super) fn on_build_too_long(&mut self, id: ShellId) {
@@ -198,6 +211,9 @@ impl Jailer {
             let _ = sys::kill_child(init, sys::SIGKILL);
         }
         shell.state = State::Dying { requests: Vec::new(), since: Instant::now() };
+        if shell.capture.take().is_some() {
+            self.tell_gateway(ToGateway::Closed { shell: id });
+        }
         self.unwatch(|token| *token == Token::Builder(id));
         self.fail_joins_of(id, "its sandbox ended");
         let _ = self.host.cgroups.kill(&shell::group(id));
