@@ -139,3 +139,22 @@ async fn the_queue_is_bounded_and_lets_in_who_waits() {
     assert!(writers.join_all().await.iter().all(Result::is_ok));
     assert_eq!(store.statistics().changes, 21);
 }
+
+#[tokio::test]
+async fn what_is_only_noted_is_there_after_a_crash_of_the_program_and_holds_no_audit_entry() {
+    let place = Place::new();
+    let store = place.open();
+    add_sandbox(&store, 1).await;
+    let refused = store.note(|tx| tx.audit(&entry(1)).map(drop)).await;
+    assert!(matches!(refused, Err(StoreError::NotLasting)), "{refused:?}");
+    let environment = |name: &str| vec![secret(name, b"value")];
+    let id = support::sandbox_id(1);
+    let (of, values) = (id.clone(), environment("NOTED"));
+    store.note(move |tx| tx.set_environment(&of, &values, EnvMode::Merge, &[])).await.expect("it is noted");
+    let (of, values) = (id.clone(), environment("WRITTEN"));
+    // One that waits for the disk, after one that did not: the log is the same, and both are in it.
+    store.write(move |tx| tx.set_environment(&of, &values, EnvMode::Merge, &[])).await.expect("it is written");
+    let crashed = place.as_after_a_crash();
+    let names = crashed.open().read(move |view| view.environment_names(&id)).await.expect("it can be read");
+    assert_eq!(names, ["NOTED", "WRITTEN"]);
+}
