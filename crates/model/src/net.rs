@@ -10,6 +10,7 @@
 //! one that it is about to connect to.
 
 mod address;
+pub mod control;
 mod denial;
 mod host;
 mod path;

@@ -1,0 +1,220 @@
+//! What `serve` and the gateway say to each other, as JSON, one value a line, over a socket that the supervisor made.
+//!
+//! `serve` asks ([`Call`]) and is answered ([`FromGate::Answer`]), in any order; the gateway tells of refusals as they
+//! happen ([`FromGate::Denied`]). A refusal is told before the program that was refused hears of it, so whoever asks for a
+//! [`GateOp::Fence`] after a program has ended has heard of all of its refusals when the answer is there.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Denial, HostName};
+use crate::{
+    ApiError, SandboxId,
+    api::{Network, PortSpec},
+};
+
+/// Bytes that one line may have.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// A question of `serve`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Chosen by `serve`, and returned with the answer; 0 wants none.
+    pub id: u64,
+    /// What to do.
+    pub op: GateOp,
+}
+
+/// What the gateway can be asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateOp {
+    /// A sandbox lives in this shell from now on. Its policy is the one that was set, else none.
+    Attach {
+        /// Which.
+        sandbox: SandboxId,
+        /// The jailer's number of its shell.
+        shell: u32,
+    },
+    /// The sandbox has stopped: its connections are closed; its policy and placeholders stay.
+    Detach {
+        /// Which.
+        sandbox: SandboxId,
+    },
+    /// It is deleted: nothing is kept but decisions.
+    Forget {
+        /// Which.
+        sandbox: SandboxId,
+    },
+    /// Sets a policy. Answered when it is on disk and in force, open connections included. Answer: [`GateAnswer::Done`].
+    SetPolicy {
+        /// Whose.
+        sandbox: SandboxId,
+        /// What is allowed.
+        network: Network,
+    },
+    /// Which policies are set, and what has passed. Answer: [`GateAnswer::Status`].
+    Status {
+        /// Whose.
+        sandbox: SandboxId,
+    },
+    /// What was decided, newest first; with `after`, oldest first from there. Answer: [`GateAnswer::Decisions`].
+    Decisions {
+        /// Of this sandbox alone.
+        sandbox: Option<SandboxId>,
+        /// Numbers greater than this.
+        after: Option<u64>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Answered after every refusal that was told before. Answer: [`GateAnswer::Done`].
+    Fence,
+    /// The public key that a secret's value is sealed with. Answer: [`GateAnswer::Key`].
+    Key,
+    /// Stores a secret, or replaces the value of one. Answer: [`GateAnswer::Secrets`] with that one.
+    SetSecret {
+        /// Its name.
+        name: String,
+        /// The value, sealed with the gateway's public key and `name` as context; base64.
+        sealed: String,
+        /// Where it may go; `None` keeps what was bound, or takes the preset of the name.
+        binding: Option<SecretBinding>,
+        /// Whether one of this name must be there already (rotation) or must not.
+        rotate: bool,
+    },
+    /// The operator's secrets. Answer: [`GateAnswer::Secrets`].
+    Secrets,
+    /// Removes a secret; every sandbox that uses it can use it no more. Answer: [`GateAnswer::Done`].
+    RemoveSecret {
+        /// Its name.
+        name: String,
+    },
+    /// Lets a sandbox use the operator's secrets of these names, and opens the hosts that they are bound to. Answer:
+    /// [`GateAnswer::Placeholders`], in this order.
+    UseSecrets {
+        /// Which sandbox.
+        sandbox: SandboxId,
+        /// Names of secrets.
+        names: Vec<String>,
+    },
+}
+
+/// Where a secret may go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretBinding {
+    /// Exact host names.
+    pub hosts: Vec<HostName>,
+    /// Ports; 443 when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortSpec>,
+    /// In which places: `header:NAME`, `bearer`, `basic:user`, `basic:password`, `query:FIELD`, `frame:FIELD`.
+    pub placements: Vec<String>,
+}
+
+/// What the gateway says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromGate {
+    /// To a [`Call`].
+    Answer {
+        /// Of the call.
+        id: u64,
+        /// What came of it.
+        result: Result<GateAnswer, ApiError>,
+    },
+    /// Something was refused.
+    Denied {
+        /// Whose.
+        sandbox: SandboxId,
+        /// What, and why.
+        denial: Denial,
+    },
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateAnswer {
+    /// It is done.
+    Done,
+    /// The state of a sandbox's network.
+    Status {
+        /// What is allowed.
+        network: Network,
+        /// Names of the secrets that it may use.
+        secrets: Vec<String>,
+        /// What has passed.
+        totals: Traffic,
+    },
+    /// Decisions.
+    Decisions(Vec<DecisionView>),
+    /// 32 bytes in hexadecimal.
+    Key(String),
+    /// Secrets, without values.
+    Secrets(Vec<SecretView>),
+    /// What a sandbox sees in place of each.
+    Placeholders(Vec<String>),
+}
+
+/// What has passed the gate for one sandbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Connections, questions about names and requests that were let through.
+    pub allowed: u64,
+    /// Those that were refused.
+    pub refused: u64,
+    /// Bytes that it sent.
+    pub bytes_up: u64,
+    /// Bytes that it received.
+    pub bytes_down: u64,
+}
+
+/// One decision, as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionView {
+    /// Its number, which is that of its entry in the gateway's audit chain.
+    pub number: u64,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Whose.
+    pub sandbox: SandboxId,
+    /// `dns`, `tcp`, `tls`, `http`, `ws` or `udp`.
+    pub protocol: String,
+    /// Host, or address where there is no name; with the port.
+    pub destination: String,
+    /// Method and path of a request.
+    pub request: Option<String>,
+    /// Names of the secrets that were put in.
+    pub secrets: Vec<String>,
+    /// `allow` or `refuse`.
+    pub verdict: String,
+    /// Why it was refused.
+    pub reason: Option<String>,
+    /// What came back: an HTTP status.
+    pub status: Option<u16>,
+    /// Bytes sent, when it is over.
+    pub bytes_up: Option<u64>,
+    /// Bytes received, when it is over.
+    pub bytes_down: Option<u64>,
+    /// How long it took, when it is over.
+    pub milliseconds: Option<u64>,
+}
+
+/// A secret, as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretView {
+    /// Its name.
+    pub name: String,
+    /// Of its value: grows with each rotation.
+    pub version: u32,
+    /// Twelve hexadecimal digits that change with the value.
+    pub fingerprint: String,
+    /// Where it may go.
+    pub binding: SecretBinding,
+    /// When it was first set, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When its value was last replaced.
+    pub rotated_at_ms: Option<u64>,
+    /// Whether it may be used no more.
+    pub revoked: bool,
+}
