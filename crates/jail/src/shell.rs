@@ -447,7 +447,6 @@ fn become_init(
     }
     sys::new_session_keyring().step("making a session keyring")?;
     sys::set_limit(sys::Resource::Core, 1).step("limiting core files")?;
-    sys::set_limit(sys::Resource::Descriptors, u64::from(plan.limits.descriptors)).step("limiting descriptors")?;
     sys::set_limit(sys::Resource::PendingSignals, crate::zygote::PENDING_SIGNALS).step("limiting pending signals")?;
     std::env::set_current_dir("/").step("entering /")?;
 
@@ -455,6 +454,8 @@ fn become_init(
         rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).step("opening /dev/null")?;
     // The error pipe must stay open until exec: it is close-on-exec and stands above the descriptors placed here.
     sys::place_fds(&[null.as_fd(), null.as_fd(), null.as_fd(), frames]).step("placing descriptors")?;
+    // Not before: what was inherited of the jailer may be more than a sandbox may have.
+    sys::set_limit(sys::Resource::Descriptors, u64::from(plan.limits.descriptors)).step("limiting descriptors")?;
     sys::default_signals().step("restoring signals")?;
     let kept = sys::cap_mask(&[sys::cap::KILL, sys::cap::SETGID, sys::cap::SETUID]);
     sys::set_inheritable(kept).step("inheriting three capabilities")?;

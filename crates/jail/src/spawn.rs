@@ -105,11 +105,12 @@ fn become_program(
     sys::new_session().step("starting a session")?;
     sys::new_session_keyring().step("making a session keyring")?;
     sys::set_limit(sys::Resource::Core, 1).step("limiting core files")?;
-    sys::set_limit(sys::Resource::Descriptors, u64::from(program.descriptors)).step("limiting descriptors")?;
     sys::set_limit(sys::Resource::PendingSignals, PENDING_SIGNALS).step("limiting pending signals")?;
     let (argv, env) = (texts(program.argv), texts(program.env));
     sys::place_fds(&[stdin, stdout, stderr, control]).step("placing descriptors")?;
     sys::close_from(4).step("closing descriptors")?;
+    // Not before: what was inherited of the jailer may be more than a sandbox may have.
+    sys::set_limit(sys::Resource::Descriptors, u64::from(program.descriptors)).step("limiting descriptors")?;
     let control = sys::inherited_fd(3).step("keeping the control socket")?;
     sys::default_signals().step("restoring signals")?;
     sys::drop_bounding_set().step("emptying the bounding set")?;

@@ -99,13 +99,14 @@ fn become_zygote(
     sys::new_session().step("starting a session")?;
     sys::new_session_keyring().step("making a session keyring")?;
     sys::set_limit(sys::Resource::Core, 1).step("limiting core files")?;
-    sys::set_limit(sys::Resource::Descriptors, u64::from(DESCRIPTORS)).step("limiting descriptors")?;
     sys::set_limit(sys::Resource::LockedMemory, 8 << 20).step("limiting locked memory")?;
     sys::set_limit(sys::Resource::PendingSignals, PENDING_SIGNALS).step("limiting pending signals")?;
     let argv = texts(&plan.argv);
     let env = texts(&plan.env);
     sys::place_fds(fds).step("placing descriptors")?;
     sys::close_from(i32::try_from(fds.len()).expect("few")).step("closing descriptors")?;
+    // Not before: what was inherited of the jailer may be more than a zygote may have.
+    sys::set_limit(sys::Resource::Descriptors, u64::from(DESCRIPTORS)).step("limiting descriptors")?;
     sys::default_signals().step("restoring signals")?;
     sys::drop_bounding_set().step("emptying the bounding set")?;
     let uid = host.uids.zygote(plan.zygote);

@@ -74,6 +74,16 @@ pub(super) fn lay_down(home: &Path) {
     }
 }
 
+/// The jailer holds descriptors of each sandbox, and has soon more than one may have open: what it forks must not mind.
+fn hold_as_much_as_one_of_many_sandboxes() {
+    const MORE_THAN_A_SANDBOX_MAY: usize = 1100;
+    sys::raise_descriptor_limit().expect("the hard limit");
+    let null = fs::File::open("/dev/null").expect("it can be opened");
+    for _ in 0..MORE_THAN_A_SANDBOX_MAY {
+        std::mem::forget(null.try_clone().expect("another descriptor"));
+    }
+}
+
 /// As the supervisor does it: in pid and mount namespaces of its own.
 pub(super) fn start_jailer(home: &Path, ours: [&OwnedFd; 2], control: OwnedFd, door: OwnedFd) -> i32 {
     // The numbers do not matter; the child closes its copies so that the jailer sees our ends close.
@@ -93,6 +103,7 @@ pub(super) fn start_jailer(home: &Path, ours: [&OwnedFd; 2], control: OwnedFd, d
                     let jailer = match sys::fork().expect("forked") {
                         sys::Forked::Parent(pid) => pid,
                         sys::Forked::Child => {
+                            hold_as_much_as_one_of_many_sandboxes();
                             if let Err(error) = boot::run(home, control, Some(door))
                                 && !error.to_string().contains("closed")
                             {
