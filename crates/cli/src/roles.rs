@@ -16,8 +16,12 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+
+use crate::config::Config;
 use ringfence_jail::{boot, build, host::Uids, installation::Installation, supervise, sys};
 use ringfence_model::LayerDigest;
+
+mod gateway;
 
 /// What `ringfence serve` was asked for.
 #[derive(Debug, Clone)]
@@ -28,10 +32,10 @@ pub(crate) struct ServeOptions {
     pub tcp: Option<SocketAddr>,
 }
 
-/// Descriptors that `serve` finds, after its socket to the jailer.
-const UNIX_FD: i32 = 4;
-const TOKEN_FD: i32 = 5;
-const TCP_FD: i32 = 6;
+/// Descriptors that `serve` finds, after its socket to the jailer and its door.
+const UNIX_FD: i32 = 5;
+const TOKEN_FD: i32 = 6;
+const TCP_FD: i32 = 7;
 
 /// Plays the role whose name this process was started under; `None` when it is a command.
 pub(crate) fn dispatch() -> Option<i32> {
@@ -41,6 +45,7 @@ pub(crate) fn dispatch() -> Option<i32> {
     let ended = match name.as_str() {
         supervise::JAILER_ROLE => jailer(&args),
         supervise::SERVE_ROLE => serve_role(&args),
+        supervise::GATEWAY_ROLE => gateway::role(&args),
         _ => return None,
     };
     Some(match ended {
@@ -65,7 +70,8 @@ pub(crate) fn build_id() -> String {
 fn jailer(args: &[String]) -> anyhow::Result<i32> {
     let home = args.first().context("no state directory")?;
     let control = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to serve")?;
-    match boot::run(Path::new(home), control, None) {
+    let door = sys::inherited_fd(supervise::DOOR_FD).context("taking the door")?;
+    match boot::run(Path::new(home), control, Some(door)) {
         Ok(never) => match never {},
         // `serve` ends first when the daemon ends: that is no fault.
         Err(error)
@@ -97,7 +103,10 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
     let _lock = supervise::HomeLock::take(&home)?;
     let (installation, _claim) = Installation::claim(&home).context("claiming a range of uids")?;
     let uids = Uids::of_block(installation.uid_block);
+    let config = Config::load(&home)?;
+    let trust = gateway::trust_layer(&home, &config)?;
     own_by(&home.join("engine"), uids.serve())?;
+    own_by(&home.join("gate"), uids.gateway())?;
     let data = data_layer(&home)?;
     let owner = invoking_user();
     let unix = bind_unix(&home, owner)?;
@@ -115,11 +124,20 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
     }
     eprintln!("ringfence: listening on {}", home.join("run/api.sock").display());
     let tcp = if options.tcp.is_some() { "tcp" } else { "" };
-    let serve_args = vec![data.to_string(), build_id(), owner.unwrap_or(0).to_string(), tcp.to_owned()];
-    let daemon = supervise::Daemon { home, installation, serve_args, serve_fds: fds };
+    let serve_args =
+        vec![data.to_string(), trust.to_string(), build_id(), owner.unwrap_or(0).to_string(), tcp.to_owned()];
+    let daemon = supervise::Daemon {
+        home,
+        installation,
+        serve_args,
+        serve_fds: fds,
+        gateway_args: gateway::arguments(&config)?,
+    };
     let ended = supervise::run(&daemon);
     // Another installation may be given this block of uids next: it must find nothing that it owns.
-    own_tree(&daemon.home.join("engine"), 0).context("taking the state back from the unprivileged role")?;
+    for dir in ["engine", "gate"] {
+        own_tree(&daemon.home.join(dir), 0).context("taking the state back from the unprivileged roles")?;
+    }
     Ok(ended?)
 }
 
@@ -129,7 +147,7 @@ fn invoking_user() -> Option<u32> {
 }
 
 fn prepare_home(home: &Path) -> anyhow::Result<PathBuf> {
-    for dir in ["", "run", "layers", "builds", "engine", "log"] {
+    for dir in ["", "run", "layers", "builds", "engine", "gate", "log"] {
         let dir = home.join(dir);
         fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     }
@@ -139,7 +157,7 @@ fn prepare_home(home: &Path) -> anyhow::Result<PathBuf> {
         fs::set_permissions(home.join(dir), fs::Permissions::from_mode(0o711))
             .context("opening the state directory")?;
     }
-    for dir in ["layers", "builds", "engine", "log"] {
+    for dir in ["layers", "builds", "engine", "gate", "log"] {
         fs::set_permissions(home.join(dir), fs::Permissions::from_mode(0o700))
             .context("closing the state directory")?;
     }
@@ -218,8 +236,9 @@ fn token(home: &Path, owner: Option<u32>) -> anyhow::Result<(PathBuf, OwnedFd)> 
 }
 
 fn serve_role(args: &[String]) -> anyhow::Result<i32> {
-    let [home, data, build, owner, tcp] = args else { bail!("wrong arguments") };
+    let [home, data, trust, build, owner, tcp] = args else { bail!("wrong arguments") };
     let jailer = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to the jailer")?;
+    let door = sys::inherited_fd(supervise::DOOR_FD).context("taking the door")?;
     let unix = UnixListener::from(sys::inherited_fd(UNIX_FD).context("taking the Unix socket")?);
     let token = sys::inherited_fd(TOKEN_FD).context("taking the token")?;
     let tcp = match tcp.as_str() {
@@ -227,26 +246,31 @@ fn serve_role(args: &[String]) -> anyhow::Result<i32> {
         _ => None,
     };
     sys::raise_descriptor_limit().context("raising the descriptor limit")?;
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("RINGFENCE_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"))
-                // In finer words it prints whole requests, with the values of environments in them.
-                .add_directive("rmcp=warn".parse()?),
-        )
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .init();
+    // In finer words these print whole requests, with the values of environments in them.
+    log_to_stderr(&["rmcp=warn"])?;
     let mut unix_uids = vec![0];
     unix_uids.extend(owner.parse::<u32>().ok().filter(|uid| *uid != 0));
     let config = ringfence_engine::Config {
         home: PathBuf::from(home),
         data: LayerDigest::parse(data)?,
+        trust: LayerDigest::parse(trust)?,
         jailer,
+        door,
         build: build.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(serve_api(config, build.clone(), unix, unix_uids, tcp, &token))
+}
+
+/// Prints what a role has to say; `quiet` are libraries that would say too much.
+fn log_to_stderr(quiet: &[&str]) -> anyhow::Result<()> {
+    let mut filter = tracing_subscriber::EnvFilter::try_from_env("RINGFENCE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    for directive in quiet {
+        filter = filter.add_directive(directive.parse()?);
+    }
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
+    Ok(())
 }
 
 async fn serve_api(

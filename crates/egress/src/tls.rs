@@ -5,6 +5,7 @@
 
 pub mod alert;
 pub mod authority;
+pub mod bundle;
 pub mod client;
 pub mod hello;
 pub mod prefixed;

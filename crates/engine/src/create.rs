@@ -83,7 +83,7 @@ impl Engine {
         let names: Vec<&str> = request.env_vars.iter().map(|(name, _)| name).take(AUDITED_NAMES_MAX).collect();
         let detail = serde_json::json!({
             "name": name, "template": template.name, "template_version": template.row.version, "lifetime_s": lifetime_s,
-            "limits": limits, "env_names": names, "env_count": request.env_vars.len(), "network": "none",
+            "limits": limits, "env_names": names, "env_count": request.env_vars.len(), "network": request.network.as_ref().unwrap_or(&api::Network::default()), "secrets": request.secrets,
         });
         let entry = Self::entry(actor, "sandbox.create").sandbox(&ready.id).detail(detail);
         let values = secrets(&request.env_vars);
@@ -125,9 +125,22 @@ impl Engine {
             environment: Environment { version: env_version, values: request.env_vars.clone().into_inner() },
         }));
         self.add_live(Arc::clone(&sandbox));
+        if let Some(shell) = &sandbox.state.lock().await.shell {
+            self.inner.gate.attach(&sandbox.id, shell.id.0);
+        }
         if sandbox.state.lock().await.shell.as_ref().is_some_and(|shell| machine.is_dead(shell.id)) {
             let _ = self.end(&sandbox, Actor::System, SandboxStatus::Failed, "its first process died").await;
             return Err(ApiError::internal("the sandbox died while it was handed out; call again").into());
+        }
+        let furnished = async {
+            self.open_network(actor, &sandbox, request.network.as_ref(), &request.secrets).await?;
+            self.install(actor, &sandbox, &request.install_packages).await
+        };
+        if let Err(error) = furnished.await {
+            // Nobody would ever learn of it.
+            let reason = "what it was to have could not be given to it";
+            let _ = self.end(&sandbox, Actor::System, SandboxStatus::Deleted, reason).await;
+            return Err(error);
         }
         let startup = match &request.startup_script {
             Some(script) => match self.command(actor, &sandbox, script).await {
@@ -154,7 +167,7 @@ impl Engine {
             status: api::SandboxStatus::Running,
             env_vars_configured: u32::try_from(request.env_vars.len()).unwrap_or(u32::MAX),
             anthropic_key_configured: false,
-            packages_to_install: Vec::new(),
+            packages_to_install: request.install_packages,
             timeout: lifetime_s,
             metadata: request.metadata,
             created_at: view::time(now),
@@ -219,9 +232,11 @@ impl Engine {
                 self.environment_of(&sandbox).await?
             }
         };
+        self.open_network(actor, &sandbox, request.network.as_ref(), &request.secrets).await?;
         if let Some(lifetime_s) = request.timeout {
             self.set_lifetime(actor, &sandbox, lifetime_s).await?;
         }
+        let installed = self.install(actor, &sandbox, &request.install_packages).await?;
         let mut commands = Vec::new();
         for command in &request.run_commands {
             let result = self.command(actor, &sandbox, command).await?;
@@ -238,14 +253,14 @@ impl Engine {
             env_vars_updated: updated,
             env_version: version,
             env_fingerprints: fingerprints,
-            packages_installed: Vec::new(),
+            packages_installed: installed,
             commands_executed: commands,
             running_processes_with_old_env: running,
             expires_at: view::time(sandbox.lifetime().expires_at_ms),
         })
     }
 
-    async fn set_environment(
+    pub(crate) async fn set_environment(
         &self,
         actor: Actor,
         sandbox: &Sandbox,
@@ -356,6 +371,7 @@ impl Engine {
                 );
                 match made.await {
                     Ok((shell, interpreter)) => {
+                        self.inner.gate.attach(&sandbox.id, shell.id.0);
                         state.shell = Some(shell);
                         state.next = interpreter.map_or(Next::None, Next::Parked);
                         state.status = SandboxStatus::Running;

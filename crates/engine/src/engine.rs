@@ -29,8 +29,12 @@ pub struct Config {
     pub home: PathBuf,
     /// The layer with the sample bars.
     pub data: LayerDigest,
+    /// The layer with the certificates that programs trust: the operator's, and the gate's own.
+    pub trust: LayerDigest,
     /// Socket to the jailer.
     pub jailer: std::os::fd::OwnedFd,
+    /// Through which the supervisor introduces each gateway that it starts.
+    pub door: std::os::fd::OwnedFd,
     /// Which build this is.
     pub build: String,
 }
@@ -74,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) home: PathBuf,
     pub(crate) store: Store,
     pub(crate) machine: Arc<Machine>,
+    pub(crate) gate: crate::gate::GateClient,
     pub(crate) registry: Registry,
     pub(crate) shelves: Mutex<HashMap<String, Arc<Shelf>>>,
     pub(crate) live: RwLock<HashMap<SandboxId, Arc<Sandbox>>>,
@@ -124,7 +129,7 @@ impl Engine {
         let store = Store::open(&own.join("engine.db"), key)?;
         let (deaths, died) = mpsc::unbounded_channel();
         let (jailer, gone) = Jailer::new(config.jailer, deaths).map_err(io("watching the jailer's socket"))?;
-        let machine = Arc::new(Machine::new(jailer, config.data).await.map_err(Failure::from)?);
+        let machine = Arc::new(Machine::new(jailer, config.data, config.trust).await.map_err(Failure::from)?);
         let builder = crate::builder::Builder::new(Arc::clone(&machine));
         // Numbers are never given twice, so one that is taken and thrown away marks where this run begins.
         let first_disk = store
@@ -139,6 +144,7 @@ impl Engine {
                 home: config.home,
                 store,
                 machine,
+                gate: crate::gate::GateClient::default(),
                 registry: Registry::default(),
                 shelves: Mutex::default(),
                 live: RwLock::default(),
@@ -152,6 +158,7 @@ impl Engine {
                 draining: std::sync::atomic::AtomicBool::new(false),
             }),
         };
+        engine.inner.gate.listen(config.door);
         engine.load_templates().await?;
         engine.reconcile_at_start().await?;
         for template in engine.inner.registry.all() {

@@ -185,13 +185,15 @@ pub(crate) struct Attended {
 }
 
 /// Gives a parked interpreter its program (`request`), feeds it its standard input, and reads what it prints until it is
-/// over. What it left running may print on: that is read to nowhere, so that it neither stalls nor dies of it.
+/// over. What it left running may print on: that is read to nowhere, so that it neither stalls nor dies of it. `heard` is
+/// waited for at its end: what it was refused is known then.
 pub(crate) async fn attend(
     machine: &Machine,
     execution: &Execution,
     process: Process,
     request: Vec<u8>,
     stdin: Vec<u8>,
+    heard: impl Future<Output = ()>,
 ) -> Attended {
     let Process { stdin: pipe, stdout, stderr, mut exit, control, .. } = process;
     // It may have died, or be hostile: what it does not read until it is over is its own loss, and not kept for it.
@@ -218,11 +220,11 @@ pub(crate) async fn attend(
         biased;
         exited = &mut exit => {
             ended.send_replace(true);
-            read.await;
+            tokio::join!(read, heard);
             return Attended { exited: exited.ok(), gone: None };
         }
         // Nobody writes any more: it has closed its outputs, or is on its way out.
-        _ = &mut read => ending(machine, execution).await,
+        _ = &mut read => tokio::join!(ending(machine, execution), heard).0,
     };
     match exited {
         Some(exited) => Attended { exited: Some(exited), gone: Some(exit) },

@@ -31,6 +31,7 @@ impl Engine {
             coming.abort();
         }
         sandbox.lingering.lock().expect("nothing panics under this lock").clear();
+        self.inner.gate.detach(&sandbox.id);
         if let Some(shell) = state.shell.take()
             && let Err(error) = self.inner.machine.destroy(&shell).await
         {
@@ -91,6 +92,7 @@ impl Engine {
         *sandbox.environment() = Environment::default();
         self.remove_live(&sandbox.id);
         if !keeps_disk {
+            self.inner.gate.forget(&sandbox.id);
             crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, sandbox.disk).await;
         }
         let (engine, id) = (self.clone(), sandbox.id.clone());

@@ -66,6 +66,7 @@ pub(crate) struct Machine {
     facts: HostFacts,
     harness: LayerDigest,
     data: LayerDigest,
+    trust: LayerDigest,
     slots: Mutex<Slots>,
     /// Shells that died unasked and are not destroyed yet.
     dead: Mutex<HashSet<ShellId>>,
@@ -139,11 +140,12 @@ impl Process {
 }
 
 impl Machine {
-    /// Asks the jailer what it is, and prepares to use it. `data` is the layer with the sample bars.
+    /// Asks the jailer what it is, and prepares to use it. `data` is the layer with the sample bars, `trust` that with the
+    /// certificates that programs trust.
     ///
     /// # Errors
     /// The jailer is gone or confused.
-    pub(crate) async fn new(jailer: Jailer, data: LayerDigest) -> Result<Self, MachineError> {
+    pub(crate) async fn new(jailer: Jailer, data: LayerDigest, trust: LayerDigest) -> Result<Self, MachineError> {
         let (Done::Host(facts), _) = jailer.call(Op::Hello).await? else { return Err(JailerError::Confused.into()) };
         let harness = LayerDigest::parse(&facts.harness).map_err(|_| JailerError::Confused)?;
         let parking = Semaphore::new(std::thread::available_parallelism().map_or(2, |n| n.get().max(2)));
@@ -152,6 +154,7 @@ impl Machine {
             facts,
             harness,
             data,
+            trust,
             slots: Mutex::default(),
             dead: Mutex::default(),
             next_shell: AtomicU32::new(1),
@@ -270,7 +273,7 @@ impl Machine {
     pub(crate) async fn build_shell(&self, spec: ShellSpec) -> Result<Shell, MachineError> {
         let slot = self.take_slot()?;
         let id = ShellId(self.next_shell.fetch_add(1, Ordering::Relaxed));
-        let mut layers = vec![self.harness.clone(), self.data.clone()];
+        let mut layers = vec![self.harness.clone(), self.data.clone(), self.trust.clone()];
         layers.extend(spec.layers);
         let plan = ShellPlan {
             shell: id,

@@ -130,7 +130,8 @@ impl Engine {
             Ok((process, request)) => {
                 tokio::spawn(async move {
                     let machine = &engine.inner.machine;
-                    let end = execution::attend(machine, &attended, process, request, stdin).await;
+                    let end =
+                        execution::attend(machine, &attended, process, request, stdin, engine.inner.gate.fence()).await;
                     engine.conclude(&sandbox, &shell, &attended, end).await;
                 });
                 Ok(execution)
@@ -281,6 +282,8 @@ impl Engine {
             }
             None => Vec::new(),
         };
+        let denials = self.inner.gate.denials(&sandbox.id, execution.started_at_ms);
+        let denials = ringfence_model::api::Denial::merge(&denials);
         let ((stdout, stdout_seen_bytes), (stderr, stderr_seen_bytes)) =
             (execution.stdout.snapshot(), execution.stderr.snapshot());
         let truncated = stdout_seen_bytes > stdout.len() as u64 || stderr_seen_bytes > stderr.len() as u64;
@@ -305,7 +308,7 @@ impl Engine {
             truncated,
             warnings,
             artifacts: serde_json::to_value(artifacts).unwrap_or_default(),
-            denials: serde_json::json!([]),
+            denials: serde_json::to_value(denials).unwrap_or_default(),
         });
         self.write_end(execution, &end).await;
         execution.finish(end);

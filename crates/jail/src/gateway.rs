@@ -48,11 +48,11 @@ pub fn introduce(door: BorrowedFd<'_>, gateway: OwnedFd) -> io::Result<()> {
     wire::send(door, b"G", &[gateway.as_fd()])
 }
 
-/// The jailer's side of [`introduce`]: `None` when nobody was introduced.
+/// The other side of [`introduce`], for the jailer and for `serve`: `None` when nobody was introduced.
 ///
 /// # Errors
 /// The door is closed, or something else came through it.
-pub(crate) fn introduced(door: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+pub fn introduced(door: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     let mut word = [0_u8; 8];
     let Some(mut received) = wire::receive(door, &mut word)? else { return Ok(None) };
     match (&word[..received.len], received.fds.len()) {

@@ -52,6 +52,12 @@ impl Uids {
         self.base + 1
     }
 
+    /// The gateway.
+    #[must_use]
+    pub fn gateway(self) -> u32 {
+        self.base + 2
+    }
+
     /// A zygote.
     #[must_use]
     pub fn zygote(self, number: ZygoteNo) -> u32 {
@@ -131,7 +137,11 @@ mod tests {
     fn ranges_do_not_overlap() {
         for block in [0, 1, INSTALLATIONS - 1] {
             let uids = Uids::of_block(block);
-            let mut ranges = vec![(uids.serve(), uids.serve() + 1), (uids.build(), uids.build() + UIDS_PER_SLOT)];
+            let mut ranges = vec![
+                (uids.serve(), uids.serve() + 1),
+                (uids.gateway(), uids.gateway() + 1),
+                (uids.build(), uids.build() + UIDS_PER_SLOT),
+            ];
             ranges.extend([0, u16::MAX / 2].map(|n| (uids.zygote(ZygoteNo(n)), uids.zygote(ZygoteNo(n)) + 1)));
             ranges.extend([0, 1, SLOTS - 1].map(|s| (uids.slot(s), uids.slot(s) + UIDS_PER_SLOT)));
             ranges.sort_unstable();

@@ -1,5 +1,6 @@
 //! The supervisor: pid 1 of a private pid namespace, root, one thread, and without a word to anybody untrusted. It starts
-//! the jailer and `serve`, and starts both anew when one of them dies.
+//! the jailer, `serve` and the gateway, and starts all anew when one of the first two dies. A gateway that dies alone is
+//! started alone: the jailer has kept the sandboxes' sockets, and hands them to the new one.
 //!
 //! What it is started by (the *outer* process, which a terminal or systemd sees) waits for it and hands it SIGTERM. When
 //! the outer process dies the supervisor is killed, and with the supervisor the kernel kills its whole pid namespace:
@@ -19,6 +20,7 @@ use std::{
 use rustix::net::SocketType;
 
 use crate::{
+    gateway,
     host::Uids,
     installation::Installation,
     shell::{Step, StepError},
@@ -34,8 +36,10 @@ pub struct Daemon {
     pub installation: Installation,
     /// Arguments of `serve`, after its name.
     pub serve_args: Vec<String>,
-    /// Descriptors that `serve` finds at 4, 5, … (3 is its socket to the jailer).
+    /// Descriptors that `serve` finds at 5, 6, … (3 is its socket to the jailer, 4 its door).
     pub serve_fds: Vec<OwnedFd>,
+    /// Arguments of the gateway, after the state directory.
+    pub gateway_args: Vec<String>,
 }
 
 /// Name under which the jailer is executed.
@@ -44,14 +48,27 @@ pub const JAILER_ROLE: &str = "ringfence-jailer";
 /// Name under which `serve` is executed.
 pub const SERVE_ROLE: &str = "ringfence-serve";
 
+/// Name under which the gateway is executed. Its first argument is the state directory; at [`CONTROL_FD`] it finds its socket to
+/// the jailer, at [`DOOR_FD`] that to `serve`.
+pub const GATEWAY_ROLE: &str = "ringfence-gateway";
+
 /// Descriptor of the socket between jailer and `serve`, in both.
 pub const CONTROL_FD: i32 = 3;
+
+/// Descriptor of the door, in both: through it they are handed a socket to each gateway that is started.
+pub const DOOR_FD: i32 = 4;
 
 /// A role may die so often within [`RESTART_WINDOW`] before the daemon gives up.
 const RESTARTS_MAX: usize = 5;
 
 /// See [`RESTARTS_MAX`].
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
+
+/// How long after the death of a gateway the next one is started: at once would be a loop where it cannot live.
+const GATEWAY_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a gateway may outlive the others. It ends by itself when their sockets close.
+const GATEWAY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long `serve` may take to end after SIGTERM, and the jailer to clear up after it.
 const STOP_PATIENCE: Duration = Duration::from_secs(45);
@@ -134,8 +151,8 @@ fn supervise(daemon: &Daemon, signals: BorrowedFd<'_>) -> Result<i32, StepError>
             return Ok(1);
         }
         starts.push(Instant::now());
-        let pair = start_roles(daemon, executable.as_fd())?;
-        if let Some(code) = watch(&pair, signals)? {
+        let mut roles = start_roles(daemon, executable.as_fd())?;
+        if let Some(code) = watch(daemon, executable.as_fd(), &mut roles, signals)? {
             return Ok(code);
         }
     }
@@ -145,6 +162,11 @@ fn supervise(daemon: &Daemon, signals: BorrowedFd<'_>) -> Result<i32, StepError>
 struct Roles {
     jailer: i32,
     serve: i32,
+    gateway: Option<i32>,
+    /// Ours of the doors of jailer and `serve`.
+    doors: [OwnedFd; 2],
+    /// When a gateway that died is started anew.
+    gateway_due: Option<Instant>,
 }
 
 fn start_roles(daemon: &Daemon, executable: BorrowedFd<'_>) -> Result<Roles, StepError> {
@@ -155,14 +177,37 @@ fn start_roles(daemon: &Daemon, executable: BorrowedFd<'_>) -> Result<Roles, Ste
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, BUFFER_BYTES);
     }
     let home = daemon.home.to_string_lossy().into_owned();
-    let jailer = start_role(executable, JAILER_ROLE, std::slice::from_ref(&home), &[jailer_end.as_fd()], None)?;
-    let mut fds = vec![serve_end.as_fd()];
+    let (jailer_door, to_jailer) = wire::pair(SocketType::SEQPACKET).step("making the jailer's door")?;
+    let (serve_door, to_serve) = wire::pair(SocketType::SEQPACKET).step("making serve's door")?;
+    let fds = [jailer_end.as_fd(), jailer_door.as_fd()];
+    let jailer = start_role(executable, JAILER_ROLE, std::slice::from_ref(&home), &fds, None)?;
+    let mut fds = vec![serve_end.as_fd(), serve_door.as_fd()];
     fds.extend(daemon.serve_fds.iter().map(AsFd::as_fd));
     let mut args = vec![home];
     args.extend(daemon.serve_args.iter().cloned());
     let uid = Uids::of_block(daemon.installation.uid_block).serve();
     let serve = start_role(executable, SERVE_ROLE, &args, &fds, Some(uid))?;
-    Ok(Roles { jailer, serve })
+    let mut roles = Roles { jailer, serve, gateway: None, doors: [to_jailer, to_serve], gateway_due: None };
+    start_gateway(daemon, executable, &mut roles)?;
+    Ok(roles)
+}
+
+/// Starts a gateway, and introduces it to the others.
+fn start_gateway(daemon: &Daemon, executable: BorrowedFd<'_>, roles: &mut Roles) -> Result<(), StepError> {
+    let (jailer_end, of_jailer) =
+        wire::pair(SocketType::SEQPACKET).step("making the gateway's socket to the jailer")?;
+    let (serve_end, of_serve) = wire::pair(SocketType::STREAM).step("making the gateway's socket to serve")?;
+    for (door, end) in roles.doors.iter().zip([of_jailer, of_serve]) {
+        // Whoever is gone already will be seen as ended.
+        let _ = gateway::introduce(door.as_fd(), end);
+    }
+    let mut args = vec![daemon.home.to_string_lossy().into_owned()];
+    args.extend(daemon.gateway_args.iter().cloned());
+    let fds = [jailer_end.as_fd(), serve_end.as_fd()];
+    let uid = Uids::of_block(daemon.installation.uid_block).gateway();
+    roles.gateway = Some(start_role(executable, GATEWAY_ROLE, &args, &fds, Some(uid))?);
+    roles.gateway_due = None;
+    Ok(())
 }
 
 /// Forks and executes this program under another name. With `uid` it gives up every privilege.
@@ -232,14 +277,20 @@ fn text(value: &OsStr) -> CString {
     CString::new(value.as_bytes()).expect("arguments and environment come from NUL-terminated strings")
 }
 
-/// Watches one pair of roles. Either's death ends both: `serve` keeps no state that the other's successor could not
-/// rebuild from rows and cgroups. `Some` is the daemon's exit code; `None` starts a new pair.
-fn watch(roles: &Roles, signals: BorrowedFd<'_>) -> Result<Option<i32>, StepError> {
+/// Watches the roles. The death of jailer or `serve` ends all: `serve` keeps no state that the other's successor could not
+/// rebuild from rows and cgroups. `Some` is the daemon's exit code; `None` starts all anew.
+fn watch(
+    daemon: &Daemon,
+    executable: BorrowedFd<'_>,
+    roles: &mut Roles,
+    signals: BorrowedFd<'_>,
+) -> Result<Option<i32>, StepError> {
     let mut stopping: Option<Instant> = None;
     let (mut jailer_alive, mut serve_alive) = (true, true);
     let mut code = None;
     while jailer_alive || serve_alive {
-        let patience = stopping.map(|at| (at + STOP_PATIENCE).saturating_duration_since(Instant::now()));
+        let due = stopping.map(|at| at + STOP_PATIENCE).or(roles.gateway_due);
+        let patience = due.map(|due| due.saturating_duration_since(Instant::now()));
         match wait_for_signal(signals, patience).step("waiting for signals")? {
             Some(libc::SIGCHLD) => {
                 while let Some(ended) = sys::reap_one().step("reaping")? {
@@ -262,6 +313,12 @@ fn watch(roles: &Roles, signals: BorrowedFd<'_>) -> Result<Option<i32>, StepErro
                             eprintln!("ringfence: the jailer ended ({})", how(ended));
                             let _ = sys::kill_child(roles.serve, sys::SIGKILL);
                         }
+                    } else if roles.gateway == Some(ended.pid) {
+                        roles.gateway = None;
+                        if stopping.is_none() {
+                            eprintln!("ringfence: the gateway ended ({}); it is started anew", how(ended));
+                            roles.gateway_due = Some(Instant::now() + GATEWAY_PAUSE);
+                        }
                     }
                 }
             }
@@ -272,6 +329,7 @@ fn watch(roles: &Roles, signals: BorrowedFd<'_>) -> Result<Option<i32>, StepErro
                     let _ = sys::kill_child(roles.serve, sys::SIGTERM);
                 }
             }
+            None if stopping.is_none() => start_gateway(daemon, executable, roles)?,
             None => {
                 for (pid, alive) in [(roles.serve, serve_alive), (roles.jailer, jailer_alive)] {
                     if alive {
@@ -282,7 +340,25 @@ fn watch(roles: &Roles, signals: BorrowedFd<'_>) -> Result<Option<i32>, StepErro
             }
         }
     }
+    end_gateway(roles, signals)?;
     Ok(code)
+}
+
+/// Waits for the gateway, whose sockets have closed with the others.
+fn end_gateway(roles: &mut Roles, signals: BorrowedFd<'_>) -> Result<(), StepError> {
+    let Some(gateway) = roles.gateway.take() else { return Ok(()) };
+    let mut patience = Some(GATEWAY_PATIENCE);
+    loop {
+        while let Some(ended) = sys::reap_one().step("reaping")? {
+            if ended.pid == gateway {
+                return Ok(());
+            }
+        }
+        if wait_for_signal(signals, patience).step("waiting for signals")?.is_none() {
+            let _ = sys::kill_child(gateway, sys::SIGKILL);
+            patience = None;
+        }
+    }
 }
 
 fn how(ended: sys::Ended) -> String {

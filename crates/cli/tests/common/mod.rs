@@ -15,6 +15,7 @@ use std::{
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, CreateRequest, ExecuteRequest, ExecutionAnswer, SandboxRequest};
 use ringfence_server::Client;
+use ringfence_store::{SealingKey, Store};
 
 /// The executable under test.
 pub const BIN: &str = env!("CARGO_BIN_EXE_ringfence");
@@ -116,6 +117,36 @@ pub fn shared() -> &'static Path {
         assert!(built.status.success(), "the template: {}", String::from_utf8_lossy(&built.stderr));
         home
     })
+}
+
+/// A state directory with the layers and the Python template of the shared one.
+pub fn prepare(shared: &Path, home: &Path) {
+    if home.exists() {
+        // Of a run that failed: its daemon died with it.
+        fs::remove_dir_all(home).expect("the old state directory can be removed");
+    }
+    fs::create_dir_all(home.join("log")).expect("a state directory");
+    let copied = Command::new("cp").args(["-al"]).arg(shared.join("layers")).arg(home).status().expect("cp(1)");
+    assert!(copied.success(), "linking the layers");
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    for file in ["engine.db", "engine.db-wal", "sealing.key"] {
+        let from = shared.join("engine").join(file);
+        if from.exists() {
+            fs::copy(&from, copy.path().join(file)).expect("the database can be copied");
+        }
+    }
+    fs::create_dir_all(home.join("engine")).expect("a directory");
+    let key = |path: &Path| SealingKey::load_or_create(&path.join("sealing.key")).expect("a key");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let theirs = Store::open(&copy.path().join("engine.db"), key(copy.path())).expect("the copy opens");
+        let row =
+            theirs.read(|view| view.ready_template("python")).await.expect("readable").expect("it was just built");
+        theirs.close().await.expect("closed");
+        let ours = Store::open(&home.join("engine/engine.db"), key(&home.join("engine"))).expect("a new database");
+        ours.write(move |tx| tx.put_template(&row)).await.expect("written");
+        ours.close().await.expect("closed");
+    });
 }
 
 /// A client of the daemon over `home`.

@@ -43,7 +43,7 @@ impl Daemon {
             let shared = common::shared();
             let home =
                 shared.with_file_name(format!("{}-recovery", shared.file_name().expect("a name").to_string_lossy()));
-            prepare(shared, &home);
+            common::prepare(shared, &home);
             home
         });
         let daemon = Self { home: home.clone(), outer: Mutex::new(None) };
@@ -291,36 +291,6 @@ impl Drop for Daemon {
             let _ = outer.wait();
         }
     }
-}
-
-/// A state directory with the layers and the Python template of the shared one.
-fn prepare(shared: &Path, home: &Path) {
-    if home.exists() {
-        // Of a run that failed: its daemon died with it.
-        fs::remove_dir_all(home).expect("the old state directory can be removed");
-    }
-    fs::create_dir_all(home.join("log")).expect("a state directory");
-    let copied = Command::new("cp").args(["-al"]).arg(shared.join("layers")).arg(home).status().expect("cp(1)");
-    assert!(copied.success(), "linking the layers");
-    let copy = tempfile::tempdir().expect("a temporary directory");
-    for file in ["engine.db", "engine.db-wal", "sealing.key"] {
-        let from = shared.join("engine").join(file);
-        if from.exists() {
-            fs::copy(&from, copy.path().join(file)).expect("the database can be copied");
-        }
-    }
-    fs::create_dir_all(home.join("engine")).expect("a directory");
-    let key = |path: &Path| SealingKey::load_or_create(&path.join("sealing.key")).expect("a key");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let theirs = Store::open(&copy.path().join("engine.db"), key(copy.path())).expect("the copy opens");
-        let row =
-            theirs.read(|view| view.ready_template("python")).await.expect("readable").expect("it was just built");
-        theirs.close().await.expect("closed");
-        let ours = Store::open(&home.join("engine/engine.db"), key(&home.join("engine"))).expect("a new database");
-        ours.write(move |tx| tx.put_template(&row)).await.expect("written");
-        ours.close().await.expect("closed");
-    });
 }
 
 /// One at a time: they share the state directory.

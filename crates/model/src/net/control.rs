@@ -52,6 +52,14 @@ pub enum GateOp {
         /// What is allowed.
         network: Network,
     },
+    /// Opens the package registries to a sandbox for as long as something is installed in it, or closes them again. Kept in
+    /// memory only. Answer: [`GateAnswer::Done`].
+    Registries {
+        /// Which.
+        sandbox: SandboxId,
+        /// Whether they are open.
+        open: bool,
+    },
     /// Which policies are set, and what has passed. Answer: [`GateAnswer::Status`].
     Status {
         /// Whose.

@@ -1,0 +1,71 @@
+//! `$RINGFENCE_HOME/config.toml`: what an operator may decide, every key optional.
+
+use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
+
+use anyhow::Context;
+use ringfence_model::net::HostName;
+use serde::{Deserialize, Serialize};
+
+/// The whole file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The gate.
+    #[serde(default)]
+    pub(crate) gate: GateConfig,
+}
+
+/// What concerns the gate. Serialised for the gateway role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GateConfig {
+    /// Whether a sandbox may be given the policy `open`.
+    #[serde(default)]
+    pub(crate) open_allowed: bool,
+    /// Names that lead to these addresses and nowhere else, private ones too: `[gate.pins]`, `"db.lan" = ["10.0.0.5"]`.
+    #[serde(default)]
+    pub(crate) pins: BTreeMap<HostName, Vec<IpAddr>>,
+    /// Files with certificates (PEM) that are trusted beside the system's for servers outside.
+    #[serde(default)]
+    pub(crate) extra_roots: Vec<String>,
+    /// Hosts of package indexes beside the public ones, which the policy `packages` opens.
+    #[serde(default)]
+    pub(crate) registries: Vec<HostName>,
+}
+
+impl Config {
+    /// Reads the file; without one, everything is as by default.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not understood: the sentence names the line.
+    pub(crate) fn load(home: &Path) -> anyhow::Result<Self> {
+        let path = home.join("config.toml");
+        match fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text).with_context(|| format!("reading {}", path.display())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_without_a_file_has_the_defaults_and_a_mistake_is_named() {
+        let home = tempfile::tempdir().expect("a directory");
+        assert_eq!(Config::load(home.path()).expect("defaults"), Config::default());
+        let text = "[gate]\nopen_allowed = true\nregistries = [\"pypi.lan\"]\n[gate.pins]\n\"DB.lan.\" = [\"10.0.0.5\", \"::1\"]\n";
+        fs::write(home.path().join("config.toml"), text).expect("a file");
+        let config = Config::load(home.path()).expect("it is understood");
+        assert!(config.gate.open_allowed);
+        let name = HostName::parse("db.lan").expect("a name");
+        assert_eq!(config.gate.pins[&name], ["10.0.0.5", "::1"].map(|ip| ip.parse::<IpAddr>().expect("an address")));
+        for (wrong, named) in [("[gate]\nopen = true\n", "open"), ("[gate.pins]\n\"10.0.0.5\" = []\n", "10.0.0.5")] {
+            fs::write(home.path().join("config.toml"), wrong).expect("a file");
+            let error = format!("{:#}", Config::load(home.path()).expect_err("it is wrong"));
+            assert!(error.contains(named) && error.contains("config.toml"), "{error}");
+        }
+    }
+}

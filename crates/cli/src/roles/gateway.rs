@@ -1,0 +1,197 @@
+//! The gateway's role: what the daemon prepares for it as root, and how it begins as its own user.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream as StdStream,
+    },
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use anyhow::{Context, bail};
+use ringfence_egress::{
+    gate::{self, Gateway},
+    tls::{
+        authority::Authority,
+        bundle::{CertificateDer, certificates_in, trust_bundle},
+        client::Roots,
+    },
+};
+use ringfence_jail::{build, gateway, gateway::ToGateway, supervise, sys};
+use ringfence_model::{
+    LayerDigest,
+    net::{
+        HostPattern, Rule,
+        control::{Call, FromGate, LINE_BYTES_MAX},
+    },
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+    sync::mpsc,
+};
+
+use crate::config::{Config, GateConfig};
+
+/// Where programs look for what to trust: OpenSSL and what is linked with it, and the lists that Python packages bring along.
+const TRUST_FILES: [&str; 3] = [
+    "etc/ssl/certs/ca-certificates.crt",
+    "usr/local/lib/python3.11/dist-packages/certifi/cacert.pem",
+    "usr/lib/python3/dist-packages/pip/_vendor/certifi/cacert.pem",
+];
+
+/// Lays down, as a layer, what programs in sandboxes trust. Makes the gate's authority where there is none yet.
+pub(super) fn trust_layer(home: &Path, config: &Config) -> anyhow::Result<LayerDigest> {
+    let authority = Authority::load_or_create(&home.join("gate"), SystemTime::now()).context("the gate's authority")?;
+    let bundle = trust_bundle(&authority, &extra_roots(&config.gate)?);
+    let unfinished = home.join("builds").join("trust");
+    if unfinished.exists() {
+        build::remove::tree(&unfinished).context("removing an unfinished layer")?;
+    }
+    for name in TRUST_FILES {
+        let path = unfinished.join("rootfs").join(name);
+        fs::create_dir_all(path.parent().unwrap_or(&unfinished)).context("making the layer of certificates")?;
+        let mut file = fs::File::create(&path).context("making the layer of certificates")?;
+        file.write_all(bundle.as_bytes()).context("writing the certificates")?;
+    }
+    Ok(build::seal_dir(&unfinished, &home.join("layers"))?.0)
+}
+
+/// What the role is told at its start.
+pub(super) fn arguments(config: &Config) -> anyhow::Result<Vec<String>> {
+    Ok(vec![serde_json::to_string(&config.gate)?])
+}
+
+fn extra_roots(config: &GateConfig) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let mut all = Vec::new();
+    for path in &config.extra_roots {
+        let pem = fs::read(path).with_context(|| format!("reading the certificates in {path}"))?;
+        let found = certificates_in(&pem).with_context(|| format!("reading the certificates in {path}"))?;
+        if found.is_empty() {
+            bail!("{path} holds no certificate in PEM");
+        }
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+/// Plays the role until the daemon ends.
+pub(super) fn role(args: &[String]) -> anyhow::Result<i32> {
+    let [home, config] = args else { bail!("wrong arguments") };
+    let jailer = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to the jailer")?;
+    let serve = StdStream::from(sys::inherited_fd(supervise::DOOR_FD).context("taking the socket to serve")?);
+    sys::raise_descriptor_limit().context("raising the descriptor limit")?;
+    // What a core file would hold is every secret.
+    sys::set_limit(sys::Resource::Core, 0).context("forbidding core files")?;
+    super::log_to_stderr(&["hyper=warn", "h2=warn", "rustls=warn"])?;
+    let config: GateConfig = serde_json::from_str(config).context("reading the configuration")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(run(PathBuf::from(home).join("gate"), &config, jailer, serve))
+}
+
+async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStream) -> anyhow::Result<i32> {
+    let roots = Roots::system().context("what the system trusts")?.with(&extra_roots(config)?)?;
+    for told in roots.told() {
+        tracing::warn!(told, "a certificate of the system's store cannot be used");
+    }
+    let registries = config.registries.iter().map(|host| Rule::host(HostPattern::exact(host.clone()))).collect();
+    let pins = config.pins.iter().map(|(name, addresses)| (name.clone(), addresses.clone())).collect();
+    let settings = gate::Config { home, pins, roots, registries, open_allowed: config.open_allowed };
+    let (gateway, told) = Gateway::start(settings).await.context("starting the gateway")?;
+    serve.set_nonblocking(true)?;
+    let mut from_jailer = read_jailer(jailer)?;
+    let sockets = async {
+        while let Some((word, fds)) = from_jailer.recv().await {
+            match (word, <[OwnedFd; 2]>::try_from(fds)) {
+                (ToGateway::Opened { shell }, Ok([tcp, dns])) => gateway.opened(shell.0, tcp, dns),
+                (ToGateway::Opened { .. }, Err(_)) => {}
+                (ToGateway::Closed { shell }, _) => gateway.closed(shell.0),
+            }
+        }
+    };
+    // Either's end is the daemon's, or that of a gateway that is to be replaced.
+    tokio::select! {
+        () = sockets => tracing::debug!("the jailer's socket closed"),
+        served = answer(UnixStream::from_std(serve)?, &gateway, told) => served.context("speaking with serve")?,
+    }
+    gateway.close().await;
+    Ok(0)
+}
+
+/// Reads the jailer's socket in a thread of its own: descriptors come with its datagrams, which tokio does not read.
+fn read_jailer(socket: OwnedFd) -> io::Result<mpsc::UnboundedReceiver<(ToGateway, Vec<OwnedFd>)>> {
+    gateway::greet(socket.as_fd())?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    std::thread::Builder::new().name("gate-sockets".into()).spawn(move || {
+        loop {
+            let mut poll = [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::IN)];
+            match rustix::event::poll(&mut poll, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+            match gateway::receive(socket.as_fd()) {
+                Ok(None) => {}
+                Ok(Some(word)) if sender.send(word).is_ok() => {}
+                Ok(Some(_)) => return,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::UnexpectedEof {
+                        tracing::error!(%error, "the jailer's socket failed");
+                    }
+                    return;
+                }
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+/// Answers `serve` and tells it of refusals until its socket closes. Lines go out in the order in which they were made, so that
+/// an answer comes after the refusals before it.
+async fn answer(
+    stream: UnixStream,
+    gateway: &Gateway,
+    mut told: mpsc::UnboundedReceiver<FromGate>,
+) -> anyhow::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let (out, mut lines) = mpsc::unbounded_channel::<FromGate>();
+    let writes = async move {
+        loop {
+            // What was refused goes first: it was put there before the answer was.
+            let word = tokio::select! {
+                biased;
+                Some(word) = told.recv() => word,
+                Some(word) = lines.recv() => word,
+                else => return anyhow::Ok(()),
+            };
+            let mut line = serde_json::to_vec(&word)?;
+            line.push(b'\n');
+            write.write_all(&line).await?;
+        }
+    };
+    let reads = async move {
+        let mut read = BufReader::new(read);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let most = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+            if (&mut read).take(most).read_until(b'\n', &mut line).await? == 0 {
+                return anyhow::Ok(());
+            }
+            let Call { id, op } = serde_json::from_slice(&line).context("a call that is not understood")?;
+            // One after the other: a sandbox is attached before its policy is changed, and forgotten after.
+            let result = gateway.call(op).await;
+            if id != 0 {
+                let _ = out.send(FromGate::Answer { id, result });
+            } else if let Err(error) = result {
+                tracing::error!(%error, "a wish of serve was not fulfilled");
+            }
+        }
+    };
+    tokio::select! {
+        done = writes => done,
+        done = reads => done,
+    }
+}

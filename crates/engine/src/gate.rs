@@ -1,0 +1,264 @@
+//! The engine's end of the socket to the gateway. The supervisor makes a socket with each gateway that it starts; between two
+//! of them there is none, and sandboxes' connections are refused.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream as StdStream,
+    },
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ringfence_jail::gateway;
+use ringfence_model::{
+    ApiError, SandboxId,
+    net::{
+        Denial,
+        control::{Call, FromGate, GateAnswer, GateOp, LINE_BYTES_MAX},
+    },
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixStream, unix::OwnedReadHalf},
+    sync::{mpsc, oneshot, watch},
+};
+
+/// How long a question waits for a gateway that is being started, and for its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a program's end waits to hear of its refusals.
+const FENCE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Refusals of one sandbox that are remembered.
+const DENIALS_MAX: usize = 256;
+
+type Answer = Result<GateAnswer, ApiError>;
+
+/// Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GateClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    next_id: AtomicU64,
+    state: Mutex<State>,
+    /// Whether there is a gateway.
+    connected: watch::Sender<bool>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { next_id: AtomicU64::new(1), state: Mutex::default(), connected: watch::Sender::new(false) }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Of the gateway that there is, where lines go.
+    out: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    /// Counts gateways, so that the end of an old one does not end a new one.
+    generation: u64,
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    /// Which sandbox lives in which shell: told to each new gateway.
+    attached: HashMap<SandboxId, u32>,
+    /// Deleted while there was no gateway to tell it.
+    to_forget: Vec<SandboxId>,
+    denials: HashMap<SandboxId, VecDeque<Denial>>,
+}
+
+impl GateClient {
+    /// Takes each gateway that the supervisor introduces through `door`, until that closes.
+    pub(crate) fn listen(&self, door: OwnedFd) {
+        let (sender, mut gateways) = mpsc::unbounded_channel();
+        // The door is a socket of datagrams with descriptors, which tokio does not read: a thread waits at it.
+        let waits = std::thread::Builder::new().name("gate-door".into()).spawn(move || {
+            loop {
+                let mut poll = [rustix::event::PollFd::new(&door, rustix::event::PollFlags::IN)];
+                match rustix::event::poll(&mut poll, None) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(_) => return,
+                }
+                match gateway::introduced(door.as_fd()) {
+                    Ok(None) => {}
+                    Ok(Some(socket)) if sender.send(socket).is_ok() => {}
+                    Ok(Some(_)) | Err(_) => return,
+                }
+            }
+        });
+        if let Err(error) = waits {
+            tracing::error!(%error, "no gateway will be reached");
+        }
+        let client = self.clone();
+        tokio::spawn(async move {
+            while let Some(socket) = gateways.recv().await {
+                let stream = StdStream::from(socket);
+                match stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)) {
+                    Ok(stream) => client.connect(stream),
+                    Err(error) => tracing::error!(%error, "the gateway's socket cannot be used"),
+                }
+            }
+        });
+    }
+
+    /// Speaks with a new gateway from now on.
+    fn connect(&self, stream: UnixStream) {
+        let (read, mut write) = stream.into_split();
+        let (out, mut lines) = mpsc::unbounded_channel::<Vec<u8>>();
+        let generation = {
+            let mut state = self.lock();
+            state.generation += 1;
+            state.waiting.clear();
+            let told = state.attached.iter().map(|(sandbox, shell)| attach(sandbox, *shell));
+            let forgotten = state.to_forget.iter().map(|sandbox| GateOp::Forget { sandbox: sandbox.clone() });
+            for op in told.chain(forgotten) {
+                let _ = out.send(line(0, op));
+            }
+            state.to_forget.clear();
+            state.out = Some(out);
+            state.generation
+        };
+        self.inner.connected.send_replace(true);
+        tokio::spawn(async move {
+            while let Some(line) = lines.recv().await {
+                if write.write_all(&line).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let client = self.clone();
+        tokio::spawn(async move {
+            client.read(read).await;
+            let mut state = client.lock();
+            if state.generation == generation {
+                state.out = None;
+                // Whoever waits hears that no answer will come.
+                state.waiting.clear();
+                client.inner.connected.send_replace(false);
+            }
+        });
+    }
+
+    async fn read(&self, stream: OwnedReadHalf) {
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let most = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+            match (&mut stream).take(most).read_until(b'\n', &mut line).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            match serde_json::from_slice(&line) {
+                Ok(FromGate::Answer { id, result }) => {
+                    if let Some(waiting) = self.lock().waiting.remove(&id) {
+                        let _ = waiting.send(result);
+                    }
+                }
+                Ok(FromGate::Denied { sandbox, denial }) => {
+                    let mut state = self.lock();
+                    let denials = state.denials.entry(sandbox).or_default();
+                    if denials.len() == DENIALS_MAX {
+                        denials.pop_front();
+                    }
+                    denials.push_back(denial);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the gateway said something that is not understood");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Asks the gateway, waiting for one that is being started.
+    ///
+    /// # Errors
+    /// What it refused; or there is none.
+    pub(crate) async fn call(&self, op: GateOp) -> Answer {
+        let gone = || ApiError::internal("the gateway is being started; try again in a moment");
+        let mut connected = self.inner.connected.subscribe();
+        tokio::time::timeout(PATIENCE, async {
+            connected.wait_for(|connected| *connected).await.map_err(|_| gone())?;
+            let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
+            let (sender, answer) = oneshot::channel();
+            {
+                let mut state = self.lock();
+                let Some(out) = &state.out else { return Err(gone()) };
+                out.send(line(id, op)).map_err(|_| gone())?;
+                state.waiting.insert(id, sender);
+            }
+            answer.await.unwrap_or_else(|_| Err(gone()))
+        })
+        .await
+        .unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// A sandbox lives in that shell now.
+    pub(crate) fn attach(&self, sandbox: &SandboxId, shell: u32) {
+        let mut state = self.lock();
+        state.attached.insert(sandbox.clone(), shell);
+        tell(&state, attach(sandbox, shell));
+    }
+
+    /// It lives in none any more.
+    pub(crate) fn detach(&self, sandbox: &SandboxId) {
+        let mut state = self.lock();
+        state.attached.remove(sandbox);
+        tell(&state, GateOp::Detach { sandbox: sandbox.clone() });
+    }
+
+    /// It is deleted.
+    pub(crate) fn forget(&self, sandbox: &SandboxId) {
+        let mut state = self.lock();
+        state.attached.remove(sandbox);
+        state.denials.remove(sandbox);
+        if !tell(&state, GateOp::Forget { sandbox: sandbox.clone() }) {
+            state.to_forget.push(sandbox.clone());
+        }
+    }
+
+    /// Waits until every refusal that has happened is known here.
+    pub(crate) async fn fence(&self) {
+        if self.lock().out.is_some() {
+            let _ = tokio::time::timeout(FENCE_PATIENCE, self.call(GateOp::Fence)).await;
+        }
+    }
+
+    /// What a sandbox was refused since then, in milliseconds since 1970, as far as it is known ([`GateClient::fence`]).
+    pub(crate) fn denials(&self, sandbox: &SandboxId, since_ms: u64) -> Vec<Denial> {
+        let state = self.lock();
+        let denials = state.denials.get(sandbox).into_iter().flatten();
+        denials.filter(|denial| denial.at_ms >= since_ms).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().expect("nothing panics under this lock")
+    }
+}
+
+fn attach(sandbox: &SandboxId, shell: u32) -> GateOp {
+    GateOp::Attach { sandbox: sandbox.clone(), shell }
+}
+
+/// Whether there is a gateway that may hear it.
+fn tell(state: &State, op: GateOp) -> bool {
+    state.out.as_ref().is_some_and(|out| out.send(line(0, op)).is_ok())
+}
+
+fn line(id: u64, op: GateOp) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(&Call { id, op }).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+mod wiring;
+
+#[cfg(test)]
+mod tests;

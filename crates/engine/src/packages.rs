@@ -1,0 +1,137 @@
+//! Installing packages into a sandbox: by its own pip, as its own user, within its limits. The gate opens the registries for as
+//! long as that takes.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use ringfence_model::{ApiError, Code, api::Package, net::control::GateOp};
+use ringfence_store::{Actor, ExecutionStatus};
+use serde::Deserialize;
+
+use crate::{engine::Engine, error::Failure, language::Language, run::Program, sandbox::Sandbox};
+
+const INSTALL: &str = include_str!("packages/install.py");
+
+/// How long all packages of one call may take.
+const TIMEOUT: Duration = Duration::from_secs(900);
+
+/// Characters that a requirement may have: names, extras, versions and their comparisons. No address, no path, no option.
+fn is_requirement(text: &str) -> bool {
+    text.len() <= 200
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-[],<>=!~*+ ".contains(c))
+}
+
+/// What the program says at its end.
+#[derive(Debug, Deserialize)]
+struct Report {
+    exit_code: i32,
+    installed: Vec<Package>,
+    near: BTreeMap<String, Vec<String>>,
+    said: Vec<String>,
+}
+
+impl Engine {
+    /// Installs packages, all or none of them.
+    ///
+    /// # Errors
+    /// A name is none, the template has no pip, or pip failed: with its own last lines, and near names for those that there are
+    /// not.
+    pub(crate) async fn install(
+        &self,
+        actor: Actor,
+        sandbox: &Arc<Sandbox>,
+        packages: &[String],
+    ) -> Result<Vec<Package>, Failure> {
+        if packages.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(wrong) = packages.iter().find(|package| !is_requirement(package)) {
+            let text =
+                format!("`{wrong}` is no package: write a name, with a version where it matters, as in `numpy==2.3.1`");
+            return Err(ApiError::new(Code::InvalidArgument, text).into());
+        }
+        if sandbox.template.language != "python" {
+            let text = format!("packages can be installed in Python templates; `{}` is none", sandbox.template.name);
+            return Err(ApiError::new(Code::NotSupported, text).into());
+        }
+        let detail = serde_json::json!({ "packages": packages });
+        drop(self.inner.store.append(Self::entry(actor, "sandbox.install").sandbox(&sandbox.id).detail(detail)).await?);
+        let registries = |open| GateOp::Registries { sandbox: sandbox.id.clone(), open };
+        self.inner.gate.call(registries(true)).await?;
+        let ran = self.run_pip(actor, sandbox, packages).await;
+        // A gateway that is not there has forgotten it, and one that comes starts without it.
+        let _ = self.inner.gate.call(registries(false)).await;
+        let report = ran?;
+        if report.exit_code == 0 {
+            return Ok(report.installed);
+        }
+        let mut text = format!(
+            "pip ended with exit code {}, and nothing was installed:\n{}",
+            report.exit_code,
+            report.said.join("\n")
+        );
+        for (name, near) in report.near.iter().filter(|(_, near)| !near.is_empty()) {
+            text.push_str(&format!("\nthere is no `{name}`; did you mean {}?", near.join(", ")));
+        }
+        Err(ApiError::new(Code::PackageInstallFailed, text).into())
+    }
+
+    async fn run_pip(&self, actor: Actor, sandbox: &Arc<Sandbox>, packages: &[String]) -> Result<Report, Failure> {
+        let program = Program {
+            code: INSTALL.to_owned(),
+            language: Language::Python,
+            env: Vec::new(),
+            working_dir: None,
+            timeout: TIMEOUT,
+            stdin: serde_json::to_vec(packages).unwrap_or_default(),
+            background: false,
+        };
+        let execution = self.begin(actor, sandbox, program).await?;
+        const GRACE: Duration = Duration::from_secs(10);
+        let end = execution.wait(TIMEOUT + GRACE).await;
+        let failed = |why: String| ApiError::new(Code::PackageInstallFailed, why);
+        let Some(end) = end else {
+            return Err(failed("pip is still being ended; look at sandbox_status".into()).into());
+        };
+        let output = String::from_utf8_lossy(&end.output.stdout);
+        let report = output.lines().last().and_then(|line| serde_json::from_str(line).ok());
+        match (end.status, report) {
+            (ExecutionStatus::Completed, Some(report)) => Ok(report),
+            (ExecutionStatus::Timeout, _) => {
+                Err(failed(format!("pip took longer than {} s", TIMEOUT.as_secs())).into())
+            }
+            (status, _) => {
+                let said = String::from_utf8_lossy(&end.output.stderr);
+                let said = said.trim().chars().rev().take(2000).collect::<String>().chars().rev().collect::<String>();
+                Err(failed(format!("pip could not be run ({}): {said}", status.as_str())).into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_versions_are_packages_and_nothing_else_is() {
+        for good in ["numpy", "alpaca-py", "ta-lib==0.6.8", "scikit-learn>=1.5,<2", "httpx[http2]", "a ~= 1.0"] {
+            assert!(is_requirement(good), "{good}");
+        }
+        for bad in [
+            "",
+            "-r/etc/passwd",
+            "--index-url=x",
+            "git+https://x",
+            "./here",
+            "/abs",
+            "a@b",
+            "x;y",
+            "a\nb",
+            "é",
+            "https://x/y.whl",
+        ] {
+            assert!(!is_requirement(bad), "{bad}");
+        }
+    }
+}
