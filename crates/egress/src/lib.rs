@@ -3,6 +3,7 @@
 pub mod dns;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod gate;
 pub mod secret;
 pub mod sign;
 pub mod tls;

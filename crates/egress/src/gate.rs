@@ -1,0 +1,281 @@
+//! The gateway: every connection and every question of every sandbox passes here.
+//!
+//! What it does with one is read in order in [`connection`], and with one request of a connection that it sees into in
+//! [`request`]: `route → classify → admit → inject → forward → settle → record`. Nothing goes out without a passage, and only a
+//! permit of the store, which follows a decision that is on disk, makes one.
+
+mod admit;
+mod connection;
+mod limits;
+mod names;
+mod operate;
+mod pass;
+mod record;
+mod request;
+mod room;
+mod secrets;
+mod shell;
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ringfence_model::net::control::{FromGate, GateAnswer, GateOp};
+use ringfence_model::net::{HostName, Policy, Rule};
+use ringfence_model::{ApiError, SandboxId};
+use ringfence_store::gate::{EnvelopeKey, GateStore};
+use ringfence_store::{KeyError, OpenError, SealingKey, StoreError};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use crate::dns::resolve::Resolver;
+use crate::tls::authority::{Authority, AuthorityError};
+use crate::tls::client::{Roots, RootsError, Upstream};
+use crate::tls::server::{Interceptor, ServerError};
+use limits::lock;
+use room::Room;
+use shell::Shell;
+
+/// Names with addresses that are their only ones, whatever their class: the operator's, or a test's.
+pub type Pins = HashMap<HostName, Vec<IpAddr>>;
+
+/// How long the addresses of the host itself are taken for what they are.
+const OWN_TIME: Duration = Duration::from_secs(5);
+
+/// What a gateway starts with.
+#[derive(Debug)]
+pub struct Config {
+    /// A directory of the gateway's own (mode 0700): its database, keys and authority.
+    pub home: PathBuf,
+    /// Names that are not asked of the resolver.
+    pub pins: Pins,
+    /// Which upstream servers are trusted.
+    pub roots: Roots,
+    /// The operator's registries, for the policy `packages`.
+    pub registries: Vec<Rule>,
+    /// Whether a policy may be `open`.
+    pub open_allowed: bool,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// One of its keys.
+    #[error("could not load a key of the gateway")]
+    Key(#[from] KeyError),
+    /// Its database cannot be opened.
+    #[error("could not open the gateway's database")]
+    Open(#[from] OpenError),
+    /// Its database cannot be read.
+    #[error("could not read the gateway's database")]
+    Store(#[from] StoreError),
+    /// The authority that sandboxes trust.
+    #[error("could not load the gateway's certificate authority")]
+    Authority(#[from] AuthorityError),
+    /// Its server side of TLS.
+    #[error("could not set up the gateway's side of TLS")]
+    Server(#[from] ServerError),
+    /// Its client side of TLS.
+    #[error("could not set up the verification of upstream servers")]
+    Roots(#[from] RootsError),
+    /// What the database holds of a sandbox is nothing that this gateway understands.
+    #[error("what is kept of sandbox {sandbox} cannot be used: {why}")]
+    Sandbox {
+        /// Which sandbox.
+        sandbox: SandboxId,
+        /// Why not.
+        why: String,
+    },
+}
+
+/// The gateway. Its connections end when it is dropped.
+pub struct Gateway {
+    gate: Arc<Gate>,
+}
+
+/// What all connections share.
+struct Gate {
+    store: GateStore,
+    events: UnboundedSender<FromGate>,
+    resolver: Resolver,
+    interceptor: Interceptor,
+    upstream: Upstream,
+    authority_pem: String,
+    envelope: EnvelopeKey,
+    registries: Vec<Rule>,
+    open_allowed: bool,
+    rooms: Mutex<HashMap<SandboxId, Arc<Room>>>,
+    shells: Mutex<HashMap<u32, Arc<Shell>>>,
+    own: Mutex<Option<(Instant, HashSet<IpAddr>)>>,
+    /// Changes of what is in force come one after the other, so that what is in force last is what is on disk.
+    changes: tokio::sync::Mutex<()>,
+}
+
+impl Gateway {
+    /// Opens what is in `home`, or makes it there, and brings every sandbox's policy and placeholders in force.
+    ///
+    /// Refusals are told by the receiver, each before the program that was refused hears of it. It is not bounded: what goes
+    /// into it is bounded by the limits of each sandbox, and whoever holds it must read it.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config) -> Result<(Self, UnboundedReceiver<FromGate>), StartError> {
+        let Config { home, pins, roots, registries, open_allowed } = config;
+        let store = GateStore::open(&home.join("gate.db"), SealingKey::load_or_create(&home.join("gate.key"))?)?;
+        let envelope = EnvelopeKey::load_or_create(&home.join("envelope.key"))?;
+        let authority = Arc::new(Authority::load_or_create(&home, SystemTime::now())?);
+        let (events, told) = mpsc::unbounded_channel();
+        let pins = pins.into_iter().map(|(name, addresses)| (name.into(), addresses));
+        let gate = Arc::new(Gate {
+            store,
+            events,
+            resolver: Resolver::new(pins),
+            authority_pem: authority.certificate_pem().to_owned(),
+            interceptor: Interceptor::new(authority)?,
+            upstream: Upstream::new(roots)?,
+            envelope,
+            registries,
+            open_allowed,
+            rooms: Mutex::default(),
+            shells: Mutex::default(),
+            own: Mutex::default(),
+            changes: tokio::sync::Mutex::default(),
+        });
+        gate.load().await?;
+        Ok((Self { gate }, told))
+    }
+
+    /// A shell has these sockets in its network namespace: a TCP listener to which its connections are led, whose local
+    /// address is where they wanted to go, and a UDP socket for questions about names.
+    pub fn opened(&self, shell: u32, tcp: OwnedFd, dns: OwnedFd) {
+        let listener = std::net::TcpListener::from(tcp);
+        let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+        match listener {
+            Ok(listener) => self.gate.open(shell, listener, Some(dns), TcpStream::local_addr),
+            Err(error) => tracing::error!(shell, %error, "the sockets of a shell could not be used"),
+        }
+    }
+
+    /// [`Gateway::opened`] with a listener anywhere, and an original destination that is told otherwise: for tests.
+    #[doc(hidden)]
+    pub fn opened_with(
+        &self,
+        shell: u32,
+        listener: TcpListener,
+        dns: Option<OwnedFd>,
+        original: impl Fn(&TcpStream) -> SocketAddr + Send + 'static,
+    ) {
+        self.gate.open(shell, listener, dns, move |stream| Ok(original(stream)));
+    }
+
+    /// A shell is gone: everything of it is closed.
+    pub fn closed(&self, shell: u32) {
+        if let Some(shell) = lock(&self.gate.shells).remove(&shell) {
+            shell.end();
+        }
+    }
+
+    /// Does what is asked.
+    ///
+    /// When this returns from a [`GateOp::Fence`], every refusal of which a program has heard is in the receiver: whoever
+    /// passes the answer on passes on what is in there first.
+    ///
+    /// # Errors
+    /// An error with a sentence that may be shown.
+    pub async fn call(&self, op: GateOp) -> Result<GateAnswer, ApiError> {
+        self.gate.operate(op).await
+    }
+
+    /// The certificate of the authority that sandboxes are to trust, in PEM.
+    #[must_use]
+    pub fn authority_pem(&self) -> &str {
+        &self.gate.authority_pem
+    }
+
+    /// The database, for tests that look at what is on disk.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn store(&self) -> &GateStore {
+        &self.gate.store
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("store", &self.gate.store).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        for (_, shell) in lock(&self.gate.shells).drain() {
+            shell.end();
+        }
+    }
+}
+
+impl Gate {
+    async fn load(&self) -> Result<(), StartError> {
+        for row in self.store.policies().await? {
+            let unusable = |why: String| StartError::Sandbox { sandbox: row.sandbox.clone(), why };
+            let mut policy: Policy = serde_json::from_str(&row.policy).map_err(|error| unusable(error.to_string()))?;
+            if policy == Policy::Open && !self.open_allowed {
+                tracing::warn!(sandbox = %row.sandbox, "the policy `open` is no longer allowed: the sandbox has none");
+                policy = Policy::None;
+            }
+            let room = self.room(&row.sandbox);
+            let secrets = self.bound_secrets(&row.sandbox).await?;
+            let force = self.force(policy, secrets).map_err(|error| unusable(error.message))?;
+            room.put(force);
+        }
+        let with_placeholders = self.store.placeholders().await?;
+        let rooms: HashSet<_> = with_placeholders.into_iter().map(|(row, _)| row.sandbox).collect();
+        for sandbox in rooms {
+            self.refresh(&self.room(&sandbox))
+                .await
+                .map_err(|error| StartError::Sandbox { sandbox: sandbox.clone(), why: error.message })?;
+        }
+        Ok(())
+    }
+
+    /// The state of a sandbox, which begins with no policy.
+    fn room(&self, sandbox: &SandboxId) -> Arc<Room> {
+        lock(&self.rooms).entry(sandbox.clone()).or_insert_with(|| Arc::new(Room::new(sandbox.clone()))).clone()
+    }
+
+    /// Whether a connection may be made to `address` for `name`: one of the Internet that is none of the host's own, or one that
+    /// the operator pinned the name to.
+    fn is_reachable(&self, name: Option<&HostName>, address: IpAddr) -> bool {
+        if name.is_some_and(|name| self.resolver.is_pinned(name.as_str(), address)) {
+            return true;
+        }
+        ringfence_model::net::is_reachable(address).is_ok() && !self.is_own(address)
+    }
+
+    /// Whether it is an address of this host. When that cannot be found out, it is.
+    fn is_own(&self, address: IpAddr) -> bool {
+        let mut own = lock(&self.own);
+        if own.as_ref().is_none_or(|(at, _)| at.elapsed() > OWN_TIME) {
+            let Ok(found) = nix::ifaddrs::getifaddrs() else {
+                tracing::error!("the addresses of this host could not be read");
+                return true;
+            };
+            let addresses = found.filter_map(|interface| {
+                let address = interface.address?;
+                let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+                v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+            });
+            *own = Some((Instant::now(), addresses.collect()));
+        }
+        own.as_ref().is_none_or(|(_, addresses)| addresses.contains(&address.to_canonical()))
+    }
+}
+
+/// The time as records have it.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

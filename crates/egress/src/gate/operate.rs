@@ -1,0 +1,213 @@
+//! What `serve` asks of the gate.
+
+use ringfence_model::api::Network;
+use ringfence_model::net::control::{DecisionView, GateAnswer, GateOp, Traffic};
+use ringfence_model::net::{Destination, HostPattern, Policy, PortRange, Rule, Rulebook, TlsMode};
+use ringfence_model::{ApiError, Code, SandboxId};
+use ringfence_store::gate::{DecisionFilter, DecisionId, DecisionRow};
+use ringfence_store::{Actor, AuditEntry, StoreError};
+use serde_json::json;
+
+use super::limits::lock;
+use super::room::Force;
+use super::{Gate, now_ms};
+use crate::secret::{BoundSecret, Injector};
+
+/// Bytes of a policy that its audit entry repeats; of a longer one it has the digest.
+const POLICY_BYTES_REPEATED: usize = 8 << 10;
+
+impl Gate {
+    pub(super) async fn operate(&self, op: GateOp) -> Result<GateAnswer, ApiError> {
+        match op {
+            GateOp::Attach { sandbox, shell } => self.attach(&sandbox, shell),
+            GateOp::Detach { sandbox } => Ok(self.detach(&sandbox)),
+            GateOp::Forget { sandbox } => self.forget(&sandbox).await,
+            GateOp::SetPolicy { sandbox, network } => self.set_policy(&sandbox, network).await,
+            GateOp::Status { sandbox } => self.status(sandbox).await,
+            GateOp::Decisions { sandbox, after, limit } => self.decisions(sandbox, after, limit).await,
+            GateOp::Fence => Ok(GateAnswer::Done),
+            GateOp::Key => Ok(GateAnswer::Key(hex::encode(self.envelope.public().as_bytes()))),
+            GateOp::SetSecret { name, sealed, binding, rotate } => {
+                self.set_secret(&name, &sealed, binding, rotate).await
+            }
+            GateOp::Secrets => self.secrets().await,
+            GateOp::RemoveSecret { name } => self.remove_secret(&name).await,
+            GateOp::UseSecrets { sandbox, names } => self.use_secrets(&sandbox, &names).await,
+        }
+    }
+
+    fn attach(&self, sandbox: &SandboxId, shell: u32) -> Result<GateAnswer, ApiError> {
+        let room = self.room(sandbox);
+        let shells = lock(&self.shells);
+        let shell = shells.get(&shell).ok_or_else(|| {
+            ApiError::internal(format!("the gate has no sockets of the shell that {sandbox} lives in"))
+        })?;
+        shell.attach(Some(room));
+        Ok(GateAnswer::Done)
+    }
+
+    fn detach(&self, sandbox: &SandboxId) -> GateAnswer {
+        for shell in lock(&self.shells).values() {
+            if shell.room().is_some_and(|room| room.id == *sandbox) {
+                shell.attach(None);
+            }
+        }
+        GateAnswer::Done
+    }
+
+    async fn forget(&self, sandbox: &SandboxId) -> Result<GateAnswer, ApiError> {
+        let _turn = self.changes.lock().await;
+        self.detach(sandbox);
+        lock(&self.rooms).remove(sandbox);
+        self.store.forget_sandbox(now_ms(), sandbox).await.map_err(failed)?;
+        Ok(GateAnswer::Done)
+    }
+
+    async fn set_policy(&self, sandbox: &SandboxId, network: Network) -> Result<GateAnswer, ApiError> {
+        let policy = Policy::try_from(network).map_err(|error| invalid(error.to_string()))?;
+        if policy == Policy::Open && !self.open_allowed {
+            return Err(ApiError::new(
+                Code::PermissionDenied,
+                "the network policy `open` is not allowed on this host: name hosts in `allow`, or let the operator set \
+                 `network.open = true` in config.toml and start ringfence anew",
+            ));
+        }
+        let _turn = self.changes.lock().await;
+        let secrets = self.bound_secrets(sandbox).await.map_err(failed)?;
+        let force = self.force(policy, secrets)?;
+        // As it was read, in one spelling.
+        let text = serde_json::to_string(&Network::from(&force.policy))
+            .map_err(|_| ApiError::internal("the policy could not be written"))?;
+        let entry =
+            AuditEntry::new(now_ms(), Actor::System, "egress.policy").sandbox(sandbox).detail(policy_detail(&text));
+        let id = sandbox.clone();
+        let set = self.store.write_with_audit(entry, move |tx| tx.set_policy(now_ms(), &id, &text)).await;
+        let (_version, _receipt) = set.map_err(failed)?;
+        self.room(sandbox).put(force);
+        Ok(GateAnswer::Done)
+    }
+
+    async fn status(&self, sandbox: SandboxId) -> Result<GateAnswer, ApiError> {
+        let room = lock(&self.rooms).get(&sandbox).cloned();
+        let totals = self.store.totals(&sandbox).await.map_err(failed)?;
+        let force = room.as_ref().map(|room| room.force());
+        let counted = room.map_or(0, |room| lock(&room.flood).counted);
+        let totals = Traffic {
+            allowed: totals.requests.saturating_sub(totals.refused),
+            refused: totals.refused.saturating_add(counted),
+            bytes_up: totals.bytes_up,
+            bytes_down: totals.bytes_down,
+        };
+        Ok(GateAnswer::Status {
+            network: force.as_ref().map_or_else(Network::default, |force| Network::from(&force.policy)),
+            secrets: force.map_or_else(Vec::new, |force| force.secrets.clone()),
+            totals,
+        })
+    }
+
+    async fn decisions(
+        &self,
+        sandbox: Option<SandboxId>,
+        after: Option<u64>,
+        limit: u32,
+    ) -> Result<GateAnswer, ApiError> {
+        let filter = DecisionFilter { sandbox, after: after.map(DecisionId::new), limit: Some(limit) };
+        let rows = self.store.decisions(filter).await.map_err(failed)?;
+        Ok(GateAnswer::Decisions(rows.into_iter().map(view).collect()))
+    }
+
+    /// What is in force for a sandbox with this policy and these secrets.
+    pub(super) fn force(&self, policy: Policy, secrets: Vec<BoundSecret>) -> Result<Force, ApiError> {
+        let mut rulebook = policy.rulebook(&self.registries);
+        for secret in secrets.iter().filter(|secret| secret.value.is_some()) {
+            rulebook = open_hosts(rulebook, secret)?;
+        }
+        let names = secrets.iter().map(|secret| secret.name.clone()).collect();
+        let usable = secrets.iter().filter(|secret| secret.value.is_some());
+        let bindings = usable.map(|secret| secret.binding.clone()).collect();
+        let injector = Injector::new(secrets).map_err(|error| invalid(error.to_string()))?;
+        Ok(Force { policy, rulebook, injector, secrets: names, bindings })
+    }
+}
+
+/// The hosts that a secret is bound to are allowed, and nothing beside.
+fn open_hosts(mut rulebook: Rulebook, secret: &BoundSecret) -> Result<Rulebook, ApiError> {
+    for host in &secret.binding.hosts {
+        let host = HostPattern::parse(host).map_err(|error| invalid(error.to_string()))?;
+        let rule = Rule {
+            ports: ranges(&secret.binding.ports),
+            tls: TlsMode::Intercept,
+            secrets: vec![secret.name.clone()],
+            ..Rule::host(host)
+        };
+        rulebook = rulebook.with_binding(rule).map_err(|error| invalid(error.to_string()))?;
+    }
+    Ok(rulebook)
+}
+
+/// Ports in order, as ranges.
+fn ranges(ports: &[u16]) -> Vec<PortRange> {
+    let mut sorted = ports.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for port in sorted {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(port) => *last = port,
+            _ => runs.push((port, port)),
+        }
+    }
+    runs.into_iter().filter_map(|(first, last)| PortRange::new(first, last).ok()).collect()
+}
+
+fn policy_detail(text: &str) -> serde_json::Value {
+    if text.len() <= POLICY_BYTES_REPEATED
+        && let Ok(policy) = serde_json::from_str::<serde_json::Value>(text)
+    {
+        return json!({ "policy": policy });
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    json!({ "policy_sha256": hex::encode(digest), "policy_bytes": text.len() })
+}
+
+fn view(row: DecisionRow) -> DecisionView {
+    let DecisionRow { id, decision, settlement } = row;
+    let host = decision.host.or_else(|| decision.address.map(|address| Destination::Address(address).to_string()));
+    let host = host.map(|host| if host.contains(':') { format!("[{host}]") } else { host });
+    let host = host.unwrap_or_else(|| "(unknown)".to_owned());
+    let reason = match &decision.verdict {
+        ringfence_store::gate::Verdict::Allow => None,
+        ringfence_store::gate::Verdict::Refuse { reason } => Some(reason.clone()),
+    };
+    DecisionView {
+        number: id.get(),
+        at_ms: decision.at_ms,
+        sandbox: decision.sandbox,
+        protocol: decision.protocol.as_str().to_owned(),
+        destination: format!("{host}:{}", decision.port),
+        request: decision.method.map(|method| format!("{method} {}", decision.path.unwrap_or_default())),
+        secrets: decision.secrets.into_iter().map(String::from).collect(),
+        verdict: if reason.is_none() { "allow" } else { "refuse" }.to_owned(),
+        reason,
+        status: settlement.and_then(|settlement| settlement.status),
+        bytes_up: settlement.map(|settlement| settlement.bytes_up),
+        bytes_down: settlement.map(|settlement| settlement.bytes_down),
+        milliseconds: settlement.map(|settlement| settlement.duration_ms),
+    }
+}
+
+pub(super) fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new(Code::InvalidArgument, message)
+}
+
+/// What of a failure of the store may be shown.
+pub(super) fn failed(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Refused(why) => invalid(why),
+        StoreError::NotFound { .. } | StoreError::Exists { .. } => invalid(error.to_string()),
+        error => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the gateway's database failed");
+            ApiError::internal("the gateway could not use its database; its log says why")
+        }
+    }
+}

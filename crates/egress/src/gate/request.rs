@@ -1,0 +1,304 @@
+//! Requests of a connection that the gate sees into, phase after phase.
+
+mod body;
+mod link;
+mod shape;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ringfence_model::net::{Denial, DenialReason, HostName, Protocol, Verdict};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use self::body::{Answer, Masked, Sent};
+use self::link::{Link, LinkError};
+use self::shape::Asked;
+use super::Gate;
+use super::admit::Manner;
+use super::connection::refuse;
+use super::limits::lock;
+use super::record::{About, Passage, rule_name};
+use super::room::{Force, Room};
+use crate::secret::Destination;
+use crate::tls::alert::Alert;
+use crate::tls::prefixed::Prefixed;
+use crate::tls::server::Alpn;
+
+/// Bytes of the head of a request.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Longest time for the head of a request to come.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Longest time for a handshake with the sandbox.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Requests of one HTTP/2 connection at once.
+const STREAMS_MAX: u32 = 100;
+
+/// One connection, whose requests are judged one by one.
+struct Session {
+    gate: Arc<Gate>,
+    room: Arc<Room>,
+    to: SocketAddr,
+    /// The name that TLS was for; none in the clear.
+    name: Option<HostName>,
+    link: Link,
+    /// What outlives a request: websockets.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Why a request gets no answer of the other side.
+enum Turned {
+    /// It was refused, and that was told.
+    Denied(Box<Denial>),
+    /// It was refused because of the other side's certificate, and that was told.
+    Untrusted(Box<Denial>),
+    /// The other side did not do its part.
+    Upstream(String),
+    /// Nothing happens that is not on disk.
+    Unrecorded,
+}
+
+/// Serves a connection in the clear.
+pub(super) async fn plain(gate: &Arc<Gate>, room: &Arc<Room>, to: SocketAddr, stream: Prefixed<TcpStream>) {
+    let link = Link::new(to, None, Alpn::Http1);
+    serve(session(gate, room, to, None, link), stream, false).await;
+}
+
+/// Ends TLS for `host`, and serves what is inside.
+pub(super) async fn intercepted(
+    gate: &Arc<Gate>,
+    room: &Arc<Room>,
+    to: SocketAddr,
+    host: HostName,
+    stream: Prefixed<TcpStream>,
+) {
+    let config = match gate.interceptor.config(host.as_str(), Alpn::Both, SystemTime::now()) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(sandbox = %room.id, %host, error = &error as &dyn std::error::Error, "there is no certificate");
+            return refuse(stream, Manner::Alert(Alert::InternalError)).await;
+        }
+    };
+    let stream = match timeout(HANDSHAKE_TIME, gate.interceptor.accept(config, stream)).await {
+        Ok(Ok(stream)) => stream,
+        // As when the program does not trust the gate's authority.
+        Ok(Err(error)) => return tracing::debug!(sandbox = %room.id, %host, %error, "a handshake failed"),
+        Err(_) => return tracing::debug!(sandbox = %room.id, %host, "a handshake took too long"),
+    };
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let link = Link::new(to, Some(host.clone()), if http2 { Alpn::Both } else { Alpn::Http1 });
+    serve(session(gate, room, to, Some(host), link), stream, http2).await;
+}
+
+fn session(gate: &Arc<Gate>, room: &Arc<Room>, to: SocketAddr, name: Option<HostName>, link: Link) -> Arc<Session> {
+    Arc::new(Session { gate: gate.clone(), room: room.clone(), to, name, link, tasks: Mutex::default() })
+}
+
+async fn serve<S>(session: Arc<Session>, stream: S, http2: bool)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let served = session.clone();
+    let service = service_fn(move |request| {
+        let session = served.clone();
+        async move { Ok::<_, Infallible>(session.answer(request).await) }
+    });
+    let stream = TokioIo::new(stream);
+    let ended = if http2 {
+        let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        server.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEAD_BYTES_MAX as u32);
+        server.serve_connection(stream, service).await
+    } else {
+        let mut server = hyper::server::conn::http1::Builder::new();
+        server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES_MAX);
+        server.serve_connection(stream, service).with_upgrades().await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(sandbox = %session.room.id, to = %session.to, %error, "a connection of HTTP ended");
+    }
+    let mut tasks = std::mem::take(&mut *lock(&session.tasks));
+    while tasks.join_next().await.is_some() {}
+}
+
+impl Session {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
+        let answer = match self.handle(request).await {
+            Ok(response) => return response,
+            Err(turned) => turned,
+        };
+        match answer {
+            Turned::Denied(denial) => said(StatusCode::FORBIDDEN, denial.reason.code(), &denial.message, &denial.allow),
+            Turned::Untrusted(denial) => said(StatusCode::BAD_GATEWAY, denial.reason.code(), &denial.message, ""),
+            Turned::Upstream(why) => said(StatusCode::BAD_GATEWAY, "upstream_failed", &why, ""),
+            Turned::Unrecorded => said(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_recorded",
+                "the gate could not write down the request, and did not send it",
+                "",
+            ),
+        }
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Answer>, Turned> {
+        let (mut parts, body) = request.into_parts();
+        // route and classify: for whom is it, and is it in a form that has one reading?
+        let asked = match shape::read(&parts, self.name.as_ref(), self.to.port()) {
+            Ok(asked) => asked,
+            Err(reason) => return Err(self.deny(&parts, None, reason, None).await),
+        };
+        shape::strip(&mut parts, &asked, self.to.port(), self.name.is_some());
+        // admit: what is in force now decides, and the decision is on disk.
+        let force = self.room.force();
+        let passage = self.admit(&force, &asked, &parts).await?;
+        // inject: values stand where the placeholders did.
+        let secret = self.inject(&force, &asked, &mut parts, &passage)?;
+        // forward: the body is searched as it goes.
+        let refused = Arc::new(OnceLock::new());
+        let about = Refusing { gate: self.gate.clone(), room: self.room.clone(), to: self.to, asked: asked.clone() };
+        let (method, version) = (parts.method.clone(), parts.version);
+        let body = Sent::new(body, force.injector.scanner(), passage.clone(), about, refused.clone());
+        let sent = self.link.send(&self.gate, Request::from_parts(parts, body)).await;
+        if let Some(denial) = refused.get() {
+            return Err(Turned::Denied(Box::new(Denial::clone(denial))));
+        }
+        let response = match sent {
+            Ok(response) => response,
+            Err(error) => return Err(self.failed(&asked, error).await),
+        };
+        // settle and record: the status now, the bytes when the last of them has gone.
+        passage.answered(response.status().as_u16());
+        let bound = asked.host.as_ref().is_some_and(|host| force.is_bound(host.as_str(), self.to.port()));
+        if secret && shape::is_encoded(response.headers()) {
+            return Err(Turned::Upstream("the host compressed its answer although it was asked not to".to_owned()));
+        }
+        let (mut head, body) = response.into_parts();
+        shape::strip_answer(&mut head, version);
+        let mask = bound.then(|| force.injector.mask());
+        if bound {
+            force.injector.mask_headers(&mut head.headers);
+            // Of an answer without a body it is a fact about another one, whose length would be another as well.
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        tracing::debug!(sandbox = %self.room.id, to = %self.to, %method, websocket = asked.websocket, status = head.status.as_u16(), "answered");
+        let masked = Masked::new(body, mask, force, passage);
+        Ok(Response::from_parts(head, masked.boxed_unsync()))
+    }
+
+    async fn admit(&self, force: &Force, asked: &Asked, parts: &Parts) -> Result<Arc<Passage>, Turned> {
+        let to = self.to;
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let (rule, allowed) = match &asked.host {
+            Some(host) => match force.rulebook.request(host, to.port(), parts.method.as_str(), target) {
+                Ok(allowed) => (allowed.rule, allowed.secrets),
+                Err(reason) => return Err(self.deny(parts, Some(asked), reason, None).await),
+            },
+            None => match force.rulebook.connect(None, to.port()) {
+                Verdict::Pass { rule } => (rule, vec![]),
+                Verdict::Inspect { .. } => {
+                    return Err(self.deny(parts, None, DenialReason::NotInspectable, None).await);
+                }
+                Verdict::Refuse(reason) => return Err(self.deny(parts, None, reason, None).await),
+            },
+        };
+        let address = match &asked.host {
+            Some(host) if rule.is_some() || self.name.is_some() => self.gate.check_given(&self.room, host, to),
+            host => self.gate.check_address(host.as_ref(), to),
+        };
+        if let Err(reason) = address {
+            return Err(self.deny(parts, Some(asked), reason, None).await);
+        }
+        // Which secrets it asks for is a part of the decision, and is found without touching the request.
+        let host = asked.host.as_ref().map_or("", HostName::as_str);
+        let destination = Destination { host, port: to.port(), secure: self.name.is_some() };
+        let found = force.injector.inject(destination, &mut parts.clone());
+        let refusal = match &found {
+            Ok(injected) => injected.secrets.iter().find(|name| !allowed.contains(&name.as_str())).map(|_| None),
+            Err(refusal) => Some(Some(refusal.to_string())),
+        };
+        if let Some(message) = refusal {
+            return Err(self.deny(parts, Some(asked), DenialReason::PlaceholderMisplaced, message).await);
+        }
+        let secrets = found.map(|injected| injected.secrets).unwrap_or_default();
+        let rule = rule_name(&force.rulebook, rule);
+        let path = parts.uri.path();
+        let about = About { request: Some((parts.method.as_str(), path)), ..asked.about(to) };
+        self.gate.allow(&self.room, &about, rule, &secrets).await.map_err(|error| {
+            tracing::error!(sandbox = %self.room.id, %error, "a request could not be recorded, and is not sent");
+            Turned::Unrecorded
+        })
+    }
+
+    /// Puts the values in. What they are was decided with the passage.
+    fn inject(&self, force: &Force, asked: &Asked, parts: &mut Parts, _: &Passage) -> Result<bool, Turned> {
+        let host = asked.host.as_ref().map_or("", HostName::as_str);
+        let destination = Destination { host, port: self.to.port(), secure: self.name.is_some() };
+        let injected = force.injector.inject(destination, parts);
+        // The same injector found nothing to refuse in the same request a moment ago.
+        injected.map(|injected| !injected.secrets.is_empty()).map_err(|_| Turned::Unrecorded)
+    }
+
+    async fn deny(
+        &self,
+        parts: &Parts,
+        asked: Option<&Asked>,
+        reason: DenialReason,
+        message: Option<String>,
+    ) -> Turned {
+        let about = asked.map_or_else(
+            || About { protocol: Protocol::Http, host: self.name.as_ref(), to: Some(self.to), request: None },
+            |asked| asked.about(self.to),
+        );
+        let about = About { request: Some((parts.method.as_str(), parts.uri.path())), ..about };
+        Turned::Denied(Box::new(self.gate.deny_because(&self.room, &about, reason, message).await))
+    }
+
+    async fn failed(&self, asked: &Asked, error: LinkError) -> Turned {
+        tracing::debug!(sandbox = %self.room.id, to = %self.to, error = &error as &dyn std::error::Error, "upstream failed");
+        if let LinkError::Untrusted(why) = &error {
+            let message = Some(format!("{}: {why}", DenialReason::UpstreamUntrusted.sentence()));
+            let about = asked.about(self.to);
+            let denial = self.gate.deny_because(&self.room, &about, DenialReason::UpstreamUntrusted, message).await;
+            return Turned::Untrusted(Box::new(denial));
+        }
+        Turned::Upstream(error.to_string())
+    }
+}
+
+/// What a body needs to refuse itself.
+struct Refusing {
+    gate: Arc<Gate>,
+    room: Arc<Room>,
+    to: SocketAddr,
+    asked: Asked,
+}
+
+impl Refusing {
+    async fn deny(self, secret: String) -> Denial {
+        let message = format!("the placeholder of secret `{secret}` stands in the body, where it is not bound to be");
+        let about = self.asked.about(self.to);
+        self.gate.deny_because(&self.room, &about, DenialReason::PlaceholderMisplaced, Some(message)).await
+    }
+}
+
+/// An answer of the gate's own.
+fn said(status: StatusCode, code: &str, message: &str, allow: &str) -> Response<Answer> {
+    let text = json!({ "error": { "code": code, "message": message, "allow": allow } }).to_string();
+    let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.version_mut() = Version::HTTP_11;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

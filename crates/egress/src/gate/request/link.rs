@@ -1,0 +1,207 @@
+//! The connection upstream of one connection of a sandbox: made with its first request, kept, and made anew when the other
+//! side has closed it meanwhile.
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::http::{Request, Response, Uri, Version, header, uri};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ringfence_model::net::HostName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::body::Sent;
+use super::shape;
+use crate::gate::Gate;
+use crate::gate::pass::CONNECT_TIME;
+use crate::tls::client::ConnectError;
+use crate::tls::server::Alpn;
+
+/// Longest wait for the head of an answer.
+const ANSWER_TIME: Duration = Duration::from_secs(600);
+/// Bytes of the head of an answer.
+const HEAD_BYTES_MAX: usize = 256 << 10;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("the host could not be reached")]
+    Connect(#[source] std::io::Error),
+    #[error("the host did not answer in time")]
+    TimedOut,
+    #[error("{0}")]
+    Untrusted(String),
+    #[error("the TLS handshake with the host failed")]
+    Tls(#[source] ConnectError),
+    #[error("the host did not speak HTTP as it should")]
+    Http(#[source] hyper::Error),
+}
+
+/// A connection upstream, or none yet.
+pub(super) struct Link {
+    to: SocketAddr,
+    /// The name to verify; none in the clear.
+    name: Option<HostName>,
+    alpn: Alpn,
+    sender: Mutex<Option<Sender>>,
+}
+
+struct Sender {
+    kind: Kind,
+    /// Moves the connection's bytes. It ends with the sender and the last answer.
+    driver: AbortHandle,
+}
+
+enum Kind {
+    Http1(http1::SendRequest<Sent>),
+    Http2(http2::SendRequest<Sent>),
+}
+
+impl Link {
+    pub(super) fn new(to: SocketAddr, name: Option<HostName>, alpn: Alpn) -> Self {
+        Self { to, name, alpn, sender: Mutex::default() }
+    }
+
+    /// Sends a request, over the connection that is there if it still is. A request of which nothing was sent, because the
+    /// other side had closed meanwhile, is sent once more over a new one.
+    pub(super) async fn send(&self, gate: &Gate, request: Request<Sent>) -> Result<Response<Incoming>, LinkError> {
+        match timeout(ANSWER_TIME, self.send_now(gate, request)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(LinkError::TimedOut),
+        }
+    }
+
+    async fn send_now(&self, gate: &Gate, mut request: Request<Sent>) -> Result<Response<Incoming>, LinkError> {
+        let mut again = true;
+        loop {
+            let mut place = self.sender.lock().await;
+            if let Some(sender) = place.as_mut()
+                && !sender.is_ready().await
+            {
+                *place = None;
+                again = false;
+            }
+            let sender = match place.take() {
+                Some(sender) => sender,
+                None => self.connect(gate).await?,
+            };
+            let sender = place.insert(sender);
+            let sent = match &mut sender.kind {
+                Kind::Http1(http1) => {
+                    // One after the other: the place is held until the answer's head is there.
+                    let error = match http1.try_send_request(for_http1(request)).await {
+                        Ok(response) => return Ok(response),
+                        Err(error) => error,
+                    };
+                    *place = None;
+                    error
+                }
+                Kind::Http2(http2) => {
+                    let mut http2 = http2.clone();
+                    drop(place);
+                    match http2.try_send_request(for_http2(request, self.name.as_ref())).await {
+                        Ok(response) => return Ok(response),
+                        Err(error) => error,
+                    }
+                }
+            };
+            let mut sent = sent;
+            match sent.take_message() {
+                Some(unsent) if again => {
+                    again = false;
+                    request = unsent;
+                }
+                _ => return Err(LinkError::Http(sent.into_error())),
+            }
+        }
+    }
+
+    async fn connect(&self, gate: &Gate) -> Result<Sender, LinkError> {
+        let connecting = async {
+            let stream = TcpStream::connect(self.to).await.map_err(LinkError::Connect)?;
+            stream.set_nodelay(true).map_err(LinkError::Connect)?;
+            let Some(name) = &self.name else { return speak(stream, false).await };
+            let stream = gate.upstream.connect(name.as_str(), self.alpn, stream).await.map_err(refused)?;
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            speak(stream, http2).await
+        };
+        timeout(CONNECT_TIME, connecting).await.map_err(|_| LinkError::TimedOut)?
+    }
+}
+
+impl Sender {
+    async fn is_ready(&mut self) -> bool {
+        if self.driver.is_finished() {
+            return false;
+        }
+        match &mut self.kind {
+            Kind::Http1(http1) => http1.ready().await.is_ok(),
+            Kind::Http2(http2) => http2.ready().await.is_ok(),
+        }
+    }
+}
+
+fn refused(error: ConnectError) -> LinkError {
+    match &error {
+        ConnectError::Certificate { .. } => {
+            let why = error.source().map(ToString::to_string).unwrap_or_default();
+            LinkError::Untrusted(why)
+        }
+        _ => LinkError::Tls(error),
+    }
+}
+
+async fn speak<S>(stream: S, http2: bool) -> Result<Sender, LinkError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let stream = TokioIo::new(stream);
+    if http2 {
+        let mut client = http2::Builder::new(TokioExecutor::new());
+        client.timer(TokioTimer::new()).max_header_list_size(HEAD_BYTES_MAX as u32);
+        let (sender, connection) = client.handshake(stream).await.map_err(LinkError::Http)?;
+        let driver = tokio::spawn(async move { ended(connection.await) });
+        return Ok(Sender { kind: Kind::Http2(sender), driver: driver.abort_handle() });
+    }
+    let mut client = http1::Builder::new();
+    client.max_buf_size(HEAD_BYTES_MAX);
+    let (sender, connection) = client.handshake(stream).await.map_err(LinkError::Http)?;
+    let driver = tokio::spawn(async move { ended(connection.with_upgrades().await) });
+    Ok(Sender { kind: Kind::Http1(sender), driver: driver.abort_handle() })
+}
+
+fn ended(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection upstream ended");
+    }
+}
+
+/// The form that HTTP/1.1 has: the host in its header, the target without it.
+fn for_http1(mut request: Request<Sent>) -> Request<Sent> {
+    shape::strip_hop(request.headers_mut());
+    request
+}
+
+/// The form that HTTP/2 has: the host in the target.
+fn for_http2(mut request: Request<Sent>, name: Option<&HostName>) -> Request<Sent> {
+    shape::strip_hop(request.headers_mut());
+    let authority = request.headers_mut().remove(header::HOST);
+    let authority = authority.as_ref().and_then(|host| host.to_str().ok()).map(str::to_owned);
+    let authority = authority.or_else(|| name.map(ToString::to_string)).unwrap_or_default();
+    let target = request.uri().path_and_query().cloned();
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(uri::Scheme::HTTPS);
+    parts.authority = authority.parse().ok();
+    parts.path_and_query = Some(target.unwrap_or_else(|| uri::PathAndQuery::from_static("/")));
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    *request.version_mut() = Version::HTTP_2;
+    request
+}

@@ -1,0 +1,80 @@
+//! What the gate knows of one sandbox.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use ringfence_model::SandboxId;
+use ringfence_model::net::{Policy, Rulebook};
+use tokio::sync::{Semaphore, watch};
+
+use super::limits::{Bucket, CONNECTIONS_MAX, Flood};
+use crate::dns::given::Given;
+use crate::secret::{Binding, Injector};
+
+/// What is in force for a sandbox. A request sees one of it, from its verdict to the last byte of its answer.
+#[derive(Debug)]
+pub(super) struct Force {
+    pub(super) policy: Policy,
+    pub(super) rulebook: Rulebook,
+    pub(super) injector: Injector,
+    /// Names of the secrets that it has placeholders of, in order.
+    pub(super) secrets: Vec<String>,
+    /// Where those go that were not revoked.
+    pub(super) bindings: Vec<Binding>,
+}
+
+impl Force {
+    /// Nothing is allowed.
+    fn nothing() -> Self {
+        Self {
+            policy: Policy::None,
+            rulebook: Policy::None.rulebook(&[]),
+            injector: Injector::new(vec![]).expect("none are not too many"),
+            secrets: vec![],
+            bindings: vec![],
+        }
+    }
+
+    /// Whether a secret may go there, so that its answers have to be masked.
+    pub(super) fn is_bound(&self, host: &str, port: u16) -> bool {
+        self.bindings.iter().any(|binding| binding.covers(host, port))
+    }
+}
+
+/// One sandbox.
+pub(super) struct Room {
+    pub(super) id: SandboxId,
+    force: watch::Sender<Arc<Force>>,
+    pub(super) given: Mutex<Given>,
+    pub(super) places: Arc<Semaphore>,
+    pub(super) bucket: Mutex<Bucket>,
+    pub(super) flood: Mutex<Flood>,
+}
+
+impl Room {
+    pub(super) fn new(id: SandboxId) -> Self {
+        Self {
+            id,
+            force: watch::Sender::new(Arc::new(Force::nothing())),
+            given: Mutex::default(),
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            bucket: Mutex::new(Bucket::new(Instant::now())),
+            flood: Mutex::new(Flood::new(Instant::now())),
+        }
+    }
+
+    /// What is in force now.
+    pub(super) fn force(&self) -> Arc<Force> {
+        self.force.borrow().clone()
+    }
+
+    /// Brings it in force, and lets whoever watches look again.
+    pub(super) fn put(&self, force: Force) {
+        self.force.send_replace(Arc::new(force));
+    }
+
+    /// To hear when something else is in force.
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<Force>> {
+        self.force.subscribe()
+    }
+}
