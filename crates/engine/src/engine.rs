@@ -73,6 +73,8 @@ impl std::fmt::Debug for Engine {
 pub(crate) struct Inner {
     pub(crate) home: PathBuf,
     pub(crate) store: Store,
+    /// The way to the gateway.
+    pub(crate) gate: crate::gate::GateClient,
     pub(crate) machine: Arc<Machine>,
     pub(crate) registry: Registry,
     pub(crate) shelves: Mutex<HashMap<String, Arc<Shelf>>>,
@@ -138,6 +140,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 home: config.home,
                 store,
+                gate: crate::gate::GateClient,
                 machine,
                 registry: Registry::default(),
                 shelves: Mutex::default(),
