@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{audit, bench, demo, doctor, mcp, run, sandbox, serve, status, stop, template};
+use crate::commands::{audit, bench, demo, doctor, egress, mcp, run, sandbox, secret, serve, status, stop, template};
 
 /// Runs code that nobody trusts, in sandboxes that are ready in milliseconds.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ Examples:
   echo 'print(6 * 7)' | ringfence run - --language python
   ringfence sandbox create python --name lab    one that stays
   ringfence sandbox exec lab -c 'print(6 * 7)'
+  ringfence sandbox create --allow api.example.com   the only host that it may reach
+  ringfence secret set ALPACA_API_KEY           a key that programs use and never see
   ringfence mcp config                          connect an MCP client
   ringfence doctor                              what this host offers and what it lacks
 
@@ -59,6 +61,10 @@ pub(crate) enum Command {
     Sandbox(sandbox::SandboxCommand),
     #[command(subcommand)]
     Template(template::TemplateCommand),
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
+    #[command(subcommand)]
+    Egress(egress::EgressCommand),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     Mcp(mcp::McpArgs),
@@ -158,6 +164,20 @@ mod tests {
             "mcp config --json",
             "sandbox create python --name lab --timeout 2h --memory-mb 512",
             "sandbox create",
+            "sandbox create python --allow api.example.com --allow *.example.org:8443 --secret EXAMPLE_KEY",
+            "sandbox create node --network packages",
+            "sandbox configure lab --allow api.example.com:443",
+            "sandbox configure ihhhhhhhhhhhhhhhhhhhh --network none --allow a.test:8000-8010",
+            "sandbox configure lab --secret EXAMPLE_KEY --network open",
+            "run a.py --allow api.example.com --secret EXAMPLE_KEY",
+            "secret set ALPACA_API_KEY",
+            "secret set K --host api.example.com --port 8443 --header X-Api-Key --bearer --query key",
+            "secret set K --host a.test --host b.test --basic-user --basic-password --frame key --rotate",
+            "secret ls",
+            "secret rotate K",
+            "secret rm K L",
+            "egress tail",
+            "egress tail lab -f -n 5 --json",
             "sandbox exec lab -c print(1)",
             "sandbox exec lab file.py",
             "sandbox exec lab",
@@ -186,6 +206,17 @@ mod tests {
             "nonsense",
             "sandbox rm",
             "run a.py --timeout 0",
+            "run a.py --allow 10.0.0.1",
+            "sandbox create --network everything",
+            "sandbox configure lab --allow *",
+            "secret",
+            "secret set",
+            "secret set K value",
+            "secret set K=value",
+            "secret set K --host *.example.com --bearer",
+            "secret rm",
+            "egress",
+            "egress tail a b",
         ] {
             check(line, false);
         }

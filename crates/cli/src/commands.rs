@@ -4,9 +4,11 @@ pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod egress;
 pub(crate) mod mcp;
 pub(crate) mod run;
 pub(crate) mod sandbox;
+pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -30,6 +32,8 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Command::Run(args) => waiting(run::run(global, args)),
         Command::Sandbox(command) => waiting(sandbox::run(global, command)),
         Command::Template(command) => waiting(template::run(global, command)),
+        Command::Secret(command) => waiting(secret::run(global, command)),
+        Command::Egress(command) => waiting(egress::run(global, command)),
         Command::Audit(command) => waiting(audit::run(global, command)),
         Command::Mcp(args) => waiting(mcp::run(global, args)),
         Command::Stop(_) => waiting(stop::run(global)),

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use ringfence_engine::api::Sandboxes;
-use ringfence_model::api::{Actor, ExecuteRequest, ExecutionAnswer, ExecutionRequest, ExecutionStatus};
+use ringfence_model::api::{Actor, Denial, ExecuteRequest, ExecutionAnswer, ExecutionRequest, ExecutionStatus};
 
 use crate::output;
 
@@ -55,8 +55,8 @@ fn news(text: &str, shown: usize, is_running: bool) -> &str {
     if is_running { news.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { news }
 }
 
-/// What is worth knowing beside the output, on standard error.
-pub(crate) fn remarks(answer: &ExecutionAnswer) {
+/// What is worth knowing beside the output, on standard error. `stays` is whether the sandbox is there afterwards.
+pub(crate) fn remarks(answer: &ExecutionAnswer, stays: bool) {
     if answer.truncated {
         output::note(&format!(
             "ringfence: the output was cut: the program printed {} bytes in all",
@@ -67,11 +67,25 @@ pub(crate) fn remarks(answer: &ExecutionAnswer) {
         output::note(&format!("ringfence: {warning}"));
     }
     for denial in &answer.denials {
-        output::note(&format!(
-            "ringfence: refused {} ({}); to allow it: {}",
-            denial.destination, denial.reason, denial.allow_with
-        ));
+        output::note(&refusal(denial, stays));
     }
+}
+
+/// A refusal, and what would allow it.
+fn refusal(denial: &Denial, stays: bool) -> String {
+    let what = match (&denial.method, &denial.path) {
+        (Some(method), Some(path)) => format!("{method} {path} at {}", denial.destination),
+        _ => denial.destination.clone(),
+    };
+    let times = if denial.count > 1 { format!(", {} times", denial.count) } else { String::new() };
+    let mut text = format!("ringfence: the network refused {what}{times}: {}", denial.reason);
+    match denial.allow_with.split_once(" --allow ") {
+        _ if denial.allow_with.is_empty() => {}
+        // A sandbox that is gone cannot be configured.
+        Some((_, host)) if !stays => text.push_str(&format!("\n  to allow it, run it again with: --allow {host}")),
+        _ => text.push_str(&format!("\n  to allow it: {}", denial.allow_with)),
+    }
+    text
 }
 
 /// The program's own exit code.
@@ -81,7 +95,31 @@ pub(crate) fn exit_code(answer: &ExecutionAnswer) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use ringfence_model::net::{DenialReason, Protocol};
+
     use super::*;
+
+    #[test]
+    fn a_refusal_says_what_would_allow_it() {
+        let mut denial = Denial {
+            destination: "api.example.com:443".into(),
+            protocol: Protocol::Http,
+            code: DenialReason::MethodNotAllowed,
+            reason: "the host is allowed, but not with this method".into(),
+            method: Some("POST".into()),
+            path: Some("/v2/orders".into()),
+            allow_with: "ringfence sandbox configure ihhh --allow api.example.com:443".into(),
+            count: 3,
+        };
+        assert_eq!(
+            refusal(&denial, true),
+            "ringfence: the network refused POST /v2/orders at api.example.com:443, 3 times: the host is allowed, but not with \
+             this method\n  to allow it: ringfence sandbox configure ihhh --allow api.example.com:443"
+        );
+        assert!(refusal(&denial, false).ends_with("run it again with: --allow api.example.com:443"));
+        denial.allow_with.clear();
+        assert!(!refusal(&denial, true).contains("to allow"));
+    }
 
     #[test]
     fn half_a_character_waits_for_the_other_half() {

@@ -13,9 +13,11 @@ mod failure;
 mod follow;
 mod language;
 mod mcp_config;
+mod network;
 mod numbers;
 mod output;
 mod progress;
+mod prompt;
 mod roles;
 
 use clap::Parser;

@@ -10,8 +10,8 @@ use ringfence_model::{
     Code,
     api::{
         Actor, ConfigureRequest, CreateRequest, DownloadRequest, EnvMode, ExecuteRequest, ExecutionRequest,
-        ExecutionStatus, Interpreter, LimitsRequest, ListRequest, LogsRequest, SandboxRequest, SandboxStatus,
-        UploadRequest,
+        ExecutionStatus, Interpreter, LimitsRequest, ListRequest, LogsRequest, NamedNetwork, Network, SandboxRequest,
+        SandboxStatus, UploadRequest,
     },
 };
 
@@ -352,7 +352,7 @@ async fn what_is_not_built_yet_is_refused_by_name() {
     let base = || CreateRequest { template: "python".into(), ..CreateRequest::default() };
     for (request, code) in [
         (CreateRequest { install_packages: vec!["yfinance".into()], ..base() }, Code::NotSupported),
-        (CreateRequest { secrets: vec!["KEY".into()], ..base() }, Code::NotSupported),
+        (CreateRequest { network: Some(Network::Named(NamedNetwork::Open)), ..base() }, Code::PermissionDenied),
         (CreateRequest { template: "cobol".into(), ..base() }, Code::TemplateNotFound),
         (CreateRequest { timeout: Some(0), ..base() }, Code::InvalidArgument),
     ] {

@@ -109,6 +109,8 @@ struct Gate {
     open_allowed: bool,
     rooms: Mutex<HashMap<SandboxId, Arc<Room>>>,
     shells: Mutex<HashMap<u32, Arc<Shell>>>,
+    /// Sandboxes that live in shells whose sockets have not come yet. Locked within `shells`.
+    awaited: Mutex<HashMap<u32, SandboxId>>,
     own: Mutex<Option<(Instant, HashSet<IpAddr>)>>,
     /// Changes of what is in force come one after the other, so that what is in force last is what is on disk.
     changes: tokio::sync::Mutex<()>,
@@ -141,6 +143,7 @@ impl Gateway {
             open_allowed,
             rooms: Mutex::default(),
             shells: Mutex::default(),
+            awaited: Mutex::default(),
             own: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
         });
@@ -173,7 +176,9 @@ impl Gateway {
 
     /// A shell is gone: everything of it is closed.
     pub fn closed(&self, shell: u32) {
-        if let Some(shell) = lock(&self.gate.shells).remove(&shell) {
+        let mut shells = lock(&self.gate.shells);
+        lock(&self.gate.awaited).remove(&shell);
+        if let Some(shell) = shells.remove(&shell) {
             shell.end();
         }
     }
@@ -228,7 +233,7 @@ impl Gate {
             }
             let room = self.room(&row.sandbox);
             let secrets = self.bound_secrets(&row.sandbox).await?;
-            let force = self.force(policy, secrets).map_err(|error| unusable(error.message))?;
+            let force = self.force(policy, secrets, false).map_err(|error| unusable(error.message))?;
             room.put(force);
         }
         let with_placeholders = self.store.placeholders().await?;

@@ -9,9 +9,10 @@ use ringfence_model::{
     api::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
-        ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer, ListRequest, LogsAnswer,
-        LogsRequest, Progress, SandboxRequest, StatusAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest,
-        TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+        EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer,
+        ListRequest, LogsAnswer, LogsRequest, Progress, SandboxRequest, SecretAnswer, SecretListAnswer,
+        SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer, TemplateListAnswer,
+        TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
     },
 };
 use tokio::sync::mpsc;
@@ -44,7 +45,7 @@ pub trait Sandboxes: Send + Sync + 'static {
         progress: Option<ProgressSender>,
     ) -> Answering<'_, CreateAnswer>;
 
-    /// Changes environment and lifetime, runs commands.
+    /// Changes environment, network and lifetime, runs commands.
     fn configure(&self, actor: Actor, request: ConfigureRequest) -> Answering<'_, ConfigureAnswer>;
 
     /// Runs code, and waits for its end as long as the request says.
@@ -99,6 +100,18 @@ pub trait Sandboxes: Send + Sync + 'static {
 
     /// Whether the audit chain holds. Not offered over MCP.
     fn audit_verify(&self, actor: Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer>;
+
+    /// What the gate decided. Not offered over MCP.
+    fn egress_list(&self, actor: Actor, request: EgressRequest) -> Answering<'_, EgressAnswer>;
+
+    /// Stores a secret, or replaces the value of one. Not offered over MCP, and operators only, like the next two.
+    fn secret_set(&self, actor: Actor, request: SecretSetRequest) -> Answering<'_, SecretAnswer>;
+
+    /// The operator's secrets, without values.
+    fn secret_list(&self, actor: Actor) -> Answering<'_, SecretListAnswer>;
+
+    /// Removes a secret; no sandbox can use it any more.
+    fn secret_remove(&self, actor: Actor, request: SecretRequest) -> Answering<'_, SecretRemoveAnswer>;
 
     /// How the daemon and its host are.
     fn health(&self, actor: Actor) -> Answering<'_, HealthAnswer>;

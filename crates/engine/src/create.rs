@@ -19,6 +19,7 @@ use crate::{
     error::Failure,
     language::Language,
     lookup::not_running,
+    network,
     run::Program,
     sandbox::{Environment, Lifetime, Made, Next, Sandbox, State},
     shelf, view,
@@ -45,6 +46,7 @@ impl Engine {
         let _active = self.inner.activity.begin();
         let template = self.template_for(&request.template, progress).await?;
         request.check()?;
+        network::check_actor(actor, request.network.as_ref())?;
         let limits = request.limits()?;
         let prepared = if limits == ringfence_model::Limits::default() {
             self.shelf(&template.name).and_then(|shelf| shelf.take())
@@ -172,6 +174,8 @@ impl Engine {
             metadata: request.metadata,
             created_at: view::time(now),
             expires_at: view::time(lifetime.expires_at_ms),
+            network: request.network.unwrap_or_default(),
+            secrets: request.secrets,
             isolation,
             startup,
             warnings,
@@ -218,6 +222,7 @@ impl Engine {
     ) -> Result<ConfigureAnswer, Failure> {
         let sandbox = self.find_live(&request.sandbox_id).await?;
         request.check()?;
+        network::check_actor(actor, request.network.as_ref())?;
         let replace = request.env_mode == Some(EnvMode::Replace);
         let changes_env = replace || !request.env_vars.is_empty() || !request.unset_env.is_empty();
         let mut updated: Vec<String> = request.env_vars.iter().map(|(name, _)| name.to_owned()).collect();
@@ -246,6 +251,7 @@ impl Engine {
                 break;
             }
         }
+        let network = self.network_of(&sandbox.id).await?;
         let running = if changes_env { self.running_before(&sandbox, version).await } else { Vec::new() };
         Ok(ConfigureAnswer {
             success: commands.iter().all(|c| c.exit_code == 0),
@@ -253,6 +259,8 @@ impl Engine {
             env_vars_updated: updated,
             env_version: version,
             env_fingerprints: fingerprints,
+            network: network.policy,
+            secrets: network.secrets,
             packages_installed: installed,
             commands_executed: commands,
             running_processes_with_old_env: running,

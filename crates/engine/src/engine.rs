@@ -77,8 +77,9 @@ impl std::fmt::Debug for Engine {
 pub(crate) struct Inner {
     pub(crate) home: PathBuf,
     pub(crate) store: Store,
-    pub(crate) machine: Arc<Machine>,
+    /// The way to the gateway.
     pub(crate) gate: crate::gate::GateClient,
+    pub(crate) machine: Arc<Machine>,
     pub(crate) registry: Registry,
     pub(crate) shelves: Mutex<HashMap<String, Arc<Shelf>>>,
     pub(crate) live: RwLock<HashMap<SandboxId, Arc<Sandbox>>>,

@@ -5,6 +5,7 @@
 
 mod activity;
 pub mod api;
+mod audit;
 mod builder;
 mod builds;
 mod capture;
@@ -13,13 +14,14 @@ mod engine;
 mod error;
 mod execution;
 mod files;
-pub mod gate;
-mod guest;
+mod gate;
+pub mod guest;
 mod jailer;
 mod language;
 mod lifecycle;
 mod lookup;
 mod machine;
+mod network;
 mod packages;
 mod recent;
 mod registry;

@@ -6,17 +6,16 @@ use std::{collections::BTreeMap, time::Duration};
 use ringfence_model::{
     ApiError, Code, ExecutionId,
     api::{
-        self, AuditEntryView, AuditHeadView, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest,
-        BuildAnswer, BuildRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
-        DownloadAnswer, DownloadRequest, ExecuteRequest, ExecutionAnswer, ExecutionCounts, ExecutionRequest,
-        HealthAnswer, HostHealth, ListAnswer, ListRequest, LogLine, LogsAnswer, LogsRequest, Resources, RunningProcess,
-        SandboxCounts, SandboxDetail, SandboxRequest, StatusAnswer, TemplateAnswer, TemplateListAnswer,
+        self, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
+        ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
+        EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionCounts, ExecutionRequest, HealthAnswer,
+        HostHealth, ListAnswer, ListRequest, LogLine, LogsAnswer, LogsRequest, NetworkStatus, Resources,
+        RunningProcess, SandboxCounts, SandboxDetail, SandboxRequest, SecretAnswer, SecretListAnswer,
+        SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer, TemplateListAnswer,
         TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
     },
 };
-use ringfence_store::{
-    Actor, AuditFilter, AuditHash, ExecutionStatus, Interpreter, SandboxFilter, SandboxRow, SandboxStatus, Verification,
-};
+use ringfence_store::{Actor, AuditFilter, ExecutionStatus, Interpreter, SandboxFilter, SandboxRow, SandboxStatus};
 
 use crate::{
     api::{Answering, ProgressSender, Sandboxes},
@@ -36,7 +35,7 @@ fn actor(actor: api::Actor) -> Actor {
     }
 }
 
-fn count(len: usize) -> u32 {
+pub(crate) fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
@@ -125,10 +124,11 @@ impl Engine {
             None => (None, Vec::new(), None, Interpreter::Fresh),
         };
         let _ = next;
+        let network = self.network_of(&id).await.ok();
         Ok(StatusAnswer {
             success: true,
             status: view::status(row.status),
-            sandbox: detail(row, &counts, names, resources, processes, isolation, live.as_deref()),
+            sandbox: detail(row, &counts, names, network, resources, processes, isolation, live.as_deref()),
         })
     }
 
@@ -306,95 +306,6 @@ impl Engine {
         Ok(LogsAnswer { success: true, sandbox_id: id, count: count(logs.len()), logs })
     }
 
-    async fn do_audit_log(&self, request: AuditLogRequest) -> Result<AuditLogAnswer, Failure> {
-        let sandbox = match &request.sandbox_id {
-            Some(reference) => Some(match self.find(reference).await? {
-                Found::Live(sandbox) => sandbox.id.clone(),
-                Found::Ended(row) => row.id,
-            }),
-            None => None,
-        };
-        let limit = api::list_limit(request.limit)?;
-        let since_ms = match &request.since {
-            Some(text) => {
-                let since: jiff::Timestamp = text.parse().map_err(|e| {
-                    let example = "2026-11-25T09:30:00Z";
-                    ApiError::new(Code::InvalidArgument, format!("`since` is no RFC 3339 time such as {example}: {e}"))
-                })?;
-                Some(u64::try_from(since.as_millisecond()).unwrap_or(0))
-            }
-            None => None,
-        };
-        let filter =
-            AuditFilter { sandbox, event_prefix: request.event.clone(), since_ms, limit: Some(limit), after_seq: None };
-        let mut records = self.inner.store.audit_records(filter).await?;
-        records.reverse();
-        // The store's prefix knows no dots: `sandbox.create` must not find `sandbox.created`.
-        let named = |event: &str| match &request.event {
-            Some(wanted) => event
-                .strip_prefix(wanted.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || wanted.ends_with('.')),
-            None => true,
-        };
-        let entries: Vec<_> = records
-            .into_iter()
-            .filter(|record| named(&record.event))
-            .map(|record| AuditEntryView {
-                seq: record.seq,
-                timestamp: view::time(record.at_ms),
-                actor: record.actor.as_str().into(),
-                event: record.event,
-                sandbox_id: record.sandbox.map(|id| id.to_string()),
-                execution_id: record.execution.map(|id| id.to_string()),
-                detail: record.detail.as_object().cloned().unwrap_or_default(),
-                hash: record.hash.to_string(),
-            })
-            .collect();
-        Ok(AuditLogAnswer { success: true, count: count(entries.len()), entries })
-    }
-
-    async fn do_audit_verify(&self, request: AuditVerifyRequest) -> Result<AuditVerifyAnswer, Failure> {
-        let broken = |entries: u64, seq: u64, fault: String| AuditVerifyAnswer {
-            success: true,
-            valid: false,
-            entries,
-            head: None,
-            broken_at: Some(seq),
-            fault: Some(fault),
-        };
-        if let Some(remembered) = &request.remembered
-            && remembered.seq > 0
-        {
-            let hash = AuditHash::parse(&remembered.hash).ok_or_else(|| {
-                ApiError::new(Code::InvalidArgument, "`remembered.hash` is not 64 hexadecimal digits")
-            })?;
-            let before = remembered.seq - 1;
-            let filter = AuditFilter { after_seq: Some(before), limit: Some(1), ..AuditFilter::default() };
-            let record = self.inner.store.audit_records(filter).await?.pop();
-            match record {
-                Some(record) if record.seq == remembered.seq && record.hash == hash => {}
-                _ => {
-                    let fault = format!(
-                        "entry {} is not the one that was remembered: the chain was cut or written anew",
-                        remembered.seq
-                    );
-                    return Ok(broken(0, remembered.seq, fault));
-                }
-            }
-        }
-        match self.inner.store.verify(request.from.unwrap_or(1), request.to).await? {
-            Verification::Sound(verified) => Ok(AuditVerifyAnswer {
-                success: true,
-                valid: true,
-                entries: verified.entries,
-                head: Some(AuditHeadView { seq: verified.head.seq, hash: verified.head.hash.to_string() }),
-                broken_at: None,
-                fault: None,
-            }),
-            Verification::Broken(link) => Ok(broken(link.seq.saturating_sub(1), link.seq, link.to_string())),
-        }
-    }
-
     async fn do_health(&self) -> Result<HealthAnswer, Failure> {
         let mut counts = SandboxCounts::default();
         for sandbox in self.all_live() {
@@ -443,10 +354,12 @@ impl Engine {
     }
 }
 
+#[allow(clippy::too_many_arguments, reason = "each is a part of the answer")]
 fn detail(
     row: SandboxRow,
     counts: &[(ExecutionStatus, u64)],
     env_vars: Vec<String>,
+    network: Option<NetworkStatus>,
     resources: Option<Resources>,
     processes: Vec<RunningProcess>,
     isolation: Option<api::Isolation>,
@@ -466,7 +379,7 @@ fn detail(
         expires_in,
         timeout: row.lifetime_s,
         metadata: row.metadata,
-        network: "none".into(),
+        network,
         env_vars,
         env_version: row.env_version,
         resources,
@@ -591,6 +504,33 @@ impl Sandboxes for Engine {
         looking(async move {
             operators_only(by, "verifying the audit chain")?;
             self.do_audit_verify(request).await
+        })
+    }
+
+    fn egress_list(&self, _: api::Actor, request: EgressRequest) -> Answering<'_, EgressAnswer> {
+        looking(self.do_egress(request))
+    }
+
+    fn secret_set(&self, by: api::Actor, request: SecretSetRequest) -> Answering<'_, SecretAnswer> {
+        let engine = self.clone();
+        tracked(async move {
+            operators_only(by, "setting a secret")?;
+            engine.do_secret_set(request).await
+        })
+    }
+
+    fn secret_list(&self, by: api::Actor) -> Answering<'_, SecretListAnswer> {
+        looking(async move {
+            operators_only(by, "listing secrets")?;
+            self.do_secret_list().await
+        })
+    }
+
+    fn secret_remove(&self, by: api::Actor, request: SecretRequest) -> Answering<'_, SecretRemoveAnswer> {
+        let engine = self.clone();
+        tracked(async move {
+            operators_only(by, "removing a secret")?;
+            engine.do_secret_remove(request).await
         })
     }
 

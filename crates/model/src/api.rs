@@ -6,6 +6,8 @@
 
 mod audit;
 mod check;
+mod denial;
+mod egress;
 mod env;
 mod execution;
 mod file;
@@ -13,6 +15,7 @@ mod health;
 mod network;
 mod progress;
 mod sandbox;
+mod secret;
 mod status;
 mod template;
 
@@ -22,6 +25,8 @@ use utoipa::ToSchema;
 
 pub use audit::*;
 pub use check::list_limit;
+pub use denial::*;
+pub use egress::*;
 pub use env::*;
 pub use execution::*;
 pub use file::*;
@@ -29,6 +34,7 @@ pub use health::*;
 pub use network::*;
 pub use progress::*;
 pub use sandbox::*;
+pub use secret::*;
 pub use status::*;
 pub use template::*;
 

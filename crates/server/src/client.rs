@@ -19,9 +19,10 @@ use ringfence_model::{
     api::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
-        ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer, ListRequest, LogsAnswer,
-        LogsRequest, SandboxRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest,
-        TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
+        EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer,
+        ListRequest, LogsAnswer, LogsRequest, SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer,
+        SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateListAnswer,
+        TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
     },
 };
 use serde::Serialize;
@@ -194,6 +195,23 @@ impl Sandboxes for Client {
 
     fn audit_verify(&self, actor: Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer> {
         Box::pin(self.ask(actor, Ask::new(Method::POST, "/v1/audit/verify".into()).body(&request).long()))
+    }
+
+    fn egress_list(&self, actor: Actor, request: EgressRequest) -> Answering<'_, EgressAnswer> {
+        Box::pin(self.ask(actor, Ask::get(with_query("/v1/egress", &request))))
+    }
+
+    fn secret_set(&self, actor: Actor, request: SecretSetRequest) -> Answering<'_, SecretAnswer> {
+        let ask = Ask::new(Method::PUT, format!("/v1/secrets/{}", segment(&request.name))).body(&request);
+        Box::pin(self.ask(actor, ask))
+    }
+
+    fn secret_list(&self, actor: Actor) -> Answering<'_, SecretListAnswer> {
+        Box::pin(self.ask(actor, Ask::get("/v1/secrets".into())))
+    }
+
+    fn secret_remove(&self, actor: Actor, request: SecretRequest) -> Answering<'_, SecretRemoveAnswer> {
+        Box::pin(self.ask(actor, Ask::new(Method::DELETE, format!("/v1/secrets/{}", segment(&request.name)))))
     }
 
     fn health(&self, actor: Actor) -> Answering<'_, HealthAnswer> {

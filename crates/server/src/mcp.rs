@@ -34,7 +34,10 @@ Files persist between executions, variables do not: each execution is a fresh pr
 A unique sandbox name is accepted wherever sandbox_id is. \
 Programs start in /home/user; sample market bars, if the operator provides them, are in /data, read-only. \
 What a program saves in /home/user/artifacts, and its matplotlib figures, come back with the result. \
-There is no network inside, and nothing can be installed: template_get lists what a template has. \
+There is no network inside unless `network` names hosts, as in {\"allow\": [{\"host\": \"api.example.com\"}]}; what was \
+refused is in `denials`, with the command by which the operator would allow it. \
+Keys that the operator stored are used by name in `secrets`: programs see placeholders, the values stay outside. \
+Nothing can be installed: template_get lists what a template has. \
 A program that fails is a successful call with success=false, its exit_code and its stderr. \
 A call waits 50 s at most: a program still running then is answered with status=running and is read with \
 execution_status; raise `timeout` for long programs. \

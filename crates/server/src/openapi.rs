@@ -8,7 +8,7 @@ use utoipa::{
     },
 };
 
-use crate::rest::routes;
+use crate::rest::{routes, secrets};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,8 +24,8 @@ use crate::rest::routes;
     paths(
         routes::create, routes::list, routes::status, routes::delete, routes::configure, routes::execute, routes::stop,
         routes::pause, routes::resume, routes::upload, routes::download, routes::logs, routes::execution,
-        routes::templates, routes::template, routes::build, routes::audit_log, routes::audit_verify, routes::health,
-        routes::stop_daemon,
+        routes::templates, routes::template, routes::build, routes::audit_log, routes::audit_verify, routes::egress,
+        secrets::list, secrets::set, secrets::remove, routes::health, routes::stop_daemon,
     )
 )]
 struct Description;
@@ -55,6 +55,7 @@ impl Modify for Tidy {
             ("ExecuteRequest", "sandbox_id"),
             ("UploadRequest", "sandbox_id"),
             ("BuildRequest", "template_name"),
+            ("SecretSetRequest", "name"),
         ] {
             if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
                 object.required.retain(|required| required != argument);

@@ -3,6 +3,7 @@
 mod body;
 mod reply;
 pub(crate) mod routes;
+pub(crate) mod secrets;
 
 use axum::{
     Router,
@@ -43,6 +44,9 @@ pub(crate) fn routes(sandboxes: SharedSandboxes, stop: Stop) -> Router {
         .route("/v1/templates/{name}/build", post(r::build))
         .route("/v1/audit", get(r::audit_log))
         .route("/v1/audit/verify", post(r::audit_verify))
+        .route("/v1/egress", get(r::egress))
+        .route("/v1/secrets", get(secrets::list))
+        .route("/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
         .route("/v1/health", get(r::health))
         .route("/v1/stop", post(r::stop_daemon))
         .route("/v1/openapi.json", get(r::openapi))

@@ -10,8 +10,8 @@ use ringfence_model::{
     Code,
     api::{
         Actor, AuditLogRequest, AuditVerifyRequest, BuildRequest, ConfigureRequest, CreateRequest, DownloadRequest,
-        EnvVars, ExecuteRequest, ExecutionRequest, ListRequest, LogsRequest, SandboxRequest, TemplateListRequest,
-        TemplateRequest, UploadRequest,
+        EgressRequest, EnvVars, ExecuteRequest, ExecutionRequest, Hidden, ListRequest, LogsRequest, SandboxRequest,
+        SecretRequest, SecretSetRequest, TemplateListRequest, TemplateRequest, UploadRequest,
     },
 };
 use ringfence_server::Client;
@@ -64,11 +64,42 @@ async fn every_method_goes_through() {
     client.template(ME, TemplateRequest { template_name: "python".into() }).await.expect("template");
     let log = AuditLogRequest { event: Some("sandbox.stop".into()), ..AuditLogRequest::default() };
     assert_eq!(client.audit_log(ME, log).await.expect("log").entries[0].event, "sandbox.stop");
+    let ask = EgressRequest { after: Some(6), ..EgressRequest::default() };
+    assert_eq!(client.egress_list(ME, ask).await.expect("decisions").decisions[0].number, 7);
     client.audit_verify(ME, AuditVerifyRequest::default()).await.expect("verify");
     client.health(ME).await.expect("health");
     client.delete(ME, id()).await.expect("delete");
     assert_eq!(client.status(ME, id()).await.expect_err("gone").code, Code::SandboxNotFound);
     assert!(host.fake.actors().iter().all(|actor| *actor == ME));
+}
+
+#[tokio::test]
+async fn secrets_go_through_for_the_operator_alone() {
+    let host = Host::start().await;
+    let client = Client::new(&host.socket(), "test");
+    let set = |rotate: bool| SecretSetRequest {
+        name: "API.key-1".into(),
+        value: Hidden::new("hunter2".into()),
+        hosts: if rotate { vec![] } else { vec!["API.example.com".into()] },
+        ports: vec![],
+        placements: if rotate { vec![] } else { vec!["bearer".into()] },
+        rotate,
+    };
+    let stored = client.secret_set(Actor::Operator, set(false)).await.expect("stored").secret;
+    assert_eq!((stored.version, stored.hosts.as_slice()), (1, &["api.example.com".to_owned()][..]));
+    assert_eq!(client.secret_set(Actor::Operator, set(true)).await.expect("rotated").secret.version, 2);
+    assert_eq!(client.secret_list(Actor::Operator).await.expect("listed").secrets[0].name, "API.key-1");
+    let name = || SecretRequest { name: "API.key-1".into() };
+    for refused in [
+        client.secret_set(Actor::Agent, set(false)).await.map(drop),
+        client.secret_list(Actor::Agent).await.map(drop),
+        client.secret_remove(Actor::Agent, name()).await.map(drop),
+    ] {
+        assert_eq!(refused.expect_err("not for agents").code, Code::PermissionDenied);
+    }
+    assert!(host.fake.actors().iter().all(|actor| *actor == Actor::Operator), "an agent's request went no further");
+    client.secret_remove(Actor::Operator, name()).await.expect("removed");
+    assert_eq!(client.secret_list(Actor::Operator).await.expect("listed").count, 0);
 }
 
 #[tokio::test]

@@ -41,6 +41,10 @@ async fn a_sandbox_is_made_and_used_over_rest() {
         ("GET", "/v1/templates/python".into(), json!(null)),
         ("GET", "/v1/audit?event=sandbox.create".into(), json!(null)),
         ("POST", "/v1/audit/verify".into(), json!({})),
+        ("GET", "/v1/egress?after=3&limit=5&sandbox_id=my%20box".into(), json!(null)),
+        ("PUT", "/v1/secrets/KEY".into(), json!({"value": "v", "hosts": ["example.com"], "placements": ["bearer"]})),
+        ("GET", "/v1/secrets".into(), json!(null)),
+        ("DELETE", "/v1/secrets/KEY".into(), json!(null)),
         ("GET", "/v1/health".into(), json!(null)),
         ("DELETE", format!("/v1/sandboxes/{id}"), json!(null)),
     ] {
@@ -82,6 +86,58 @@ async fn what_is_wrong_is_said_in_json() {
     refused(&broken, 400, "INVALID_ARGUMENT", "UTF-8");
     let packages = r#"{"template": "python", "install_packages": ["numpy"]}"#;
     refused(&check("POST", "/v1/sandboxes", packages).await, 501, "NOT_SUPPORTED", "install_packages");
+}
+
+#[tokio::test]
+async fn what_a_sandbox_may_reach_is_judged() {
+    let host = Host::start().await;
+    let create = |network: serde_json::Value| json!({"template": "python", "network": network}).to_string();
+    let agent = [("x-ringfence-actor", "agent")];
+    let rules = json!({"allow": [{"host": "API.example.com", "ports": [443, "8000-8010"]}]});
+    for network in [json!("none"), json!("packages"), rules] {
+        let made = host.raw_unix("POST", "/v1/sandboxes", &agent, &create(network.clone())).await;
+        assert_eq!(made.json()["network"], network, "{}", made.body);
+    }
+    let open = create(json!("open"));
+    refused(&host.raw_unix("POST", "/v1/sandboxes", &agent, &open).await, 403, "PERMISSION_DENIED", "operator");
+    assert_eq!(host.raw_unix("POST", "/v1/sandboxes", &[], &open).await.json()["network"], "open");
+    for (network, word) in [
+        (json!({"allow": [{"host": "*"}]}), "`allow[0]`"),
+        (json!({"allow": [{"host": "a.example"}, {"host": "127.0.0.1"}]}), "`allow[1]`"),
+        (json!({"allow": [{"host": "a.example", "ports": [0]}]}), "port"),
+        (json!({"alow": []}), "`alow`"),
+        (json!("everything"), "packages"),
+    ] {
+        refused(&host.raw_unix("POST", "/v1/sandboxes", &agent, &create(network)).await, 400, "INVALID_ARGUMENT", word);
+    }
+    let secrets = r#"{"template": "python", "secrets": ["A B"]}"#;
+    refused(&host.raw_unix("POST", "/v1/sandboxes", &agent, secrets).await, 400, "INVALID_ARGUMENT", "`secrets`");
+}
+
+#[tokio::test]
+async fn a_secret_is_never_repeated() {
+    let host = Host::start().await;
+    for (body, status) in [
+        (json!({"value": "hunter2"}), 200),
+        (json!({"value": ["hunter2"]}), 400),
+        (json!({"value": "hunter2", "hosts": "hunter2"}), 400),
+        (json!({"value": "hunter2", "hosts": ["example.com"]}), 400),
+        (json!({"value": "hunter2", "name": "OTHER"}), 400),
+        (json!({"valu": "hunter2"}), 400),
+    ] {
+        let answer = host.unix("PUT", "/v1/secrets/KEY", body.clone()).await;
+        assert_eq!(answer.status.as_u16(), status, "{body}: {}", answer.body);
+        assert!(!answer.body.contains("hunter2"), "{}", answer.body);
+    }
+    // Over TCP nobody is the operator, whatever a header says.
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("host", "localhost"), ("authorization", bearer.as_str()), ("x-ringfence-actor", "operator")];
+    for (method, path) in
+        [(Method::GET, "/v1/secrets"), (Method::PUT, "/v1/secrets/KEY"), (Method::DELETE, "/v1/secrets/KEY")]
+    {
+        let answer = host.send(host.connect_tcp().await, method, path, &headers, b"not even JSON".to_vec()).await;
+        refused(&answer, 403, "PERMISSION_DENIED", "ringfence secret");
+    }
 }
 
 #[tokio::test]

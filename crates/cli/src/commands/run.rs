@@ -12,7 +12,9 @@ use ringfence_model::api::{
     Actor, CreateRequest, EXECUTION_S_DEFAULT, EnvVars, ExecuteRequest, ExecutionAnswer, LIFETIME_S_MAX, SandboxRequest,
 };
 
-use crate::{args, args::Global, daemon, failure, follow, language, language::Language, output, progress};
+use crate::{
+    args, args::Global, daemon, failure, follow, language, language::Language, network::NetworkArgs, output, progress,
+};
 
 /// Runs a program in a sandbox of its own, and deletes that
 #[derive(Debug, Args)]
@@ -23,6 +25,7 @@ Examples:
   curl -s https://example.org/script.py | ringfence run - --language python
   ringfence run job.sh --json | jq .memory_peak_bytes
   ringfence run job.py --keep                 the sandbox stays
+  ringfence run fetch.py --allow api.example.com --secret EXAMPLE_KEY
 
 Standard output and error are the program's own. The exit code is the program's own, 124 when its time ran out. \
 Ctrl-C deletes the sandbox.")]
@@ -45,6 +48,8 @@ pub(crate) struct RunArgs {
     /// Keep the sandbox
     #[arg(long)]
     keep: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 pub(crate) async fn run(global: Global, args: RunArgs) -> anyhow::Result<i32> {
@@ -55,9 +60,11 @@ pub(crate) async fn run(global: Global, args: RunArgs) -> anyhow::Result<i32> {
         (None, Some(language)) => language.template.to_owned(),
         (None, None) => "python".to_owned(),
     };
+    let (network, secrets) = args.network.for_new()?;
     let daemon = daemon::connect(global.home.as_deref()).await?;
     let api = daemon.api.as_ref();
-    let sandbox = create(api, template, args.timeout).await?;
+    let sandbox =
+        create(api, CreateRequest { template, network, secrets, ..CreateRequest::default() }, args.timeout).await?;
     let request = ExecuteRequest {
         sandbox_id: sandbox.clone(),
         code,
@@ -78,7 +85,7 @@ pub(crate) async fn run(global: Global, args: RunArgs) -> anyhow::Result<i32> {
     }
     match done {
         None => Ok(INTERRUPTED),
-        Some(answer) => end(&answer?, global.json),
+        Some(answer) => end(&answer?, args.keep, global.json),
     }
 }
 
@@ -95,12 +102,12 @@ pub(crate) async fn interrupted() {
     }
 }
 
-/// What remains to be said about a program that ended.
-pub(crate) fn end(answer: &ExecutionAnswer, as_json: bool) -> anyhow::Result<i32> {
+/// What remains to be said about a program that ended, in a sandbox that stays or not.
+pub(crate) fn end(answer: &ExecutionAnswer, stays: bool, as_json: bool) -> anyhow::Result<i32> {
     if as_json {
         output::json(answer)?;
     } else {
-        follow::remarks(answer);
+        follow::remarks(answer, stays);
     }
     Ok(follow::exit_code(answer))
 }
@@ -132,12 +139,12 @@ fn judge_language(args: &RunArgs, code: &str) -> anyhow::Result<Option<Language>
     }
 }
 
-async fn create(api: &dyn Sandboxes, template: String, timeout_s: f64) -> anyhow::Result<String> {
+async fn create(api: &dyn Sandboxes, request: CreateRequest, timeout_s: f64) -> anyhow::Result<String> {
     // Time enough for the program; the sandbox outlives it only until it is deleted, or until this process died.
     const SPARE_S: f64 = 60.0;
     let lifetime = (timeout_s.max(EXECUTION_S_DEFAULT) + SPARE_S).min(LIFETIME_S_MAX as f64);
-    let (sender, shown) = progress::shown(&format!("template {template}"));
-    let request = CreateRequest { template, timeout: Some(lifetime.ceil() as u64), ..CreateRequest::default() };
+    let (sender, shown) = progress::shown(&format!("template {}", request.template));
+    let request = CreateRequest { timeout: Some(lifetime.ceil() as u64), ..request };
     let created = api.create(Actor::Operator, request, Some(sender)).await;
     shown.end().await;
     Ok(created?.sandbox_id.to_string())

@@ -351,8 +351,9 @@ def an_argument_that_is_wrong_is_named(c, box):
         ("system_health", {"deep": True}, "deep"),
     ]:
         assert word in c.refused("INVALID_ARGUMENT", tool, **arguments), (tool, arguments)
-    for argument, value in [("network", "open"), ("secrets", ["A"]), ("anthropic_key", "k"), ("swarm_id", "s")]:
+    for argument, value in [("anthropic_key", "k"), ("swarm_id", "s")]:
         assert argument in c.refused("NOT_SUPPORTED", "sandbox_create", template="python", **{argument: value})
+    assert "operator" in c.refused("PERMISSION_DENIED", "sandbox_create", template="python", network="open")
 
 
 @check

@@ -19,10 +19,11 @@ const POLICY_BYTES_REPEATED: usize = 8 << 10;
 impl Gate {
     pub(super) async fn operate(&self, op: GateOp) -> Result<GateAnswer, ApiError> {
         match op {
-            GateOp::Attach { sandbox, shell } => self.attach(&sandbox, shell),
+            GateOp::Attach { sandbox, shell } => Ok(self.attach(&sandbox, shell)),
             GateOp::Detach { sandbox } => Ok(self.detach(&sandbox)),
             GateOp::Forget { sandbox } => self.forget(&sandbox).await,
             GateOp::SetPolicy { sandbox, network } => self.set_policy(&sandbox, network).await,
+            GateOp::Registries { sandbox, open } => self.open_registries(&sandbox, open).await,
             GateOp::Status { sandbox } => self.status(sandbox).await,
             GateOp::Decisions { sandbox, after, limit } => self.decisions(sandbox, after, limit).await,
             GateOp::Fence => Ok(GateAnswer::Done),
@@ -36,17 +37,19 @@ impl Gate {
         }
     }
 
-    fn attach(&self, sandbox: &SandboxId, shell: u32) -> Result<GateAnswer, ApiError> {
+    fn attach(&self, sandbox: &SandboxId, shell: u32) -> GateAnswer {
         let room = self.room(sandbox);
         let shells = lock(&self.shells);
-        let shell = shells.get(&shell).ok_or_else(|| {
-            ApiError::internal(format!("the gate has no sockets of the shell that {sandbox} lives in"))
-        })?;
-        shell.attach(Some(room));
-        Ok(GateAnswer::Done)
+        match shells.get(&shell) {
+            Some(shell) => shell.attach(Some(room)),
+            // The jailer speaks over a socket of its own, and may be the later of the two.
+            None => drop(lock(&self.awaited).insert(shell, sandbox.clone())),
+        }
+        GateAnswer::Done
     }
 
     fn detach(&self, sandbox: &SandboxId) -> GateAnswer {
+        lock(&self.awaited).retain(|_, awaited| awaited != sandbox);
         for shell in lock(&self.shells).values() {
             if shell.room().is_some_and(|room| room.id == *sandbox) {
                 shell.attach(None);
@@ -69,12 +72,13 @@ impl Gate {
             return Err(ApiError::new(
                 Code::PermissionDenied,
                 "the network policy `open` is not allowed on this host: name hosts in `allow`, or let the operator set \
-                 `network.open = true` in config.toml and start ringfence anew",
+                 `open_allowed = true` under `[gate]` in config.toml and start ringfence anew",
             ));
         }
         let _turn = self.changes.lock().await;
         let secrets = self.bound_secrets(sandbox).await.map_err(failed)?;
-        let force = self.force(policy, secrets)?;
+        let room = self.room(sandbox);
+        let force = self.force(policy, secrets, room.has_registries())?;
         // As it was read, in one spelling.
         let text = serde_json::to_string(&Network::from(&force.policy))
             .map_err(|_| ApiError::internal("the policy could not be written"))?;
@@ -83,7 +87,23 @@ impl Gate {
         let id = sandbox.clone();
         let set = self.store.write_with_audit(entry, move |tx| tx.set_policy(now_ms(), &id, &text)).await;
         let (_version, _receipt) = set.map_err(failed)?;
-        self.room(sandbox).put(force);
+        room.put(force);
+        Ok(GateAnswer::Done)
+    }
+
+    /// Opens the registries beside what the policy allows, or closes them again.
+    async fn open_registries(&self, sandbox: &SandboxId, open: bool) -> Result<GateAnswer, ApiError> {
+        let _turn = self.changes.lock().await;
+        let room = self.room(sandbox);
+        let policy = room.force().policy.clone();
+        let secrets = self.bound_secrets(sandbox).await.map_err(failed)?;
+        let force = self.force(policy, secrets, open)?;
+        let entry = AuditEntry::new(now_ms(), Actor::System, "egress.registries")
+            .sandbox(sandbox)
+            .detail(json!({ "open": open }));
+        let _receipt = self.store.append(entry).await.map_err(failed)?;
+        room.set_registries(open);
+        room.put(force);
         Ok(GateAnswer::Done)
     }
 
@@ -116,9 +136,17 @@ impl Gate {
         Ok(GateAnswer::Decisions(rows.into_iter().map(view).collect()))
     }
 
-    /// What is in force for a sandbox with this policy and these secrets.
-    pub(super) fn force(&self, policy: Policy, secrets: Vec<BoundSecret>) -> Result<Force, ApiError> {
+    /// What is in force for a sandbox with this policy and these secrets, and the package registries beside where they are open.
+    pub(super) fn force(
+        &self,
+        policy: Policy,
+        secrets: Vec<BoundSecret>,
+        registries: bool,
+    ) -> Result<Force, ApiError> {
         let mut rulebook = policy.rulebook(&self.registries);
+        if registries {
+            rulebook = rulebook.with_registries(&self.registries);
+        }
         for secret in secrets.iter().filter(|secret| secret.value.is_some()) {
             rulebook = open_hosts(rulebook, secret)?;
         }

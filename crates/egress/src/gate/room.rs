@@ -1,5 +1,6 @@
 //! What the gate knows of one sandbox.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -45,6 +46,8 @@ impl Force {
 pub(super) struct Room {
     pub(super) id: SandboxId,
     force: watch::Sender<Arc<Force>>,
+    /// Whether package registries are open, for something is being installed.
+    registries: AtomicBool,
     pub(super) given: Mutex<Given>,
     pub(super) places: Arc<Semaphore>,
     pub(super) bucket: Mutex<Bucket>,
@@ -56,6 +59,7 @@ impl Room {
         Self {
             id,
             force: watch::Sender::new(Arc::new(Force::nothing())),
+            registries: AtomicBool::new(false),
             given: Mutex::default(),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             bucket: Mutex::new(Bucket::new(Instant::now())),
@@ -66,6 +70,15 @@ impl Room {
     /// What is in force now.
     pub(super) fn force(&self) -> Arc<Force> {
         self.force.borrow().clone()
+    }
+
+    pub(super) fn has_registries(&self) -> bool {
+        self.registries.load(Ordering::Relaxed)
+    }
+
+    /// Notes it; in force it is with what is [`Room::put`].
+    pub(super) fn set_registries(&self, open: bool) {
+        self.registries.store(open, Ordering::Relaxed);
     }
 
     /// Brings it in force, and lets whoever watches look again.

@@ -162,7 +162,7 @@ impl Gate {
     /// Brings a sandbox's secrets in force as they are on disk.
     pub(super) async fn refresh(&self, room: &Room) -> Result<(), ApiError> {
         let secrets = self.bound_secrets(&room.id).await.map_err(failed)?;
-        let force = self.force(room.force().policy.clone(), secrets)?;
+        let force = self.force(room.force().policy.clone(), secrets, room.has_registries())?;
         room.put(force);
         Ok(())
     }

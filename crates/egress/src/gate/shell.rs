@@ -63,8 +63,14 @@ impl Gate {
             connections: Mutex::default(),
             loops: Mutex::default(),
         });
-        if let Some(before) = lock(&self.shells).insert(number, shell.clone()) {
-            before.end();
+        {
+            let mut shells = lock(&self.shells);
+            if let Some(sandbox) = lock(&self.awaited).remove(&number) {
+                shell.attach(Some(self.room(&sandbox)));
+            }
+            if let Some(before) = shells.insert(number, shell.clone()) {
+                before.end();
+            }
         }
         let accepting = tokio::spawn(accept(self.clone(), shell.clone(), listener, original));
         lock(&shell.loops).push(accepting.abort_handle());

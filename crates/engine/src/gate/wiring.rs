@@ -1,8 +1,8 @@
 //! What creating and configuring a sandbox ask of the gateway.
 
 use ringfence_model::{
-    ApiError, Code,
-    api::{ConfigureRequest, EnvVars, NamedNetwork, Network},
+    ApiError,
+    api::{ConfigureRequest, EnvVars, Network},
     net::control::{GateAnswer, GateOp},
 };
 use ringfence_store::Actor;
@@ -14,7 +14,7 @@ impl Engine {
     /// placeholder of each in its environment. In force when this returns. Nothing is asked where nothing is wanted.
     ///
     /// # Errors
-    /// The policy is the operator's alone, a secret is unknown, or the gateway refused; what came before stays.
+    /// A secret is unknown, or the gateway refused; what came before stays.
     pub(crate) async fn open_network(
         &self,
         actor: Actor,
@@ -23,11 +23,6 @@ impl Engine {
         secrets: &[String],
     ) -> Result<(), Failure> {
         if let Some(network) = network {
-            if *network == Network::Named(NamedNetwork::Open) && actor != Actor::Operator {
-                let text = "`open` lets everything out, which the operator alone may allow: `ringfence sandbox configure \
-                            <SANDBOX> --network open`; name the hosts instead: {\"allow\": [{\"host\": …}]}";
-                return Err(ApiError::new(Code::PermissionDenied, text).into());
-            }
             let detail = serde_json::json!({ "network": network });
             drop(
                 self.inner

@@ -4,18 +4,18 @@ use super::{
     CODE_BYTES_MAX, COMMANDS_MAX, ConfigureRequest, CreateRequest, DownloadRequest, ENV_BYTES_MAX, ENV_NAMES_MAX,
     EXECUTION_S_DEFAULT, EXECUTION_S_MAX, EnvVars, ExecuteRequest, ExecutionRequest, LIFETIME_S_DEFAULT,
     LIFETIME_S_MAX, LIST_DEFAULT, LIST_MAX, LOG_LINES_DEFAULT, LOG_LINES_MAX, LimitsRequest, ListRequest, LogsRequest,
-    METADATA_BYTES_MAX, NAME_CHARS_MAX, NamedNetwork, Network, PACKAGES_MAX, PATH_BYTES_MAX, STDIN_BYTES_MAX,
-    SandboxStatus, TRANSFER_BYTES_MAX, UploadRequest, WAIT_S_MAX,
+    METADATA_BYTES_MAX, NAME_CHARS_MAX, Network, PACKAGES_MAX, PATH_BYTES_MAX, STDIN_BYTES_MAX, SandboxStatus,
+    TRANSFER_BYTES_MAX, UploadRequest, WAIT_S_MAX, secret::check_names,
 };
 use crate::{ApiError, Code, Limits, SandboxId};
 
-type Checked = Result<(), ApiError>;
+pub(super) type Checked = Result<(), ApiError>;
 
-fn invalid(message: impl Into<String>) -> ApiError {
+pub(super) fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new(Code::InvalidArgument, message)
 }
 
-fn too_large(what: &str, bytes: usize, max: usize) -> ApiError {
+pub(super) fn too_large(what: &str, bytes: usize, max: usize) -> ApiError {
     ApiError::new(Code::TooLarge, format!("{what} has {bytes} bytes; at most {max} are accepted"))
 }
 
@@ -29,7 +29,9 @@ impl CreateRequest {
     /// # Errors
     /// NOT_SUPPORTED for what is not built yet; INVALID_ARGUMENT or TOO_LARGE for what is out of bounds.
     pub fn check(&self) -> Checked {
-        check_unbuilt(&self.secrets, &self.install_packages, self.network.as_ref())?;
+        check_packages(&self.install_packages)?;
+        check_names(&self.secrets)?;
+        self.network.as_ref().map_or(Ok(()), Network::check)?;
         let leave_out = "leave it out";
         for (argument, given) in [
             ("swarm_id", self.swarm_id.is_some()),
@@ -102,7 +104,9 @@ impl ConfigureRequest {
     /// # Errors
     /// NOT_SUPPORTED for what is not built yet; INVALID_ARGUMENT or TOO_LARGE for what is out of bounds.
     pub fn check(&self) -> Checked {
-        check_unbuilt(&self.secrets, &self.install_packages, self.network.as_ref())?;
+        check_packages(&self.install_packages)?;
+        check_names(&self.secrets)?;
+        self.network.as_ref().map_or(Ok(()), Network::check)?;
         check_lifetime(self.timeout)?;
         check_env(&self.env_vars)?;
         if self.unset_env.len() > ENV_NAMES_MAX {
@@ -254,21 +258,25 @@ pub fn list_limit(limit: Option<u32>) -> Result<u32, ApiError> {
     Ok(limit)
 }
 
-fn check_unbuilt(secrets: &[String], packages: &[String], network: Option<&Network>) -> Checked {
-    if !secrets.is_empty() {
-        return Err(unbuilt("secrets", "use `env_vars`, whose values are sealed at rest and never shown"));
-    }
+fn check_packages(packages: &[String]) -> Checked {
     if packages.len() > PACKAGES_MAX {
         return Err(invalid(format!("`install_packages` has more than {PACKAGES_MAX} packages")));
     }
-    if !packages.is_empty() {
-        let instead = "leave it out and use what the template ships, which `template_get` lists";
-        return Err(unbuilt("install_packages", instead));
+    match packages.iter().find(|package| !is_requirement(package)) {
+        Some(wrong) => Err(invalid(format!(
+            "`{}` in `install_packages` is no package: write a name, with a version where it matters, as in `numpy==2.3.1`",
+            wrong.chars().take(80).collect::<String>()
+        ))),
+        None => Ok(()),
     }
-    match network {
-        None | Some(Network::Named(NamedNetwork::None)) => Ok(()),
-        Some(_) => Err(unbuilt("network", "only `none` is: sandboxes have no network")),
-    }
+}
+
+/// Whether it has the form of a requirement: name, extras, versions and their comparisons (PEP 508). No address, path or option.
+fn is_requirement(text: &str) -> bool {
+    const BYTES_MAX: usize = 200;
+    text.len() <= BYTES_MAX
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-[],<>=!~*+ ".contains(c))
 }
 
 fn check_name(name: &str) -> Checked {

@@ -143,6 +143,12 @@ impl Hidden {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The text, taken out without a copy that would stay behind.
+    #[must_use]
+    pub fn into_inner(self) -> String {
+        self.0
+    }
 }
 
 impl fmt::Debug for Hidden {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{EnvVars, Interpreter, null_is_default};
+use super::{Denial, EnvVars, Interpreter, null_is_default};
 use crate::{ExecutionId, SandboxId};
 
 /// Arguments of `sandbox_execute`.
@@ -128,7 +128,7 @@ pub struct ExecutionAnswer {
     pub interpreter: Interpreter,
     /// Files that it put in `/home/user/artifacts`, and its matplotlib figures as PNG.
     pub artifacts: Vec<Artifact>,
-    /// What the network refused it.
+    /// What the network refused it, equal refusals once; the first 100 different ones.
     pub denials: Vec<Denial>,
     /// Things worth knowing.
     pub warnings: Vec<String>,
@@ -148,19 +148,6 @@ pub struct Artifact {
     /// The content, of small figures only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_base64: Option<String>,
-}
-
-/// A connection that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
-pub struct Denial {
-    /// Host or address, with the port where there is one.
-    pub destination: String,
-    /// Why.
-    pub reason: String,
-    /// The command by which the operator would allow it.
-    pub allow_with: String,
-    /// How often.
-    pub count: u32,
 }
 
 /// Arguments of `execution_status`.

@@ -1,4 +1,4 @@
-//! What a sandbox may reach. Only `none` is built.
+//! What a sandbox may reach.
 //!
 //! These are the shapes on the wire; their bounds are judged when a [`crate::net::Policy`] is made of them.
 
@@ -10,7 +10,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::null_is_default;
+use super::{Actor, null_is_default};
+use crate::{ApiError, Code, net::Policy};
 
 /// `"none"`, `"packages"`, `"open"`, or `{"allow": [rule, …]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, ToSchema)]
@@ -25,6 +26,57 @@ pub enum Network {
 impl Default for Network {
     fn default() -> Self {
         Self::Named(NamedNetwork::None)
+    }
+}
+
+impl Network {
+    /// Checks all bounds, as [`Policy`] has them.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT with what is wrong, and with which rule.
+    pub fn check(&self) -> Result<(), ApiError> {
+        match Policy::try_from(self.clone()) {
+            Ok(_) => Ok(()),
+            Err(fault) => Err(ApiError::new(Code::InvalidArgument, format!("`network`: {fault}"))),
+        }
+    }
+
+    /// Whether `actor` may ask for it: `open` is for operators.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED.
+    pub fn check_actor(&self, actor: Actor) -> Result<(), ApiError> {
+        match (self, actor) {
+            (Self::Named(NamedNetwork::Open), Actor::Agent) => Err(ApiError::new(
+                Code::PermissionDenied,
+                "`network`: `open` is for operators; name the hosts as {\"allow\": [{\"host\": …}]}, or ask the operator for \
+                 `ringfence sandbox configure SANDBOX --network open`",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// As it is asked for at the command line, or the hosts that are allowed.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules = match self {
+            Self::Named(name) => return f.write_str(name.as_str()),
+            Self::Rules(rules) if rules.allow.is_empty() => return f.write_str("none"),
+            Self::Rules(rules) => &rules.allow,
+        };
+        for (index, rule) in rules.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            f.write_str(&rule.host)?;
+            for (index, port) in rule.ports.iter().enumerate() {
+                write!(f, "{}{port}", if index == 0 { ':' } else { ',' })?;
+            }
+            if !rule.methods.is_empty() || !rule.paths.is_empty() {
+                let words: Vec<&str> = rule.methods.iter().chain(&rule.paths).map(String::as_str).collect();
+                write!(f, " ({})", words.join(" "))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -60,6 +112,18 @@ pub enum NamedNetwork {
     Open,
 }
 
+impl NamedNetwork {
+    /// The word as it is sent.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Packages => "packages",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// A list of rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -93,4 +157,13 @@ pub enum PortSpec {
     One(u16),
     /// `8000-8010`, both ends included.
     Range(String),
+}
+
+impl fmt::Display for PortSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(port) => write!(f, "{port}"),
+            Self::Range(text) => f.write_str(text),
+        }
+    }
 }

@@ -29,7 +29,8 @@ pub struct CreateRequest {
     /// Environment variables of every execution.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "EnvVars::is_empty")]
     pub env_vars: EnvVars,
-    /// Names of secrets that the operator has stored. Not available in this version.
+    /// Names of secrets that the operator has stored. The sandbox sees a placeholder in a variable of that name; the value
+    /// is put in outside of it, for the hosts that the secret is bound to, which this opens.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     /// Packages to install. Not available in this version: only an empty list is accepted.
@@ -42,7 +43,8 @@ pub struct CreateRequest {
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
-    /// What it may reach. Only `none`, the default, is available in this version.
+    /// What it may reach: `none` (default), `packages` (package registries), `{"allow": [{"host": …}]}`, or `open`, which
+    /// only operators may ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
     /// Upper bounds on what it uses.
@@ -119,6 +121,10 @@ pub struct CreateAnswer {
     pub created_at: String,
     /// RFC 3339, UTC.
     pub expires_at: String,
+    /// What it may reach.
+    pub network: Network,
+    /// Names of the secrets that it may use.
+    pub secrets: Vec<String>,
     /// What is really in force, as read from the kernel.
     pub isolation: Isolation,
     /// What `startup_script` printed, and how it ended.
@@ -155,7 +161,8 @@ pub struct ConfigureRequest {
     /// Names to remove.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub unset_env: Vec<String>,
-    /// Names of secrets that the operator has stored. Not available in this version.
+    /// Names of secrets that the operator has stored, to be used beside those that it has. The sandbox sees a placeholder
+    /// in a variable of that name; the value is put in outside of it, for the hosts that the secret is bound to.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     /// Packages to install. Not available in this version: only an empty list is accepted.
@@ -164,7 +171,8 @@ pub struct ConfigureRequest {
     /// Bash commands, run one after the other until one fails.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub run_commands: Vec<String>,
-    /// What it may reach. Only `none` is available in this version.
+    /// What it may reach from now on, in place of what it might so far; open connections are judged again. As in
+    /// `sandbox_create`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
     /// New lifetime, in seconds from now.
@@ -189,6 +197,10 @@ pub struct ConfigureAnswer {
     pub env_version: u64,
     /// A short salted fingerprint of every variable now set: it changes when the value does, and tells nothing else.
     pub env_fingerprints: BTreeMap<String, String>,
+    /// What it may reach now.
+    pub network: Network,
+    /// Names of the secrets that it may use now.
+    pub secrets: Vec<String>,
     /// Packages installed.
     pub packages_installed: Vec<Package>,
     /// The commands, in order; those after a failed one were not run and are not listed.

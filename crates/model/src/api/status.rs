@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{ExecutionId, SandboxId};
+use super::Network;
+use crate::{ExecutionId, SandboxId, net::control::Traffic};
 
 /// The state of a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, ToSchema)]
@@ -141,8 +142,8 @@ pub struct SandboxDetail {
     /// As given.
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
-    /// What it may reach: `none`.
-    pub network: String,
+    /// What it may reach, and what has passed; null while the gateway does not answer, and then nothing passes.
+    pub network: Option<NetworkStatus>,
     /// Names of its environment variables.
     pub env_vars: Vec<String>,
     /// Version of its environment.
@@ -159,6 +160,36 @@ pub struct SandboxDetail {
     pub isolation: Option<Isolation>,
     /// Why it failed or ended, in a sentence.
     pub reason: Option<String>,
+}
+
+/// A sandbox's network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct NetworkStatus {
+    /// What it may reach.
+    pub policy: Network,
+    /// Names of the secrets that it may use.
+    pub secrets: Vec<String>,
+    /// What has passed the gate.
+    pub traffic: TrafficView,
+}
+
+/// What has passed the gate for a sandbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct TrafficView {
+    /// Connections, questions about names and requests that were let through.
+    pub allowed: u64,
+    /// Those that were refused.
+    pub refused: u64,
+    /// Bytes that it sent.
+    pub bytes_up: u64,
+    /// Bytes that it received.
+    pub bytes_down: u64,
+}
+
+impl From<Traffic> for TrafficView {
+    fn from(Traffic { allowed, refused, bytes_up, bytes_down }: Traffic) -> Self {
+        Self { allowed, refused, bytes_up, bytes_down }
+    }
 }
 
 /// What a sandbox uses.

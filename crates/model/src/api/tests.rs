@@ -36,7 +36,7 @@ fn the_calls_of_the_seed_are_accepted() {
         },
         "install_packages": ["alpaca-py", "pandas", "numpy"]
     }));
-    check(configure.check(), Code::NotSupported, "install_packages");
+    assert_eq!(configure.check(), Ok(()));
     let execute: ExecuteRequest =
         parse(json!({"sandbox_id": "ifxkb9zwglaz0pk5dc3zb", "code": "print(1)", "language": "python"}));
     assert_eq!((execute.timeout_s(), execute.wait_s()), (60.0, 50.0));
@@ -98,10 +98,6 @@ fn values_of_the_environment_are_texts_and_are_never_repeated() {
 #[test]
 fn what_is_not_built_is_said() {
     for (name, value) in [
-        ("secrets", json!(["KEY"])),
-        ("install_packages", json!(["numpy"])),
-        ("network", json!("open")),
-        ("network", json!({"allow": [{"host": "example.com"}]})),
         ("swarm_id", json!("s")),
         ("agent_id", json!("a")),
         ("anthropic_key", json!("k")),
@@ -111,6 +107,17 @@ fn what_is_not_built_is_said() {
     }
     let request: CreateRequest = parse(json!({"template": "python", "network": "none", "install_packages": []}));
     assert_eq!(request.check(), Ok(()));
+}
+
+#[test]
+fn names_with_versions_are_packages_and_nothing_else_is() {
+    let create = |package: &str| -> CreateRequest { parse(json!({"template": "python", "install_packages": [package]})) };
+    for good in ["numpy", "alpaca-py", "ta-lib==0.6.8", "scikit-learn>=1.5,<2", "httpx[http2]", "a ~= 1.0"] {
+        assert_eq!(create(good).check(), Ok(()), "{good}");
+    }
+    for bad in ["", "-r/etc/passwd", "--index-url=x", "git+https://x", "./here", "/abs", "a@b", "x;y", "a\nb", "é"] {
+        check(create(bad).check(), Code::InvalidArgument, "install_packages");
+    }
 }
 
 #[test]
@@ -142,4 +149,111 @@ fn bounds_are_kept() {
     check(upload.check(), Code::InvalidArgument, "content");
     let upload: UploadRequest = parse(json!({"sandbox_id": "x", "file_path": "a", "content": ""}));
     assert_eq!(upload.check(), Ok(()));
+}
+
+#[test]
+fn a_network_is_judged_with_the_rest() {
+    let create = |network: Value| -> CreateRequest { parse(json!({"template": "python", "network": network})) };
+    for network in
+        [json!("none"), json!("packages"), json!("open"), json!({"allow": [{"host": "a.test", "ports": [80]}]})]
+    {
+        assert_eq!(create(network.clone()).check(), Ok(()));
+        let configure: ConfigureRequest = parse(json!({"sandbox_id": "x", "network": network}));
+        assert_eq!(configure.check(), Ok(()));
+    }
+    for (rule, word) in [
+        (json!({"host": "*"}), "every host"),
+        (json!({"host": "10.0.0.1"}), "`allow[0]`"),
+        (json!({"host": "a.test", "ports": ["9-1"]}), "port"),
+        (json!({"host": "a.test", "methods": ["CONNECT"]}), "tunnel"),
+    ] {
+        check(create(json!({"allow": [rule]})).check(), Code::InvalidArgument, word);
+    }
+    let open = create(json!("open")).network.expect("given");
+    assert_eq!(open.check_actor(Actor::Operator), Ok(()));
+    check(open.check_actor(Actor::Agent), Code::PermissionDenied, "operator");
+    assert_eq!(create(json!("packages")).network.expect("given").check_actor(Actor::Agent), Ok(()));
+    let names = |names: Value| -> ConfigureRequest { parse(json!({"sandbox_id": "x", "secrets": names})) };
+    assert_eq!(names(json!(["ALPACA_API_KEY", "a.b-c"])).check(), Ok(()));
+    check(names(json!(["KEY=hunter"])).check(), Code::InvalidArgument, "`secrets`");
+    check(names(json!(vec!["x"; SECRETS_MAX + 1])).check(), Code::InvalidArgument, "`secrets`");
+}
+
+#[test]
+fn a_network_is_shown_in_a_line() {
+    for (network, line) in [
+        (json!("packages"), "packages"),
+        (json!({"allow": []}), "none"),
+        (
+            json!({"allow": [{"host": "a.test"}, {"host": "*.b.test", "ports": [80, "8000-8010"]}]}),
+            "a.test, *.b.test:80,8000-8010",
+        ),
+        (json!({"allow": [{"host": "a.test", "methods": ["GET"], "paths": ["/v2/**"]}]}), "a.test (GET /v2/**)"),
+    ] {
+        assert_eq!(parse::<Network>(network).to_string(), line);
+    }
+}
+
+#[test]
+fn equal_refusals_are_one_with_their_number() {
+    use crate::{
+        SandboxId,
+        net::{self, DenialReason, HostName, Protocol},
+    };
+    let id = SandboxId::from_random([7; 20]);
+    let host = HostName::parse("api.example.com").expect("a name");
+    let asked = |at_ms: u64, method: &str| {
+        net::Denial::new(at_ms, Protocol::Http, DenialReason::MethodNotAllowed)
+            .with_host(&id, &host, Some(443))
+            .with_request(method, "/v2/orders?key=hunter2")
+    };
+    let udp = net::Denial::new(1, Protocol::Udp, DenialReason::UdpRefused).with_address([8, 8, 8, 8].into(), 123);
+    let merged = Denial::merge(&[asked(1, "POST"), udp, asked(2, "POST"), asked(3, "PUT"), asked(4, "POST")]);
+    let shown: Vec<_> = merged.iter().map(|d| (d.destination.as_str(), d.method.as_deref(), d.count)).collect();
+    let site = "api.example.com:443";
+    assert_eq!(shown, [(site, Some("POST"), 3), ("8.8.8.8:123", None, 1), (site, Some("PUT"), 1)]);
+    assert_eq!(merged[0].path.as_deref(), Some("/v2/orders"));
+    assert_eq!(merged[0].allow_with, format!("ringfence sandbox configure {id} --allow api.example.com:443"));
+    assert_eq!((merged[1].code, merged[1].allow_with.as_str()), (DenialReason::UdpRefused, ""));
+    assert_eq!(serde_json::to_value(&merged[1]).expect("plain")["code"], "udp_refused");
+    let many: Vec<_> = (0..1000).map(|port| asked(0, &format!("M{port}"))).collect();
+    assert_eq!(Denial::merge(&many).len(), DENIALS_MAX);
+    assert_eq!(Denial::merge(&[]), []);
+}
+
+#[test]
+fn a_secret_says_where_it_may_go_or_nothing() {
+    let set = |more: Value| -> SecretSetRequest {
+        let mut request = json!({"name": "KEY", "value": "hunter2"});
+        request.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        parse(request)
+    };
+    assert_eq!(set(json!({})).checked(), Ok(None));
+    let bound =
+        set(json!({"hosts": ["API.example.com."], "ports": [8443], "placements": ["header:X-Api-Key", "basic:user"]}));
+    let bound = bound.checked().expect("sound").expect("said");
+    assert_eq!(bound.hosts[0].as_str(), "api.example.com");
+    let there = json!(["bearer"]);
+    for (more, word) in [
+        (json!({"name": "A B"}), "A B"),
+        (json!({"name": ""}), "name"),
+        (json!({"value": ""}), "`value`"),
+        (json!({"hosts": ["a.test"]}), "`placements`"),
+        (json!({"placements": there}), "`hosts`"),
+        (json!({"ports": [80]}), "`hosts`"),
+        (json!({"hosts": ["*.a.test"], "placements": there}), "exact"),
+        (json!({"hosts": ["1.2.3.4"], "placements": there}), "`hosts`"),
+        (json!({"hosts": ["a.test"], "ports": [0], "placements": there}), "`ports`"),
+        (json!({"hosts": vec!["a.test"; SECRET_HOSTS_MAX + 1], "placements": there}), "`hosts`"),
+    ] {
+        let error = set(more.clone()).checked().expect_err("out of bounds");
+        assert_eq!(error.code, Code::InvalidArgument, "{more}");
+        assert!(error.message.contains(word) && !error.message.contains("hunter2"), "{more}: {}", error.message);
+    }
+    for place in ["", "body", "bearer:x", "header:", "header:A B", "header:A\n", "basic:pass", "query:", "frame:\0"] {
+        let error = set(json!({"hosts": ["a.test"], "placements": [place]})).checked().expect_err("no place");
+        assert!(error.message.contains("basic:user"), "{place:?}");
+    }
+    check(set(json!({"value": "x".repeat(SECRET_BYTES_MAX + 1)})).checked().map(drop), Code::TooLarge, "value");
+    assert!(!format!("{:?}", set(json!({}))).contains("hunter2"));
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer, ser};
 
-use super::{BadRule, HostPattern, PathPattern, PortRange, Rule, Rulebook, TlsMode};
+use super::{BadRule, HostPattern, PORTS_DEFAULT, PathPattern, PortRange, Rule, Rulebook, TlsMode};
 use crate::api::{NamedNetwork, Network, NetworkRule, NetworkRules};
 
 /// Rules of one policy.
@@ -75,6 +75,30 @@ impl Policy {
         }
     }
 
+    /// This policy and `more`. Ports are added to a rule that is about the same host and nothing else. `Packages` becomes the
+    /// list of the public registries, which is what can be added to; registries of the operator's own are not in it.
+    #[must_use]
+    pub fn and(self, more: Vec<Rule>) -> Self {
+        let mut rules = match self {
+            Self::Open => return Self::Open,
+            Self::None => Vec::new(),
+            Self::Packages => public_registries().collect(),
+            Self::List(rules) => rules,
+        };
+        let is_plain =
+            |rule: &Rule| Rule { ports: PORTS_DEFAULT.to_vec(), ..rule.clone() } == Rule::host(rule.host.clone());
+        for new in more {
+            let known = rules.iter_mut().find(|rule| rule.host == new.host && is_plain(rule) && is_plain(&new));
+            if let Some(rule) = known {
+                let missing: Vec<_> = new.ports.iter().filter(|port| !rule.ports.contains(port)).copied().collect();
+                rule.ports.extend(missing);
+            } else if !rules.contains(&new) {
+                rules.push(new);
+            }
+        }
+        Self::List(rules)
+    }
+
     /// What gives verdicts. `registries` are rules of the operator's for the policy `packages`, beside the public registries.
     #[must_use]
     pub fn rulebook(&self, registries: &[Rule]) -> Rulebook {
@@ -87,7 +111,7 @@ impl Policy {
     }
 }
 
-fn public_registries() -> impl Iterator<Item = Rule> {
+pub(super) fn public_registries() -> impl Iterator<Item = Rule> {
     REGISTRIES.into_iter().map(|(host, ports)| {
         let host = HostPattern::parse(host).expect("the names above are names");
         let port = |port: &u16| PortRange::new(*port, *port).expect("the ports above are ports");

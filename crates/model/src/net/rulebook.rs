@@ -1,6 +1,6 @@
 //! Verdicts.
 
-use super::{BadRule, CanonicalPath, DenialReason, HostName, Method, Rule};
+use super::{BadRule, CanonicalPath, DenialReason, HostName, Method, Rule, policy::public_registries};
 
 /// Rules that the bindings of secrets add to one rulebook.
 pub const BINDINGS_MAX: usize = 256;
@@ -82,6 +82,14 @@ impl Rulebook {
         self.bindings += 1;
         self.rules.push(rule);
         Ok(self)
+    }
+
+    /// Opens the package registries beside what is open already: the public ones, and the operator's. The numbers of the other
+    /// rules stay.
+    #[must_use]
+    pub fn with_registries(mut self, registries: &[Rule]) -> Self {
+        self.rules.extend(public_registries().chain(registries.iter().cloned()));
+        self
     }
 
     /// The rule of a verdict.

@@ -30,13 +30,17 @@ pub(super) struct Entry {
     pub(super) call: Box<dyn Fn(SharedSandboxes, Arguments, Option<ProgressSender>) -> Answer + Send + Sync>,
 }
 
-/// What a tool does to the world. The sandboxes have no network: none reaches further.
+/// What a tool does to the world.
 #[derive(Clone, Copy)]
 enum Effect {
     Reads,
     Adds,
+    /// The same, and programs run then that may reach what the sandbox's network policy allows.
+    AddsOpen,
     /// It may overwrite or end something.
     Changes,
+    /// The same, and programs run then that may reach what the sandbox's network policy allows.
+    ChangesOpen,
     /// The same, and doing it twice is doing it once.
     ChangesOnce,
 }
@@ -45,8 +49,8 @@ impl Effect {
     fn annotations(self, title: &str) -> ToolAnnotations {
         let (read_only, destructive, idempotent) = match self {
             Self::Reads => (true, false, true),
-            Self::Adds => (false, false, false),
-            Self::Changes => (false, true, false),
+            Self::Adds | Self::AddsOpen => (false, false, false),
+            Self::Changes | Self::ChangesOpen => (false, true, false),
             Self::ChangesOnce => (false, true, true),
         };
         ToolAnnotations::from_raw(
@@ -54,7 +58,7 @@ impl Effect {
             Some(read_only),
             Some(destructive),
             Some(idempotent),
-            Some(false),
+            Some(matches!(self, Self::AddsOpen | Self::ChangesOpen)),
         )
     }
 }
@@ -107,9 +111,10 @@ fn table() -> Vec<Entry> {
         entry(
             "sandbox_create",
             "Create a sandbox",
-            Effect::Adds,
+            Effect::AddsOpen,
             "Creates a sandbox from a template and answers its sandbox_id. It runs until its lifetime (`timeout`, in \
-             seconds) ends or it is deleted. A template that is not built yet is built first, which takes minutes.",
+             seconds) ends or it is deleted. It reaches no network unless `network` allows it. A template that is not \
+             built yet is built first, which takes minutes.",
             |sandboxes, request: CreateRequest, progress| {
                 Box::pin(async move { sandboxes.create(AGENT, request, progress).await })
             },
@@ -117,19 +122,19 @@ fn table() -> Vec<Entry> {
         entry!(
             "sandbox_configure",
             "Configure a sandbox",
-            Changes,
+            ChangesOpen,
             configure(ConfigureRequest),
-            "Sets or removes environment variables for the next executions, runs shell commands, extends the lifetime. \
-             To rotate a key, send the new value, or env_mode=replace: the old one is gone at once, and the fingerprint \
+            "Sets or removes environment variables for the next executions, sets what the network allows, runs shell \
+             commands, extends the lifetime. To rotate a key, send the new value, or env_mode=replace: the old one is gone at once, and the fingerprint \
              in the answer changes."
         ),
         entry!(
             "sandbox_execute",
             "Run code",
-            Changes,
+            ChangesOpen,
             execute(ExecuteRequest),
             "Runs a program in a sandbox and answers its output, exit code and resource use. A failing program is a \
-             successful call with success=false. Waits 50 s at most: a longer one is answered with status=running, goes \
+             successful call with success=false. `denials` lists what the network refused it. Waits 50 s at most: a longer one is answered with status=running, goes \
              on until its `timeout`, and is read with execution_status."
         ),
         entry!(
@@ -144,8 +149,8 @@ fn table() -> Vec<Entry> {
             "Read a sandbox",
             Reads,
             status(SandboxRequest),
-            "Answers the state of a sandbox, its use of CPU, memory, disk and processes, its limits, lifetime, executions \
-             by result, what still runs in it, and what isolates it."
+            "Answers the state of a sandbox, its use of CPU, memory, disk and processes, its limits, lifetime, network \
+             policy and traffic, executions by result, what still runs in it, and what isolates it."
         ),
         entry!("sandbox_list", "List sandboxes", Reads, list(ListRequest), "Lists sandboxes, newest first."),
         entry!(
@@ -165,7 +170,7 @@ fn table() -> Vec<Entry> {
         entry!(
             "sandbox_resume",
             "Resume a sandbox",
-            Adds,
+            AddsOpen,
             resume(SandboxRequest),
             "Lets a paused sandbox go on, or starts a stopped one with the files that it had."
         ),
@@ -249,5 +254,28 @@ mod tests {
             assert!(!input.contains("\"null\""), "{name}: {input}");
             assert_eq!(entry.tool.input_schema.get("additionalProperties"), Some(&Value::Bool(false)), "{name}");
         }
+    }
+
+    #[test]
+    fn the_world_is_open_to_what_lets_programs_run() {
+        let open: Vec<&str> = all()
+            .iter()
+            .filter(|entry| entry.tool.annotations.as_ref().and_then(|hints| hints.open_world_hint) == Some(true))
+            .map(|entry| entry.tool.name.as_ref())
+            .collect();
+        assert_eq!(open, ["sandbox_create", "sandbox_configure", "sandbox_execute", "sandbox_resume"]);
+    }
+
+    #[test]
+    fn policies_are_described_to_their_last_argument() {
+        for name in ["sandbox_create", "sandbox_configure"] {
+            let tool = &find(name).expect("it is there").tool;
+            let network = tool.input_schema["properties"]["network"].to_string();
+            for word in ["none", "packages", "open", "allow", "host", "ports", "methods", "paths"] {
+                assert!(network.contains(&format!("\"{word}\"")), "{name}: {word} in {network}");
+            }
+            assert_eq!(tool.input_schema["properties"]["secrets"]["type"], "array", "{name}");
+        }
+        assert!(all().iter().all(|entry| !entry.tool.name.contains("secret") && !entry.tool.name.contains("egress")));
     }
 }

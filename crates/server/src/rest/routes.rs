@@ -11,9 +11,10 @@ use ringfence_model::{
     api::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
-        Event, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer, ListRequest, LogsAnswer,
-        LogsRequest, SandboxRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest,
-        TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
+        EgressAnswer, EgressRequest, Event, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer,
+        ListAnswer, ListRequest, LogsAnswer, LogsRequest, SandboxRequest, StatusAnswer, StopAnswer, TemplateAnswer,
+        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+        WaitQuery,
     },
 };
 use serde::Deserialize;
@@ -96,7 +97,7 @@ pub(crate) async fn delete(
     answer(face.sandboxes.delete(actor, SandboxRequest { sandbox_id })).await
 }
 
-/// Change environment and lifetime, run commands.
+/// Change environment, network and lifetime, run commands.
 #[utoipa::path(post, path = "/v1/sandboxes/{id}/configure", tag = "sandboxes", request_body = ConfigureRequest,
     params(("id" = String, Path, description = "Id or unique name")),
     responses((status = 200, body = ConfigureAnswer), (status = "default", body = ErrorBody)))]
@@ -267,6 +268,17 @@ pub(crate) async fn audit_verify(
 ) -> Reply<AuditVerifyAnswer> {
     let request: AuditVerifyRequest = body.judge(&face, actor).await?;
     answer_within(LONG_ANSWER_TIMEOUT, face.sandboxes.audit_verify(actor, request)).await
+}
+
+/// What the gate decided about connections and requests, oldest first: the newest decisions, or those after one.
+#[utoipa::path(get, path = "/v1/egress", tag = "network", params(EgressRequest),
+    responses((status = 200, body = EgressAnswer), (status = "default", body = ErrorBody)))]
+pub(crate) async fn egress(
+    State(face): State<Face>,
+    Extension(actor): Extension<Actor>,
+    uri: Uri,
+) -> Reply<EgressAnswer> {
+    answer(face.sandboxes.egress_list(actor, query::<EgressRequest>(&uri)?)).await
 }
 
 /// How the daemon and its host are.

@@ -26,6 +26,8 @@ struct State {
     names: BTreeMap<SandboxId, String>,
     files: BTreeMap<(SandboxId, String), Vec<u8>>,
     executions: BTreeMap<ExecutionId, ExecutionAnswer>,
+    /// Fingerprint-like lengths instead of values, so that a value that shows up came from somewhere else.
+    secrets: BTreeMap<String, SecretSummary>,
     actors: Vec<Actor>,
 }
 
@@ -109,6 +111,7 @@ impl Sandboxes for Fake {
         async move {
             self.state().actors.push(actor);
             request.check()?;
+            request.network.as_ref().map_or(Ok(()), |network| network.check_actor(actor))?;
             if request.template == "slow" {
                 for step in 1..=3 {
                     if let Some(progress) = &progress {
@@ -142,6 +145,8 @@ impl Sandboxes for Fake {
                 metadata: request.metadata,
                 created_at: NOW.into(),
                 expires_at: NOW.into(),
+                network: request.network.unwrap_or_default(),
+                secrets: request.secrets,
                 isolation: isolation(),
                 startup: None,
                 warnings: vec![],
@@ -160,6 +165,8 @@ impl Sandboxes for Fake {
                 env_fingerprints: names.iter().map(|name| (name.clone(), "abcd".into())).collect(),
                 env_vars_updated: names,
                 env_version: 2,
+                network: request.network.unwrap_or_default(),
+                secrets: request.secrets,
                 packages_installed: vec![],
                 commands_executed: vec![],
                 running_processes_with_old_env: vec![],
@@ -235,7 +242,7 @@ impl Sandboxes for Fake {
                 expires_in: 1,
                 timeout: 3600,
                 metadata: Default::default(),
-                network: "none".into(),
+                network: Some(NetworkStatus::default()),
                 env_vars: vec![],
                 env_version: 1,
                 resources: None,
@@ -398,6 +405,73 @@ impl Sandboxes for Fake {
     fn audit_verify(&self, _: Actor, _: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer> {
         let head = Some(AuditHeadView { seq: 1, hash: "0".repeat(64) });
         now(Ok(AuditVerifyAnswer { success: true, valid: true, entries: 1, head, broken_at: None, fault: None }))
+    }
+
+    fn egress_list(&self, actor: Actor, request: EgressRequest) -> Answering<'_, EgressAnswer> {
+        self.state().actors.push(actor);
+        let sandbox = match &request.sandbox_id {
+            Some(reference) => self.find(reference).map(|id| id.to_string()),
+            None => Ok("i00000000000000000000".into()),
+        };
+        let answer = sandbox.and_then(|sandbox_id| {
+            list_limit(request.limit)?;
+            let number = request.after.unwrap_or(0) + 1;
+            let decision = EgressDecision {
+                number,
+                timestamp: NOW.into(),
+                sandbox_id,
+                protocol: "http".into(),
+                destination: "api.example.com:443".into(),
+                request: Some("GET /v2/account".into()),
+                secrets: vec!["KEY".into()],
+                verdict: "allow".into(),
+                reason: None,
+                status: Some(200),
+                bytes_up: Some(1),
+                bytes_down: Some(2),
+                milliseconds: Some(3),
+            };
+            Ok(EgressAnswer { success: true, decisions: vec![decision], count: 1 })
+        });
+        now(answer)
+    }
+
+    fn secret_set(&self, actor: Actor, request: SecretSetRequest) -> Answering<'_, SecretAnswer> {
+        self.state().actors.push(actor);
+        let answer = request.checked().map(|binding| {
+            let binding = binding.map(|b| (b.hosts.iter().map(ToString::to_string).collect(), b.ports, b.placements));
+            let (hosts, ports, placements) = binding.unwrap_or_default();
+            let secret = SecretSummary {
+                name: request.name.clone(),
+                version: if request.rotate { 2 } else { 1 },
+                fingerprint: format!("{:012x}", request.value.expose().len()),
+                hosts,
+                ports,
+                placements,
+                created_at: NOW.into(),
+                rotated_at: request.rotate.then(|| NOW.into()),
+                revoked: false,
+            };
+            self.state().secrets.insert(request.name, secret.clone());
+            SecretAnswer { success: true, secret }
+        });
+        now(answer)
+    }
+
+    fn secret_list(&self, actor: Actor) -> Answering<'_, SecretListAnswer> {
+        self.state().actors.push(actor);
+        let secrets: Vec<_> = self.state().secrets.values().cloned().collect();
+        now(Ok(SecretListAnswer { success: true, count: secrets.len() as u32, secrets }))
+    }
+
+    fn secret_remove(&self, actor: Actor, request: SecretRequest) -> Answering<'_, SecretRemoveAnswer> {
+        self.state().actors.push(actor);
+        let name = request.name;
+        let answer = match self.state().secrets.remove(&name) {
+            Some(_) => Ok(SecretRemoveAnswer { success: true, name }),
+            None => Err(ApiError::new(Code::InvalidArgument, format!("there is no secret `{name}`"))),
+        };
+        now(answer)
     }
 
     fn health(&self, _: Actor) -> Answering<'_, HealthAnswer> {

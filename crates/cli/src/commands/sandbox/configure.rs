@@ -4,17 +4,19 @@ use clap::Args;
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, ConfigureRequest, EnvMode, EnvVars};
 
-use crate::{args, failure, output};
+use crate::{args, failure, network::NetworkArgs, output};
 
-/// Changes a sandbox's environment and lifetime, and runs commands in it
+/// Changes a sandbox's environment, network and lifetime, and runs commands in it
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringfence sandbox configure lab --env MODE=paper --unset OLD_KEY
   ringfence sandbox configure lab --replace-env --env KEY=new    remove all others
   ringfence sandbox configure lab --timeout 8h --run 'mkdir -p out' --run 'date > out/begin'
+  ringfence sandbox configure lab --allow api.example.com:443    beside what it may reach now
+  ringfence sandbox configure lab --network none                 nothing, from now on
 
-Changes reach the next execution. The exit code is 1 when a command failed; those after it are not run.")]
+Variables reach the next execution; what the network allows changes at once, for open connections too. The exit code is 1 when a command failed; those after it are not run.")]
 pub(crate) struct ConfigureArgs {
     /// Id or unique name
     sandbox: String,
@@ -33,9 +35,13 @@ pub(crate) struct ConfigureArgs {
     /// New lifetime, from now: 3600, 8h, 2d
     #[arg(long, value_name = "DURATION", value_parser = args::whole_seconds)]
     timeout: Option<u64>,
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 pub(super) async fn run(api: &dyn Sandboxes, args: ConfigureArgs, as_json: bool) -> anyhow::Result<i32> {
+    let changes_network = args.network.is_given();
+    let (network, secrets) = args.network.for_change(api, &args.sandbox).await?;
     let request = ConfigureRequest {
         sandbox_id: args.sandbox,
         env_vars: EnvVars::new(args.env.into_iter().collect()),
@@ -43,6 +49,8 @@ pub(super) async fn run(api: &dyn Sandboxes, args: ConfigureArgs, as_json: bool)
         unset_env: args.unset,
         run_commands: args.run,
         timeout: args.timeout,
+        network,
+        secrets,
         ..ConfigureRequest::default()
     };
     let answer = api.configure(Actor::Operator, request).await?;
@@ -60,6 +68,12 @@ pub(super) async fn run(api: &dyn Sandboxes, args: ConfigureArgs, as_json: bool)
         for name in &answer.env_vars_updated {
             let fingerprint = answer.env_fingerprints.get(name).map_or("removed", String::as_str);
             output::line(&format!("  {name}  {fingerprint}"))?;
+        }
+        if changes_network {
+            output::line(&format!("network {}", answer.network))?;
+        }
+        if !answer.secrets.is_empty() {
+            output::line(&format!("secrets {}", answer.secrets.join(", ")))?;
         }
         for process in &answer.running_processes_with_old_env {
             output::note(&format!("ringfence: still runs with the old environment: {}", process.command));

@@ -8,7 +8,7 @@ use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, CreateRequest, EnvVars, LimitsRequest};
 use serde_json::Value;
 
-use crate::{args, failure, output, progress};
+use crate::{args, failure, network::NetworkArgs, output, progress};
 
 /// Makes a sandbox and prints its id
 #[derive(Debug, Args)]
@@ -17,6 +17,7 @@ Examples:
   ringfence sandbox create                    from the template `python`
   ringfence sandbox create node --name web --timeout 8h
   ringfence sandbox create python --memory-mb 512 --cpu 0.5 --env MODE=paper
+  ringfence sandbox create python --allow api.example.com --secret EXAMPLE_KEY
   id=$(ringfence sandbox create python)       standard output has the id alone
 
 A name that is unique can be used wherever an id can. A template that is not built yet is built first.")]
@@ -51,6 +52,8 @@ pub(crate) struct CreateArgs {
     /// Processes and threads [default: 256]
     #[arg(long, value_name = "COUNT")]
     processes: Option<u32>,
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 pub(super) async fn run(api: &dyn Sandboxes, args: CreateArgs, as_json: bool) -> anyhow::Result<i32> {
@@ -58,6 +61,7 @@ pub(super) async fn run(api: &dyn Sandboxes, args: CreateArgs, as_json: bool) ->
     let startup_script = args.startup_script.as_ref().map(read).transpose()?;
     let limits =
         LimitsRequest { cpu: args.cpu, memory_mb: args.memory_mb, disk_mb: args.disk_mb, processes: args.processes };
+    let (network, secrets) = args.network.for_new()?;
     let (sender, shown) = progress::shown(&format!("template {}", args.template));
     let request = CreateRequest {
         template: args.template,
@@ -66,6 +70,8 @@ pub(super) async fn run(api: &dyn Sandboxes, args: CreateArgs, as_json: bool) ->
         env_vars: EnvVars::new(args.env.into_iter().collect()),
         metadata: args.metadata.into_iter().map(|(name, value)| (name, Value::String(value))).collect(),
         startup_script,
+        network,
+        secrets,
         limits: (limits != LimitsRequest::default()).then_some(limits),
         ..CreateRequest::default()
     };

@@ -96,7 +96,7 @@ pub(super) async fn run(api: &dyn Sandboxes, args: ExecArgs, as_json: bool) -> a
             if done.as_ref().is_err_and(|e| e.is::<io::Error>()) {
                 mark.kill(api, &args.sandbox).await?;
             }
-            end(&done?, as_json)
+            end(&done?, true, as_json)
         }
         () = interrupted() => {
             mark.kill(api, &args.sandbox).await?;

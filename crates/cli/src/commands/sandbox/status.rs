@@ -40,8 +40,21 @@ fn rows(s: &SandboxDetail) -> Vec<(&'static str, String)> {
         ("status", s.status.as_str().to_owned()),
         ("created", s.created_at.clone()),
         ("expires", format!("{} (in {})", s.expires_at, numbers::seconds(s.expires_in as f64))),
-        ("network", s.network.clone()),
     ];
+    match &s.network {
+        None => rows.push(("network", "not known: the gateway does not answer, and nothing passes".to_owned())),
+        Some(network) => {
+            rows.push(("network", network.policy.to_string()));
+            let t = &network.traffic;
+            if t.allowed + t.refused > 0 {
+                let [up, down] = [t.bytes_up, t.bytes_down].map(numbers::bytes);
+                rows.push(("", format!("{} allowed, {} refused, {up} sent, {down} received", t.allowed, t.refused)));
+            }
+            if !network.secrets.is_empty() {
+                rows.push(("secrets", network.secrets.join(", ")));
+            }
+        }
+    }
     if let Some(reason) = &s.reason {
         rows.push(("reason", reason.clone()));
     }

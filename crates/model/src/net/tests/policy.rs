@@ -139,3 +139,32 @@ proptest! {
         let _ = serde_json::from_str::<Policy>(&json);
     }
 }
+
+#[test]
+fn what_is_added_is_beside_what_was_allowed() {
+    let policy = |rules: Value| parse(json!({"allow": rules}));
+    let more = |rules: Value| match policy(rules) {
+        Policy::List(rules) => rules,
+        other => panic!("a list, not {other:?}"),
+    };
+    let check = |before: Policy, added: Value, after: Policy| assert_eq!(before.and(more(added)), after);
+    check(Policy::None, json!([{"host": "a.test"}]), policy(json!([{"host": "a.test"}])));
+    check(Policy::Open, json!([{"host": "a.test"}]), Policy::Open);
+    let a = || policy(json!([{"host": "a.test"}]));
+    check(a(), json!([{"host": "A.test."}]), a());
+    check(
+        a(),
+        json!([{"host": "a.test", "ports": [80, 443]}]),
+        policy(json!([{"host": "a.test", "ports": [443, 80]}])),
+    );
+    check(a(), json!([{"host": "*.a.test"}]), policy(json!([{"host": "a.test"}, {"host": "*.a.test"}])));
+    // A rule that allows less than the host is not widened, but stands beside the new one.
+    let narrow = json!({"host": "a.test", "methods": ["GET"]});
+    check(policy(json!([narrow])), json!([{"host": "a.test"}]), policy(json!([narrow, {"host": "a.test"}])));
+    check(policy(json!([narrow])), json!([narrow]), policy(json!([narrow])));
+    let packages = Policy::Packages.and(more(json!([{"host": "a.test"}])));
+    for (name, port) in [("pypi.org", 443), ("deb.debian.org", 80), ("a.test", 443)] {
+        assert!(!matches!(packages.rulebook(&[]).connect(Some(&host(name)), port), Verdict::Refuse(_)), "{name}");
+    }
+    assert!(packages.check().is_ok());
+}

@@ -1,0 +1,131 @@
+//! What the gateway is asked on behalf of clients: decisions, secrets, the state of a sandbox's network.
+//!
+//! The value of a secret is sealed here for the gateway, and then only the gateway can read it.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use ringfence_model::{
+    ApiError, SandboxId,
+    api::{
+        self, EgressAnswer, EgressDecision, EgressRequest, Network, NetworkStatus, SecretAnswer, SecretListAnswer,
+        SecretRemoveAnswer, SecretRequest, SecretSetRequest, SecretSummary, check_secret_name,
+    },
+    net::control::{DecisionView, GateAnswer, GateOp, SecretView},
+};
+use ringfence_store::{Actor, SecretValue, gate::EnvelopePublicKey};
+
+use crate::{engine::Engine, error::Failure, lookup::Found, service::count, view};
+
+/// Whether `actor` may ask for this network.
+///
+/// # Errors
+/// PERMISSION_DENIED.
+pub(crate) fn check_actor(actor: Actor, network: Option<&Network>) -> Result<(), ApiError> {
+    let by = match actor {
+        Actor::Agent => api::Actor::Agent,
+        Actor::Operator | Actor::System => api::Actor::Operator,
+    };
+    network.map_or(Ok(()), |network| network.check_actor(by))
+}
+
+/// An answer to something else than was asked. It is not shown: nobody knows what is in it.
+fn mistaken(asked: &str) -> Failure {
+    tracing::error!(asked, "the gateway answered something else than was asked");
+    ApiError::internal("the gateway's answer does not fit the question; restart the daemon").into()
+}
+
+impl Engine {
+    pub(crate) async fn do_egress(&self, request: EgressRequest) -> Result<EgressAnswer, Failure> {
+        let sandbox = match &request.sandbox_id {
+            Some(reference) => Some(match self.find(reference).await? {
+                Found::Live(sandbox) => sandbox.id.clone(),
+                Found::Ended(row) => row.id,
+            }),
+            None => None,
+        };
+        let limit = api::list_limit(request.limit)?;
+        let asked = GateOp::Decisions { sandbox, after: request.after, limit };
+        let GateAnswer::Decisions(mut decisions) = self.inner.gate.call(asked).await? else {
+            return Err(mistaken("decisions"));
+        };
+        // Without `after` they come the newest first.
+        decisions.sort_by_key(|decision| decision.number);
+        let decisions: Vec<_> = decisions.into_iter().map(shown).collect();
+        Ok(EgressAnswer { success: true, count: count(decisions.len()), decisions })
+    }
+
+    pub(crate) async fn do_secret_set(&self, request: SecretSetRequest) -> Result<SecretAnswer, Failure> {
+        let binding = request.checked()?;
+        let GateAnswer::Key(key) = self.inner.gate.call(GateOp::Key).await? else { return Err(mistaken("key")) };
+        let key = EnvelopePublicKey::parse(&key).ok_or_else(|| mistaken("key"))?;
+        let SecretSetRequest { name, value, rotate, .. } = request;
+        let value = SecretValue::new(value.into_inner());
+        let sealed = BASE64_STANDARD.encode(key.seal(&value, name.as_bytes()));
+        drop(value);
+        let asked = GateOp::SetSecret { name, sealed, binding, rotate };
+        let GateAnswer::Secrets(secrets) = self.inner.gate.call(asked).await? else {
+            return Err(mistaken("set_secret"));
+        };
+        let secret = secrets.into_iter().next().ok_or_else(|| mistaken("set_secret"))?;
+        Ok(SecretAnswer { success: true, secret: summary(secret) })
+    }
+
+    pub(crate) async fn do_secret_list(&self) -> Result<SecretListAnswer, Failure> {
+        let GateAnswer::Secrets(mut secrets) = self.inner.gate.call(GateOp::Secrets).await? else {
+            return Err(mistaken("secrets"));
+        };
+        secrets.sort_by(|a, b| a.name.cmp(&b.name));
+        let secrets: Vec<_> = secrets.into_iter().map(summary).collect();
+        Ok(SecretListAnswer { success: true, count: count(secrets.len()), secrets })
+    }
+
+    pub(crate) async fn do_secret_remove(&self, request: SecretRequest) -> Result<SecretRemoveAnswer, Failure> {
+        check_secret_name(&request.name)?;
+        let name = request.name;
+        match self.inner.gate.call(GateOp::RemoveSecret { name: name.clone() }).await? {
+            GateAnswer::Done => Ok(SecretRemoveAnswer { success: true, name }),
+            _ => Err(mistaken("remove_secret")),
+        }
+    }
+
+    /// What a sandbox may reach, and what has passed.
+    pub(crate) async fn network_of(&self, sandbox: &SandboxId) -> Result<NetworkStatus, Failure> {
+        match self.inner.gate.call(GateOp::Status { sandbox: sandbox.clone() }).await? {
+            GateAnswer::Status { network, secrets, totals } => {
+                Ok(NetworkStatus { policy: network, secrets, traffic: totals.into() })
+            }
+            _ => Err(mistaken("status")),
+        }
+    }
+}
+
+fn shown(decision: DecisionView) -> EgressDecision {
+    EgressDecision {
+        number: decision.number,
+        timestamp: view::time(decision.at_ms),
+        sandbox_id: decision.sandbox.to_string(),
+        protocol: decision.protocol,
+        destination: decision.destination,
+        request: decision.request,
+        secrets: decision.secrets,
+        verdict: decision.verdict,
+        reason: decision.reason,
+        status: decision.status,
+        bytes_up: decision.bytes_up,
+        bytes_down: decision.bytes_down,
+        milliseconds: decision.milliseconds,
+    }
+}
+
+fn summary(secret: SecretView) -> SecretSummary {
+    SecretSummary {
+        name: secret.name,
+        version: secret.version,
+        fingerprint: secret.fingerprint,
+        hosts: secret.binding.hosts.iter().map(ToString::to_string).collect(),
+        ports: secret.binding.ports,
+        placements: secret.binding.placements,
+        created_at: view::time(secret.created_at_ms),
+        rotated_at: secret.rotated_at_ms.map(view::time),
+        revoked: secret.revoked,
+    }
+}
