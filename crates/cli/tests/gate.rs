@@ -12,7 +12,9 @@ use ringfence_model::api::{Actor, ConfigureRequest, ExecutionStatus, Network, Se
 use scene::{NAMES, Scene};
 use serde_json::json;
 
-const [API, PLAIN, OTHER]: [&str; 3] = NAMES;
+const API: &str = NAMES[0];
+const PLAIN: &str = NAMES[1];
+const OTHER: &str = NAMES[2];
 
 /// What a client got: the status, or the name of the error.
 const TRY: &str = r#"
@@ -122,7 +124,12 @@ print("{VALUE}" in str(dict(os.environ)))
     let run = scene.python(&sandbox, &code).await;
     assert_eq!(run.status, ExecutionStatus::Completed, "{}\n{}", run.output, run.stderr);
     // The echo of the value comes back as the placeholder: the server had the value, the program never sees it.
-    assert_eq!(run.output.lines().collect::<Vec<_>>(), ["200 True False", "403", "403", "403", "False"], "{}", run.stderr);
+    assert_eq!(
+        run.output.lines().collect::<Vec<_>>(),
+        ["200 True False", "403", "403", "403", "False"],
+        "{}",
+        run.stderr
+    );
     let found = grep(&scene.home, VALUE.as_bytes());
     assert_eq!(found, Vec::<String>::new(), "the value is in no file of the daemon");
 }

@@ -87,8 +87,12 @@ impl GateClient {
                 }
                 match gateway::introduced(door.as_fd()) {
                     Ok(None) => {}
-                    Ok(Some(socket)) if sender.send(socket).is_ok() => {}
-                    Ok(Some(_)) | Err(_) => return,
+                    Ok(Some(socket)) => {
+                        if sender.send(socket).is_err() {
+                            return;
+                        }
+                    }
+                    Err(_) => return,
                 }
             }
         });

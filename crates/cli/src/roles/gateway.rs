@@ -117,7 +117,7 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
         () = sockets => tracing::debug!("the jailer's socket closed"),
         served = answer(UnixStream::from_std(serve)?, &gateway, told) => served.context("speaking with serve")?,
     }
-    gateway.close().await;
+    drop(gateway);
     Ok(0)
 }
 
@@ -134,8 +134,11 @@ fn read_jailer(socket: OwnedFd) -> io::Result<mpsc::UnboundedReceiver<(ToGateway
             }
             match gateway::receive(socket.as_fd()) {
                 Ok(None) => {}
-                Ok(Some(word)) if sender.send(word).is_ok() => {}
-                Ok(Some(_)) => return,
+                Ok(Some(word)) => {
+                    if sender.send(word).is_err() {
+                        return;
+                    }
+                }
                 Err(error) => {
                     if error.kind() != io::ErrorKind::UnexpectedEof {
                         tracing::error!(%error, "the jailer's socket failed");

@@ -50,7 +50,8 @@ impl Scene {
             let roots = home.join("servers.pem");
             fs::write(&roots, pem).expect("a file");
             let mut config = fs::File::create(home.join("config.toml")).expect("a file");
-            writeln!(config, "[gate]\nextra_roots = [{:?}]\n[gate.pins]", roots.display().to_string()).expect("written");
+            writeln!(config, "[gate]\nextra_roots = [{:?}]\n[gate.pins]", roots.display().to_string())
+                .expect("written");
             for name in NAMES {
                 writeln!(config, "\"{name}\" = [\"127.0.0.1\"]").expect("written");
             }

@@ -137,12 +137,7 @@ impl Gate {
     }
 
     /// What is in force for a sandbox with this policy and these secrets, and the package registries beside where they are open.
-    pub(super) fn force(
-        &self,
-        policy: Policy,
-        secrets: Vec<BoundSecret>,
-        registries: bool,
-    ) -> Result<Force, ApiError> {
+    pub(super) fn force(&self, policy: Policy, secrets: Vec<BoundSecret>, registries: bool) -> Result<Force, ApiError> {
         let mut rulebook = policy.rulebook(&self.registries);
         if registries {
             rulebook = rulebook.with_registries(&self.registries);

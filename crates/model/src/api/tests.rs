@@ -97,11 +97,7 @@ fn values_of_the_environment_are_texts_and_are_never_repeated() {
 
 #[test]
 fn what_is_not_built_is_said() {
-    for (name, value) in [
-        ("swarm_id", json!("s")),
-        ("agent_id", json!("a")),
-        ("anthropic_key", json!("k")),
-    ] {
+    for (name, value) in [("swarm_id", json!("s")), ("agent_id", json!("a")), ("anthropic_key", json!("k"))] {
         let request: CreateRequest = parse(json!({"template": "python", (name): value}));
         check(request.check(), Code::NotSupported, name);
     }
@@ -111,7 +107,8 @@ fn what_is_not_built_is_said() {
 
 #[test]
 fn names_with_versions_are_packages_and_nothing_else_is() {
-    let create = |package: &str| -> CreateRequest { parse(json!({"template": "python", "install_packages": [package]})) };
+    let create =
+        |package: &str| -> CreateRequest { parse(json!({"template": "python", "install_packages": [package]})) };
     for good in ["numpy", "alpaca-py", "ta-lib==0.6.8", "scikit-learn>=1.5,<2", "httpx[http2]", "a ~= 1.0"] {
         assert_eq!(create(good).check(), Ok(()), "{good}");
     }
