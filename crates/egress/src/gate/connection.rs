@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ringfence_model::net::{DenialReason, Protocol};
 use tokio::net::TcpStream;
 
 use super::admit::{Admitted, Manner};
+use super::limits::lock;
 use super::record::About;
 use super::room::Room;
 use super::shell::{Shell, reset};
@@ -29,7 +31,7 @@ enum Route {
 /// From the first byte to the last.
 pub(super) async fn run(gate: &Arc<Gate>, shell: &Shell, room: &Arc<Room>, stream: TcpStream, original: SocketAddr) {
     // route: where did it want to go?
-    let to = match route(original) {
+    let to = match route(gate, room, original) {
         Route::Out(to) => to,
         Route::Nowhere => {
             gate.deny(room, &About::connection(original), DenialReason::AddressRefused).await;
@@ -56,11 +58,16 @@ pub(super) async fn too_many(gate: &Gate, room: &Room, stream: TcpStream, origin
     reset(&stream);
 }
 
-fn route(original: SocketAddr) -> Route {
+fn route(gate: &Gate, room: &Room, original: SocketAddr) -> Route {
     let to = SocketAddr::new(original.ip().to_canonical(), original.port());
+    // Unless it was given for a name that the operator pinned to it, as a test does.
+    let is_pinned = || {
+        let names = lock(&room.given).names(to.ip(), Instant::now());
+        names.iter().any(|name| gate.resolver.is_pinned(name, to.ip()))
+    };
     match to {
         // The sandbox's own servers are reached without the gate: what comes here for loopback came some other way.
-        _ if to.ip().is_loopback() || to.ip().is_unspecified() => Route::Nowhere,
+        _ if (to.ip().is_loopback() || to.ip().is_unspecified()) && !is_pinned() => Route::Nowhere,
         _ if to.port() == 53 => Route::Names,
         _ => Route::Out(to),
     }

@@ -1,0 +1,8 @@
+//! The gateway from its sockets to real servers, with nothing of it replaced.
+
+mod connections;
+mod names;
+mod requests;
+mod secrets;
+mod smuggling;
+mod world;
