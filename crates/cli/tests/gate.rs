@@ -41,10 +41,10 @@ async fn what_a_policy_names_is_reached_and_nothing_else() {
     let sandbox = scene.create(allow, &[]).await;
     let code = format!(
         r#"{TRY}
-import requests, httpx, json, ssl, socket
+import requests, ssl, socket
 print(ask("https://{API}:{api}/v2/account")[0])
 print(requests.get("https://{API}:{api}/v2/orders?status=open", timeout=10).status_code)
-print(httpx.get("https://{API}:{api}/v2/clock", timeout=10).status_code)
+print(requests.Session().get("https://{API}:{api}/v2/clock", timeout=10).status_code)
 print(ask("https://{API}:{api}/v2/orders", "POST", data=b"qty=1")[0])
 print(ask("https://{API}:{api}/v1/account")[0])
 print(ask("https://{PLAIN}:{plain}/anything", "DELETE")[0])

@@ -52,6 +52,9 @@ pub struct Config {
     pub home: PathBuf,
     /// Names that are not asked of the resolver.
     pub pins: Pins,
+    /// Addresses that sandboxes are given in place of others, and what those are: what is pinned to the host's loopback has to have
+    /// another address inside, where loopback is the sandbox's own.
+    pub stand_ins: HashMap<IpAddr, IpAddr>,
     /// Which upstream servers are trusted.
     pub roots: Roots,
     /// The operator's registries, for the policy `packages`.
@@ -101,6 +104,7 @@ struct Gate {
     store: GateStore,
     events: UnboundedSender<FromGate>,
     resolver: Resolver,
+    stand_ins: HashMap<IpAddr, IpAddr>,
     interceptor: Interceptor,
     upstream: Upstream,
     authority_pem: String,
@@ -125,7 +129,7 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<(Self, UnboundedReceiver<FromGate>), StartError> {
-        let Config { home, pins, roots, registries, open_allowed } = config;
+        let Config { home, pins, stand_ins, roots, registries, open_allowed } = config;
         let store = GateStore::open(&home.join("gate.db"), SealingKey::load_or_create(&home.join("gate.key"))?)?;
         let envelope = EnvelopeKey::load_or_create(&home.join("envelope.key"))?;
         let authority = Arc::new(Authority::load_or_create(&home, SystemTime::now())?);
@@ -135,6 +139,7 @@ impl Gateway {
             store,
             events,
             resolver: Resolver::new(pins),
+            stand_ins,
             authority_pem: authority.certificate_pem().to_owned(),
             interceptor: Interceptor::new(authority)?,
             upstream: Upstream::new(roots)?,
@@ -258,6 +263,11 @@ impl Gate {
             return true;
         }
         ringfence_model::net::is_reachable(address).is_ok() && !self.is_own(address)
+    }
+
+    /// Where a connection that was admitted to `to` is made to.
+    fn leads_to(&self, to: SocketAddr) -> SocketAddr {
+        SocketAddr::new(self.stand_ins.get(&to.ip()).copied().unwrap_or(to.ip()), to.port())
     }
 
     /// Whether it is an address of this host. When that cannot be found out, it is.

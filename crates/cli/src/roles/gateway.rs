@@ -1,8 +1,10 @@
 //! The gateway's role: what the daemon prepares for it as root, and how it begins as its own user.
 
 use std::{
+    collections::HashMap,
     fs,
     io::{self, Write},
+    net::IpAddr,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream as StdStream,
@@ -98,8 +100,8 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
         tracing::warn!(told, "a certificate of the system's store cannot be used");
     }
     let registries = config.registries.iter().map(|host| Rule::host(HostPattern::exact(host.clone()))).collect();
-    let pins = config.pins.iter().map(|(name, addresses)| (name.clone(), addresses.clone())).collect();
-    let settings = gate::Config { home, pins, roots, registries, open_allowed: config.open_allowed };
+    let (pins, stand_ins) = pins(config)?;
+    let settings = gate::Config { home, pins, stand_ins, roots, registries, open_allowed: config.open_allowed };
     let (gateway, told) = Gateway::start(settings).await.context("starting the gateway")?;
     serve.set_nonblocking(true)?;
     let mut from_jailer = read_jailer(jailer)?;
@@ -119,6 +121,36 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
     }
     drop(gateway);
     Ok(0)
+}
+
+/// What names are pinned to, with others in place of loopback addresses: a sandbox's loopback is its own.
+fn pins(config: &GateConfig) -> anyhow::Result<(gate::Pins, HashMap<IpAddr, IpAddr>)> {
+    /// Nobody's (RFC 5737), above the address of the sandboxes' resolver.
+    const FIRST: u8 = 128;
+    let mut stand_ins = HashMap::new();
+    let mut pins = gate::Pins::new();
+    for (name, addresses) in &config.pins {
+        let mut given = Vec::new();
+        for address in addresses {
+            if !address.is_loopback() {
+                given.push(*address);
+                continue;
+            }
+            let known = stand_ins.iter().find(|(_, real)| *real == address).map(|(stand_in, _)| *stand_in);
+            given.push(match known {
+                Some(stand_in) => stand_in,
+                None => {
+                    let next = u8::try_from(stand_ins.len()).ok().and_then(|taken| FIRST.checked_add(taken));
+                    let next = next.context("names are pinned to more than 128 loopback addresses")?;
+                    let stand_in = IpAddr::from([192, 0, 2, next]);
+                    stand_ins.insert(stand_in, *address);
+                    stand_in
+                }
+            });
+        }
+        pins.insert(name.clone(), given);
+    }
+    Ok((pins, stand_ins))
 }
 
 /// Reads the jailer's socket in a thread of its own: descriptors come with its datagrams, which tokio does not read.

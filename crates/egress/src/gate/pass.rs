@@ -34,7 +34,7 @@ enum Ended {
 
 /// Connects to where it was admitted to, and copies until one side is done, idle, or no longer allowed.
 pub(super) async fn run(gate: &Arc<Gate>, room: &Room, mut pass: Pass, stream: Prefixed<TcpStream>) {
-    let upstream = match connect(&pass).await {
+    let upstream = match connect(gate, &pass).await {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::debug!(sandbox = %room.id, to = %pass.to, %error, "a connection upstream did not come to be");
@@ -65,8 +65,8 @@ pub(super) async fn run(gate: &Arc<Gate>, room: &Room, mut pass: Pass, stream: P
     reset(&upstream.inner);
 }
 
-async fn connect(pass: &Pass) -> io::Result<TcpStream> {
-    let stream = timeout(CONNECT_TIME, TcpStream::connect(pass.to)).await??;
+async fn connect(gate: &Gate, pass: &Pass) -> io::Result<TcpStream> {
+    let stream = timeout(CONNECT_TIME, TcpStream::connect(gate.leads_to(pass.to))).await??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -175,6 +175,7 @@ async fn a_policy_outlives_the_gateway() {
     let config = ringfence_egress::gate::Config {
         home: home.path().into(),
         pins: Default::default(),
+        stand_ins: Default::default(),
         roots: ringfence_egress::tls::client::Roots::only(&[Signer::new().root]).unwrap(),
         registries: vec![],
         open_allowed: false,
@@ -203,6 +204,7 @@ fn config_again(config: &ringfence_egress::gate::Config) -> ringfence_egress::ga
     ringfence_egress::gate::Config {
         home: config.home.clone(),
         pins: config.pins.clone(),
+        stand_ins: Default::default(),
         roots: config.roots.clone(),
         registries: vec![],
         open_allowed: false,

@@ -168,7 +168,14 @@ impl World {
         let fallback = [Signer::new().root];
         let roots = Roots::only(if roots.is_empty() { &fallback } else { &roots }).unwrap();
         let pins = pins.iter().map(|(name, address)| (host(name), vec![*address])).collect();
-        let config = Config { home: home.path().into(), pins, roots, registries: vec![], open_allowed: false };
+        let config = Config {
+            home: home.path().into(),
+            pins,
+            stand_ins: Default::default(),
+            roots,
+            registries: vec![],
+            open_allowed: false,
+        };
         let (gateway, told) = Gateway::start(config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let door = listener.local_addr().unwrap();

@@ -124,7 +124,7 @@ impl Link {
 
     async fn connect(&self, gate: &Gate) -> Result<Sender, LinkError> {
         let connecting = async {
-            let stream = TcpStream::connect(self.to).await.map_err(LinkError::Connect)?;
+            let stream = TcpStream::connect(gate.leads_to(self.to)).await.map_err(LinkError::Connect)?;
             stream.set_nodelay(true).map_err(LinkError::Connect)?;
             let Some(name) = &self.name else { return speak(stream, false).await };
             let stream = gate.upstream.connect(name.as_str(), self.alpn, stream).await.map_err(refused)?;
