@@ -129,3 +129,50 @@ fn summary(secret: SecretView) -> SecretSummary {
         revoked: secret.revoked,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ringfence_model::{
+        Code,
+        api::{NamedNetwork, PortSpec},
+        net::{HostName, control::SecretBinding},
+    };
+
+    use super::*;
+
+    #[test]
+    fn open_is_for_operators() {
+        let open = Network::Named(NamedNetwork::Open);
+        assert_eq!(check_actor(Actor::Agent, Some(&open)).expect_err("refused").code, Code::PermissionDenied);
+        for (actor, network) in [
+            (Actor::Operator, Some(&open)),
+            (Actor::System, Some(&open)),
+            (Actor::Agent, Some(&Network::Named(NamedNetwork::Packages))),
+            (Actor::Agent, None),
+        ] {
+            assert_eq!(check_actor(actor, network), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_secret_is_listed_with_where_it_may_go() {
+        let secret = SecretView {
+            name: "KEY".into(),
+            version: 2,
+            fingerprint: "0123456789ab".into(),
+            binding: SecretBinding {
+                hosts: vec![HostName::parse("API.example.com.").expect("a name")],
+                ports: vec![PortSpec::One(8443)],
+                placements: vec!["bearer".into()],
+            },
+            created_at_ms: 0,
+            rotated_at_ms: Some(1_757_371_623_056),
+            revoked: false,
+        };
+        let listed = summary(secret);
+        assert_eq!(listed.hosts, ["api.example.com"]);
+        assert_eq!(listed.ports, [PortSpec::One(8443)]);
+        assert_eq!(listed.created_at, "1970-01-01T00:00:00Z");
+        assert_eq!(listed.rotated_at.as_deref(), Some("2025-09-08T22:47:03.056Z"));
+    }
+}

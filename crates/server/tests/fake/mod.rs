@@ -26,6 +26,7 @@ struct State {
     names: BTreeMap<SandboxId, String>,
     files: BTreeMap<(SandboxId, String), Vec<u8>>,
     executions: BTreeMap<ExecutionId, ExecutionAnswer>,
+    networks: BTreeMap<SandboxId, NetworkStatus>,
     /// Fingerprint-like lengths instead of values, so that a value that shows up came from somewhere else.
     secrets: BTreeMap<String, SecretSummary>,
     actors: Vec<Actor>,
@@ -96,6 +97,14 @@ fn template(name: &str) -> TemplateView {
     }
 }
 
+/// What the gate would have refused, twice.
+fn denials(sandbox: &SandboxId) -> Vec<Denial> {
+    use ringfence_model::net::{Denial as GateDenial, DenialReason, HostName, Protocol};
+    let host = HostName::parse("api.example.com").expect("a name");
+    let denial = GateDenial::new(1, Protocol::Tls, DenialReason::NetworkNone).with_host(sandbox, &host, Some(8443));
+    Denial::merge(&[denial.clone(), denial])
+}
+
 /// Answers at once.
 fn now<T: Send + 'static>(answer: Result<T, ApiError>) -> Answering<'static, T> {
     futures::future::ready(answer).boxed()
@@ -131,6 +140,9 @@ impl Sandboxes for Fake {
             let id = SandboxId::from_random([state.next; 20]);
             let name = request.name.clone().unwrap_or_else(|| id.to_string());
             state.names.insert(id.clone(), name.clone());
+            let policy = request.network.clone().unwrap_or_default();
+            let network = NetworkStatus { policy, secrets: request.secrets.clone(), ..NetworkStatus::default() };
+            state.networks.insert(id.clone(), network);
             Ok(CreateAnswer {
                 success: true,
                 sandbox_id: id.clone(),
@@ -158,6 +170,13 @@ impl Sandboxes for Fake {
     fn configure(&self, _: Actor, request: ConfigureRequest) -> Answering<'_, ConfigureAnswer> {
         let answer = self.find(&request.sandbox_id).and_then(|sandbox_id| {
             request.check()?;
+            let mut state = self.state();
+            let network = state.networks.entry(sandbox_id.clone()).or_default();
+            if let Some(policy) = request.network {
+                network.policy = policy;
+            }
+            network.secrets.extend(request.secrets);
+            let NetworkStatus { policy, secrets, .. } = network.clone();
             let names: Vec<String> = request.env_vars.iter().map(|(name, _)| name.to_owned()).collect();
             Ok(ConfigureAnswer {
                 success: true,
@@ -165,8 +184,8 @@ impl Sandboxes for Fake {
                 env_fingerprints: names.iter().map(|name| (name.clone(), "abcd".into())).collect(),
                 env_vars_updated: names,
                 env_version: 2,
-                network: request.network.unwrap_or_default(),
-                secrets: request.secrets,
+                network: policy,
+                secrets,
                 packages_installed: vec![],
                 commands_executed: vec![],
                 running_processes_with_old_env: vec![],
@@ -192,6 +211,7 @@ impl Sandboxes for Fake {
                 mime: "image/png".into(),
                 content_base64: Some(PNG.into()),
             });
+            let denials = if request.code == "fetch" { denials(&sandbox_id) } else { vec![] };
             let mut state = self.state();
             let n = state.executions.len() as u8;
             let answer = ExecutionAnswer {
@@ -211,7 +231,7 @@ impl Sandboxes for Fake {
                 language: request.language.unwrap_or_else(|| "python".into()),
                 interpreter: Interpreter::Parked,
                 artifacts: artifact.into_iter().collect(),
-                denials: vec![],
+                denials,
                 warnings: vec![],
             };
             state.executions.insert(answer.execution_id.clone(), answer.clone());
@@ -228,38 +248,44 @@ impl Sandboxes for Fake {
 
     fn status(&self, actor: Actor, request: SandboxRequest) -> Answering<'_, StatusAnswer> {
         self.state().actors.push(actor);
-        let answer = self.find(&request.sandbox_id).map(|sandbox_id| StatusAnswer {
-            success: true,
-            status: SandboxStatus::Running,
-            sandbox: SandboxDetail {
-                name: self.state().names[&sandbox_id].clone(),
-                sandbox_id,
-                template: "python".into(),
-                template_version: 1,
+        let answer = self.find(&request.sandbox_id).map(|sandbox_id| {
+            let (name, network) = {
+                let state = self.state();
+                (state.names[&sandbox_id].clone(), state.networks.get(&sandbox_id).cloned())
+            };
+            StatusAnswer {
+                success: true,
                 status: SandboxStatus::Running,
-                created_at: NOW.into(),
-                expires_at: NOW.into(),
-                expires_in: 1,
-                timeout: 3600,
-                metadata: Default::default(),
-                network: Some(NetworkStatus::default()),
-                env_vars: vec![],
-                env_version: 1,
-                resources: None,
-                limits: {
-                    let limits = Limits::default();
-                    LimitsView {
-                        cpu: f64::from(limits.cpu_millis) / 1000.0,
-                        memory_mb: limits.memory_mib,
-                        disk_mb: limits.disk_mib,
-                        processes: limits.processes,
-                    }
+                sandbox: SandboxDetail {
+                    name,
+                    network,
+                    sandbox_id,
+                    template: "python".into(),
+                    template_version: 1,
+                    status: SandboxStatus::Running,
+                    created_at: NOW.into(),
+                    expires_at: NOW.into(),
+                    expires_in: 1,
+                    timeout: 3600,
+                    metadata: Default::default(),
+                    env_vars: vec![],
+                    env_version: 1,
+                    resources: None,
+                    limits: {
+                        let limits = Limits::default();
+                        LimitsView {
+                            cpu: f64::from(limits.cpu_millis) / 1000.0,
+                            memory_mb: limits.memory_mib,
+                            disk_mb: limits.disk_mib,
+                            processes: limits.processes,
+                        }
+                    },
+                    executions: ExecutionCounts::default(),
+                    processes: vec![],
+                    isolation: Some(isolation()),
+                    reason: None,
                 },
-                executions: ExecutionCounts::default(),
-                processes: vec![],
-                isolation: Some(isolation()),
-                reason: None,
-            },
+            }
         });
         now(answer)
     }

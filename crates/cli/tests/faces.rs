@@ -1,0 +1,251 @@
+//! The command line of the network gate against a fake of the daemon: no root, no sandbox, no gateway.
+
+#[path = "../../server/tests/fake/mod.rs"]
+mod fake;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::{Command, Output, Stdio},
+    sync::Arc,
+    thread,
+};
+
+use fake::Fake;
+use ringfence_engine::api::Sandboxes;
+use ringfence_model::api::{Actor, CreateRequest, SandboxRequest};
+use ringfence_server::{Config, Stop, serve};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+
+const BIN: &str = env!("CARGO_BIN_EXE_ringfence");
+
+/// A daemon that is none, on a socket where commands look for one.
+struct Daemon {
+    home: TempDir,
+    fake: Arc<Fake>,
+    stop: Stop,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(home.path().join("run")).expect("a directory");
+        let uid = std::fs::metadata(home.path()).expect("it is there").uid();
+        let (fake, stop) = (Arc::new(Fake::default()), Stop::default());
+        let (sandboxes, ending, socket) = (fake.clone(), stop.clone(), home.path().join("run/api.sock"));
+        let (bound, is_bound) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let unix = UnixListener::bind(socket).expect("a socket");
+                bound.send(()).expect("somebody waits");
+                let config = Config { sandboxes, build: "fake".into(), unix, unix_uids: vec![uid], tcp: None };
+                serve(config, ending).await.expect("it serves");
+            });
+        });
+        is_bound.recv().expect("it is bound");
+        Self { home, fake, stop }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(BIN);
+        command.args(words).env("RINGFENCE_HOME", self.home.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Said {
+        Said::of(self.command(words).output().expect("it starts"))
+    }
+
+    fn run_with(&self, words: &[&str], input: &[u8]) -> Said {
+        fed(self.command(words), input)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop.stop();
+    }
+}
+
+fn fed(mut command: Command, input: &[u8]) -> Said {
+    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = spawned.expect("it starts");
+    // One that refuses its arguments does not read.
+    let _ = child.stdin.take().expect("piped").write_all(input);
+    Said::of(child.wait_with_output().expect("it ends"))
+}
+
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    #[track_caller]
+    fn check(&self, code: i32, out: &[&str], err: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for word in out {
+            assert!(self.out.contains(word), "{word}: {self:?}");
+        }
+        for word in err {
+            assert!(self.err.contains(word), "{word}: {self:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_command_that_a_refusal_prints_adds_to_what_is_allowed() {
+    let daemon = Daemon::start();
+    let request = CreateRequest { template: "python".into(), name: Some("lab".into()), ..CreateRequest::default() };
+    let id = daemon.fake.create(Actor::Operator, request, None).await.expect("made").sandbox_id.to_string();
+    let refused = daemon.run(&["sandbox", "exec", "lab", "-c", "fetch"]);
+    let command = format!("ringfence sandbox configure {id} --allow api.example.com:8443");
+    refused.check(0, &[], &["refused api.example.com:8443, 2 times", &command]);
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    daemon.run(&words).check(0, &["network api.example.com:8443\n"], &[]);
+    daemon.run(&words).check(0, &["network api.example.com:8443\n"], &[]);
+    let more = ["sandbox", "configure", "lab", "--allow", "*.example.org", "--allow", "api.example.com:443"];
+    daemon.run(&more).check(0, &["network api.example.com:8443,443, *.example.org:443\n"], &[]);
+    daemon.run(&["sandbox", "status", "lab"]).check(0, &["*.example.org:443"], &[]);
+    let only = ["sandbox", "configure", "lab", "--network", "none", "--allow", "a.test:80", "--secret", "KEY"];
+    daemon.run(&only).check(0, &["network a.test:80\n", "secrets KEY\n"], &[]);
+    daemon.run(&["sandbox", "configure", "lab", "--network", "packages"]).check(0, &["network packages\n"], &[]);
+    let more = ["sandbox", "configure", "lab", "--allow", "a.test"];
+    daemon.run(&more).check(0, &["pypi.org:443", "a.test:443"], &["public registries"]);
+    daemon.run(&["sandbox", "configure", "lab", "--env", "A=1"]).check(0, &["secrets KEY\n"], &[]);
+    let status = daemon.fake.status(Actor::Operator, SandboxRequest { sandbox_id: id }).await.expect("there");
+    assert!(status.sandbox.network.expect("known").policy.to_string().ends_with("a.test:443"));
+    let nonsense = ["sandbox", "configure", "lab", "--network", "open", "--allow", "a.test"];
+    daemon.run(&nonsense).check(2, &[], &["leave --allow out"]);
+    daemon.run(&["sandbox", "create", "--allow", "10.0.0.1"]).check(2, &[], &["10.0.0.1"]);
+}
+
+#[test]
+fn a_sandbox_that_is_gone_is_not_offered_to_be_configured() {
+    let daemon = Daemon::start();
+    let words = ["run", "-", "--language", "python", "--network", "none"];
+    let said = daemon.run_with(&words, b"fetch");
+    said.check(0, &["fetch"], &["run it again with: --allow api.example.com:8443"]);
+    assert!(!said.err.contains("sandbox configure"), "{said:?}");
+    let words = ["run", "-", "--language", "python", "--keep"];
+    daemon.run_with(&words, b"fetch").check(0, &[], &["sandbox configure i", "--allow api.example.com:8443"]);
+}
+
+#[test]
+fn a_secret_is_read_from_standard_input_and_shown_by_nothing() {
+    let daemon = Daemon::start();
+    let set = ["secret", "set", "KEY", "--host", "API.example.com", "--header", "X-Api-Key", "--bearer"];
+    let said = daemon.run_with(&set, b"hunter2\n");
+    // The fake's fingerprint is the length: the newline is not a part of the value.
+    said.check(
+        0,
+        &["stored KEY version 1, fingerprint 000000000007", "api.example.com", "bearer, header:X-Api-Key"],
+        &[],
+    );
+    let rotated = daemon.run_with(&["secret", "rotate", "KEY"], b"hunter2longer");
+    rotated.check(0, &["version 2, fingerprint 00000000000d"], &[]);
+    let listed = daemon.run(&["secret", "ls"]);
+    listed.check(0, &["KEY", "00000000000d"], &[]);
+    let json = daemon.run_with(&["secret", "set", "K2", "--json"], b"hunter2");
+    assert_eq!(serde_json::from_str::<Value>(&json.out).expect("JSON")["secret"]["name"], "K2");
+    let refused = daemon.run_with(&["secret", "set", "KEY", "hunter2"], b"");
+    for said in [&said, &rotated, &listed, &json] {
+        assert!(!format!("{said:?}").contains("hunter2"), "{said:?}");
+    }
+    assert_eq!(refused.code, Some(2), "a value is no argument");
+    daemon.run(&["secret", "rm", "KEY", "K2"]).check(0, &["removed KEY\n", "removed K2\n"], &[]);
+    daemon.run(&["secret", "rm", "KEY"]).check(1, &[], &["KEY"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_a_daemon_is_started() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let home = dir.path().join("none");
+    for (words, input, word) in [
+        (&["secret", "set", "KEY"][..], &b"\n"[..], "empty"),
+        (&["secret", "set", "KEY"], b"\xff\xfe", "UTF-8"),
+        (&["secret", "set", "KEY", "--bearer"], b"v", "--host"),
+        (&["secret", "set", "KEY", "--host", "a.test"], b"v", "--bearer"),
+        (&["secret", "set", "KEY", "--port", "80"], b"v", "--host"),
+        (&["secret", "set", "KEY", "--host", "*.a.test", "--bearer"], b"v", "*.a.test"),
+        (&["secret", "set", "A B"], b"v", "A B"),
+        (&["secret", "rotate", "KEY"], b"", "empty"),
+        (&["egress", "tail", "-n", "0"], b"", "between 1"),
+    ] {
+        let mut command = Command::new(BIN);
+        command.args(words).env("RINGFENCE_HOME", &home);
+        fed(command, input).check(2, &[], &[word]);
+        assert!(!Path::new(&home).exists(), "{words:?} started a daemon");
+    }
+}
+
+/// Types keys at a terminal of its own, and prints what appeared there and the exit code.
+const TERMINAL: &str = "
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+seen = b''
+while b'(not shown): ' not in seen:
+    seen += os.read(terminal, 1024)
+os.write(terminal, bytes.fromhex(sys.argv[1]))
+try:
+    while more := os.read(terminal, 1024):
+        seen += more
+except OSError:
+    pass
+sys.stdout.buffer.write(seen)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
+
+#[test]
+fn what_is_typed_is_not_shown() {
+    let daemon = Daemon::start();
+    let typed = |keys: &[u8]| {
+        let keys: String = keys.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut command = Command::new("python3");
+        command.args(["-c", TERMINAL, &keys, BIN, "secret", "set", "KEY"]);
+        Said::of(command.env("RINGFENCE_HOME", daemon.home.path()).output().expect("python3 is there"))
+    };
+    let said = typed(b"hunter22\x7f\r");
+    said.check(0, &["value of KEY (not shown): ", "fingerprint 000000000007"], &[]);
+    assert!(!said.out.contains("hunter"), "{said:?}");
+    let said = typed(b"hunter2\x03");
+    said.check(130, &["nothing was stored"], &[]);
+    assert!(!said.out.contains("hunter"), "{said:?}");
+}
+
+#[test]
+fn decisions_are_followed() {
+    let daemon = Daemon::start();
+    daemon.run(&["egress", "tail"]).check(
+        0,
+        &["NUMBER", "api.example.com:443", "GET /v2/account", "with KEY; 3 ms"],
+        &[],
+    );
+    daemon.run(&["egress", "tail", "nobody"]).check(1, &[], &["SANDBOX_NOT_FOUND"]);
+    let lines = daemon.run(&["egress", "tail", "--json", "-n", "5"]);
+    lines.check(0, &[], &[]);
+    assert_eq!(serde_json::from_str::<Value>(lines.out.trim_end()).expect("one object")["number"], 1);
+    let mut following = daemon.command(&["egress", "tail", "-f"]).stdout(Stdio::piped()).spawn().expect("it starts");
+    let out = BufReader::new(following.stdout.take().expect("piped"));
+    let numbers: Vec<String> = out
+        .lines()
+        .take(3)
+        .map(|line| line.expect("text").split_whitespace().next().expect("a number").to_owned())
+        .collect();
+    following.kill().expect("it runs");
+    following.wait().expect("it ends");
+    assert_eq!(numbers, ["1", "2", "3"], "each once, in order");
+}
