@@ -104,21 +104,24 @@ async fn a_secret_reaches_its_host_and_never_the_sandbox() {
     let api = scene.serve(API).await;
     let request: SecretSetRequest = serde_json::from_value(json!({
         "name": "BROKER_TOKEN", "value": VALUE, "rotate": false,
-        "binding": {"hosts": [API], "ports": [api], "placements": ["bearer"]},
+        "hosts": [API], "ports": [api], "placements": ["bearer"],
     }))
     .expect("a request");
     scene.api.secret_set(Actor::Operator, request).await.expect("it is stored");
     let sandbox = scene.create(json!("none"), &["BROKER_TOKEN"]).await;
+    // Reversed in the program's text, which is kept as every program's is.
+    let backwards: String = VALUE.chars().rev().collect();
     let code = format!(
         r#"{TRY}
 import os
+value = "{backwards}"[::-1]
 token = os.environ["BROKER_TOKEN"]
 status, head = ask("https://{API}:{api}/v2/account", headers={{"Authorization": "Bearer " + token}})
-print(status, token in head, "{VALUE}" in head)
+print(status, token in head, value in head)
 print(ask("https://{API}:{api}/v2/account?leak=" + token)[0])
 print(ask("https://{API}:{api}/v2/account", "POST", data=token.encode())[0])
 print(ask("https://{API}:{api}/v2/account", headers={{"X-Other": token}})[0])
-print("{VALUE}" in str(dict(os.environ)))
+print(value in str(dict(os.environ)))
 "#
     );
     let run = scene.python(&sandbox, &code).await;
@@ -130,6 +133,7 @@ print("{VALUE}" in str(dict(os.environ)))
         "{}",
         run.stderr
     );
+    assert_ne!(grep(&scene.home, API.as_bytes()), Vec::<String>::new(), "what is written there can be found");
     let found = grep(&scene.home, VALUE.as_bytes());
     assert_eq!(found, Vec::<String>::new(), "the value is in no file of the daemon");
 }
