@@ -9,7 +9,6 @@ use std::{
 };
 
 use ringfence_server::Client;
-use ringfence_store::{SealingKey, Store};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
