@@ -140,7 +140,23 @@ impl Gate {
     ) -> Result<Arc<Passage>, StoreError> {
         let secrets = secrets.iter().map(|name| ringfence_store::gate::SecretName::parse(name));
         let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
-        let decision = Decision { rule, secrets, ..about.decision(room, Verdict::Allow) };
+        self.permit(Decision { rule, secrets, ..about.decision(room, Verdict::Allow) }).await
+    }
+
+    /// Writes down that these secrets go into a message of a websocket.
+    pub(super) async fn allow_message(
+        self: &Arc<Self>,
+        room: &Room,
+        about: &About<'_>,
+        secrets: &[String],
+    ) -> Result<Arc<Passage>, StoreError> {
+        let secrets = secrets.iter().map(|name| ringfence_store::gate::SecretName::parse(name));
+        let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
+        let decision = Decision { protocol: Kept::Ws, secrets, ..about.decision(room, Verdict::Allow) };
+        self.permit(decision).await
+    }
+
+    async fn permit(self: &Arc<Self>, decision: Decision) -> Result<Arc<Passage>, StoreError> {
         match self.store.decide(decision).await? {
             Ruling::Allowed(permit) => Ok(Passage::new(self, &permit)),
             Ruling::Refused(_) => Err(StoreError::Refused("the store refused what was allowed".into())),

@@ -3,6 +3,7 @@
 mod body;
 mod link;
 mod shape;
+mod websocket;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use tokio::time::timeout;
 use self::body::{Answer, Masked, Sent};
 use self::link::{Link, LinkError};
 use self::shape::Asked;
+use self::websocket::Socket;
 use super::Gate;
 use super::admit::Manner;
 use super::connection::refuse;
@@ -151,7 +153,8 @@ impl Session {
         }
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Answer>, Turned> {
+    async fn handle(self: &Arc<Self>, mut request: Request<Incoming>) -> Result<Response<Answer>, Turned> {
+        let client = hyper::upgrade::on(&mut request);
         let (mut parts, body) = request.into_parts();
         // route and classify: for whom is it, and is it in a form that has one reading?
         let asked = match shape::read(&parts, self.name.as_ref(), self.to.port()) {
@@ -169,11 +172,11 @@ impl Session {
         let about = Refusing { gate: self.gate.clone(), room: self.room.clone(), to: self.to, asked: asked.clone() };
         let (method, version) = (parts.method.clone(), parts.version);
         let body = Sent::new(body, force.injector.scanner(), passage.clone(), about, refused.clone());
-        let sent = self.link.send(&self.gate, Request::from_parts(parts, body)).await;
+        let sent = self.link.send(&self.gate, Request::from_parts(parts, body), asked.websocket).await;
         if let Some(denial) = refused.get() {
             return Err(Turned::Denied(Box::new(Denial::clone(denial))));
         }
-        let response = match sent {
+        let mut response = match sent {
             Ok(response) => response,
             Err(error) => return Err(self.failed(&asked, error).await),
         };
@@ -183,6 +186,11 @@ impl Session {
         if secret && shape::is_encoded(response.headers()) {
             return Err(Turned::Upstream("the host compressed its answer although it was asked not to".to_owned()));
         }
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switched && !asked.websocket {
+            return Err(Turned::Upstream("the host changed to a protocol that it was not asked for".to_owned()));
+        }
+        let server = hyper::upgrade::on(&mut response);
         let (mut head, body) = response.into_parts();
         shape::strip_answer(&mut head, version);
         let mask = bound.then(|| force.injector.mask());
@@ -192,6 +200,12 @@ impl Session {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         tracing::debug!(sandbox = %self.room.id, to = %self.to, %method, websocket = asked.websocket, status = head.status.as_u16(), "answered");
+        if switched {
+            shape::keep_upgrade(&mut head.headers);
+            let socket = Socket { session: self.clone(), asked, passage: passage.clone() };
+            // The server's side hears of it from here on, the client's once this answer is written.
+            lock(&self.tasks).spawn(socket.run(client, server));
+        }
         let masked = Masked::new(body, mask, force, passage);
         Ok(Response::from_parts(head, masked.boxed_unsync()))
     }

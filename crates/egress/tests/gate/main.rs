@@ -5,4 +5,5 @@ mod names;
 mod requests;
 mod secrets;
 mod smuggling;
+mod websockets;
 mod world;

@@ -50,7 +50,7 @@ impl Signer {
         Self { issuer: Issuer::from_ca_cert_der(&root, key).unwrap(), root }
     }
 
-    fn config(&self, name: &str, alpn: &[&str]) -> Arc<ServerConfig> {
+    pub(crate) fn config(&self, name: &str, alpn: &[&str]) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));

@@ -70,14 +70,24 @@ impl Link {
 
     /// Sends a request, over the connection that is there if it still is. A request of which nothing was sent, because the
     /// other side had closed meanwhile, is sent once more over a new one.
-    pub(super) async fn send(&self, gate: &Gate, request: Request<Sent>) -> Result<Response<Incoming>, LinkError> {
-        match timeout(ANSWER_TIME, self.send_now(gate, request)).await {
+    pub(super) async fn send(
+        &self,
+        gate: &Gate,
+        request: Request<Sent>,
+        websocket: bool,
+    ) -> Result<Response<Incoming>, LinkError> {
+        match timeout(ANSWER_TIME, self.send_now(gate, request, websocket)).await {
             Ok(answered) => answered,
             Err(_) => Err(LinkError::TimedOut),
         }
     }
 
-    async fn send_now(&self, gate: &Gate, mut request: Request<Sent>) -> Result<Response<Incoming>, LinkError> {
+    async fn send_now(
+        &self,
+        gate: &Gate,
+        mut request: Request<Sent>,
+        websocket: bool,
+    ) -> Result<Response<Incoming>, LinkError> {
         let mut again = true;
         loop {
             let mut place = self.sender.lock().await;
@@ -95,7 +105,7 @@ impl Link {
             let sent = match &mut sender.kind {
                 Kind::Http1(http1) => {
                     // One after the other: the place is held until the answer's head is there.
-                    let error = match http1.try_send_request(for_http1(request)).await {
+                    let error = match http1.try_send_request(for_http1(request, websocket)).await {
                         Ok(response) => return Ok(response),
                         Err(error) => error,
                     };
@@ -183,8 +193,11 @@ fn ended(result: hyper::Result<()>) {
 }
 
 /// The form that HTTP/1.1 has: the host in its header, the target without it.
-fn for_http1(mut request: Request<Sent>) -> Request<Sent> {
+fn for_http1(mut request: Request<Sent>, websocket: bool) -> Request<Sent> {
     shape::strip_hop(request.headers_mut());
+    if websocket {
+        shape::keep_upgrade(request.headers_mut());
+    }
     request
 }
 

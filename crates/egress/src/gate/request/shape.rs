@@ -72,6 +72,8 @@ pub(super) fn read(parts: &Parts, name: Option<&HostName>, port: u16) -> Result<
         return Err(DenialReason::HostMismatch);
     }
     let websocket = upgrade(&parts.headers)?;
+    // Only HTTP/1.1 changes its protocol like this.
+    let websocket = websocket && parts.version == Version::HTTP_11 && parts.method == Method::GET;
     Ok(Asked { host, method: parts.method.to_string(), path: parts.uri.path().to_owned(), websocket })
 }
 
@@ -151,6 +153,13 @@ pub(super) fn strip_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
+}
+
+/// Asks for a websocket, or says that it is one: without extensions, by which messages could not be read.
+pub(super) fn keep_upgrade(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
 }
 
 /// Takes away what the answer says about the hop that it came by.
