@@ -1,7 +1,7 @@
 //! The gateway: every connection and every question of every sandbox passes here.
 //!
-//! What it does with one is read in order in [`connection`], and with one request of a connection that it sees into in
-//! [`request`]: `route → classify → admit → inject → forward → settle → record`. Nothing goes out without a passage, and only a
+//! What it does with one is read in order in `connection`, and with one request of a connection that it sees into in
+//! `request`: `route → classify → admit → inject → forward → settle → record`. Nothing goes out without a passage, and only a
 //! permit of the store, which follows a decision that is on disk, makes one.
 
 mod admit;

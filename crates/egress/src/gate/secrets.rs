@@ -49,7 +49,7 @@ impl Gate {
             (None, false) => Some(preset(name.as_str()).map(of_preset).ok_or_else(|| {
                 invalid(format!(
                     "where secret `{name}` may go is not known from its name: give its hosts and places, as in \
-                     `ringfence secret set {name} --host api.example.com --in bearer`"
+                     `ringfence secret set {name} --host api.example.com --bearer`"
                 ))
             })?),
         };
