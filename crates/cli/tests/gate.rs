@@ -175,3 +175,29 @@ async fn a_gateway_that_dies_lets_nothing_out_and_the_next_one_goes_on() {
     }
     assert_ne!(scene.role("ringfence-gateway"), Some(first));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_are_installed_and_the_registries_are_closed_again() {
+    let scene = Scene::new().await;
+    let sandbox = scene.create(json!("none"), &[]).await;
+    let install = |packages: &[&str]| ConfigureRequest {
+        sandbox_id: sandbox.sandbox_id.to_string(),
+        install_packages: packages.iter().map(|name| (*name).to_owned()).collect(),
+        ..ConfigureRequest::default()
+    };
+    let answer = scene.api.configure(Actor::Agent, install(&["six==1.17.0"])).await.expect("it is installed");
+    let installed: Vec<_> = answer.packages_installed.iter().map(|p| (p.name.as_str(), p.version.as_str())).collect();
+    assert_eq!(installed, [("six", "1.17.0")]);
+    let run = scene.python(&sandbox, "import six; print(six.__version__, six.__file__)").await;
+    assert!(run.output.starts_with("1.17.0 /home/user/.local/"), "{}{}", run.output, run.stderr);
+    // One that there is beside one that there is not.
+    let error = scene.api.configure(Actor::Agent, install(&["toolz", "scikit-lern"])).await.expect_err("there is none");
+    assert_eq!(error.code.as_str(), "PACKAGE_INSTALL_FAILED");
+    assert!(error.message.contains("did you mean scikit-learn") && error.message.contains("exit code 1"), "{error}");
+    let run = scene.python(&sandbox, "import toolz").await;
+    assert!(run.stderr.contains("ModuleNotFoundError"), "nothing of it is installed: {}", run.stderr);
+    let code = format!("{TRY}\nprint(ask('https://pypi.org/simple/six/')[0])");
+    let run = scene.python(&sandbox, &code).await;
+    assert_eq!(run.output.trim(), "gaierror", "closed again");
+    assert_eq!(run.denials.len(), 1, "{:?}", run.denials);
+}

@@ -44,12 +44,17 @@ impl Engine {
         }
         let detail = serde_json::json!({ "packages": packages });
         drop(self.inner.store.append(Self::entry(actor, "sandbox.install").sandbox(&sandbox.id).detail(detail)).await?);
-        let registries = |open| GateOp::Registries { sandbox: sandbox.id.clone(), open };
-        self.inner.gate.call(registries(true)).await?;
-        let ran = self.run_pip(actor, sandbox, packages).await;
-        // A gateway that is not there has forgotten it, and one that comes starts without it.
-        let _ = self.inner.gate.call(registries(false)).await;
-        let report = ran?;
+        let (engine, sandbox, wanted) = (self.clone(), Arc::clone(sandbox), packages.to_vec());
+        // A task of its own: whoever asked may be gone before it is over, and the registries are closed again all the same.
+        let ran = tokio::spawn(async move {
+            let registries = |open| GateOp::Registries { sandbox: sandbox.id.clone(), open };
+            engine.inner.gate.call(registries(true)).await?;
+            let ran = engine.run_pip(actor, &sandbox, &wanted).await;
+            // A gateway that is not there has forgotten it, and one that comes starts without it.
+            let _ = engine.inner.gate.call(registries(false)).await;
+            ran
+        });
+        let report = ran.await.map_err(|_| ApiError::internal("installing broke off; look at the daemon's log"))??;
         if report.exit_code == 0 {
             return Ok(report.installed);
         }

@@ -37,7 +37,7 @@ What a program saves in /home/user/artifacts, and its matplotlib figures, come b
 There is no network inside unless `network` names hosts, as in {\"allow\": [{\"host\": \"api.example.com\"}]}; what was \
 refused is in `denials`, with the command by which the operator would allow it. \
 Keys that the operator stored are used by name in `secrets`: programs see placeholders, the values stay outside. \
-Nothing can be installed: template_get lists what a template has. \
+`install_packages` installs from PyPI in Python templates; template_get lists what is there already. \
 A program that fails is a successful call with success=false, its exit_code and its stderr. \
 A call waits 50 s at most: a program still running then is answered with status=running and is read with \
 execution_status; raise `timeout` for long programs. \

@@ -48,6 +48,9 @@ pub(crate) struct RunArgs {
     /// Keep the sandbox
     #[arg(long)]
     keep: bool,
+    /// A Python package to install, with a version where it matters (`numpy==2.3.1`); may be repeated
+    #[arg(long = "install", value_name = "PACKAGE")]
+    packages: Vec<String>,
     #[command(flatten)]
     network: NetworkArgs,
 }
@@ -63,8 +66,18 @@ pub(crate) async fn run(global: Global, args: RunArgs) -> anyhow::Result<i32> {
     let (network, secrets) = args.network.for_new()?;
     let daemon = daemon::connect(global.home.as_deref()).await?;
     let api = daemon.api.as_ref();
-    let sandbox =
-        create(api, CreateRequest { template, network, secrets, ..CreateRequest::default() }, args.timeout).await?;
+    let sandbox = create(
+        api,
+        CreateRequest {
+            template,
+            network,
+            secrets,
+            install_packages: args.packages.clone(),
+            ..CreateRequest::default()
+        },
+        args.timeout,
+    )
+    .await?;
     let request = ExecuteRequest {
         sandbox_id: sandbox.clone(),
         code,

@@ -194,16 +194,26 @@ async fn answer(
     let (out, mut lines) = mpsc::unbounded_channel::<FromGate>();
     let writes = async move {
         loop {
-            // What was refused goes first: it was put there before the answer was.
-            let word = tokio::select! {
-                biased;
-                Some(word) = told.recv() => word,
-                Some(word) = lines.recv() => word,
-                else => return anyhow::Ok(()),
+            let (answer, refusal) = tokio::select! {
+                refusal = told.recv() => (None, refusal),
+                answer = lines.recv() => (answer, None),
             };
-            let mut line = serde_json::to_vec(&word)?;
-            line.push(b'\n');
-            write.write_all(&line).await?;
+            if answer.is_none() && refusal.is_none() {
+                return anyhow::Ok(());
+            }
+            let mut bytes = Vec::new();
+            let mut say = |word: &FromGate| {
+                serde_json::to_writer(&mut bytes, word)?;
+                bytes.push(b'\n');
+                anyhow::Ok(())
+            };
+            refusal.iter().try_for_each(&mut say)?;
+            // What was refused before the answer was made is there by now, and goes before it.
+            while let Ok(refusal) = told.try_recv() {
+                say(&refusal)?;
+            }
+            answer.iter().try_for_each(&mut say)?;
+            write.write_all(&bytes).await?;
         }
     };
     let reads = async move {

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write,
+    net::ToSocketAddrs,
     path::PathBuf,
     sync::{
         Arc,
@@ -31,6 +32,9 @@ use crate::common;
 /// Names that lead to the servers of this process.
 pub(crate) const NAMES: [&str; 3] = ["api.ringfence.test", "plain.ringfence.test", "other.ringfence.test"];
 
+/// Where packages come from.
+const REGISTRIES: [&str; 2] = ["pypi.org", "files.pythonhosted.org"];
+
 pub(crate) struct Scene {
     pub(crate) home: PathBuf,
     pub(crate) api: Arc<Client>,
@@ -54,6 +58,12 @@ impl Scene {
                 .expect("written");
             for name in NAMES {
                 writeln!(config, "\"{name}\" = [\"127.0.0.1\"]").expect("written");
+            }
+            for name in REGISTRIES {
+                // As this host resolves them, whatever it has in front of them.
+                let found =
+                    (name, 443).to_socket_addrs().map(|all| all.map(|to| to.ip().to_string()).collect::<Vec<_>>());
+                writeln!(config, "\"{name}\" = {:?}", found.unwrap_or_default()).expect("written");
             }
             common::start(&home, "none");
             Self { api: common::client_of(&home), home, authority }

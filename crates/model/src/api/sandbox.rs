@@ -33,7 +33,7 @@ pub struct CreateRequest {
     /// is put in outside of it, for the hosts that the secret is bound to, which this opens.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// Packages to install. Not available in this version: only an empty list is accepted.
+    /// Python packages to install, with versions where they matter: `numpy==2.3.1`. All of them or none.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub install_packages: Vec<String>,
     /// A bash script, run once before the answer.
@@ -165,7 +165,7 @@ pub struct ConfigureRequest {
     /// in a variable of that name; the value is put in outside of it, for the hosts that the secret is bound to.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// Packages to install. Not available in this version: only an empty list is accepted.
+    /// Python packages to install, with versions where they matter: `numpy==2.3.1`. All of them or none.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub install_packages: Vec<String>,
     /// Bash commands, run one after the other until one fails.

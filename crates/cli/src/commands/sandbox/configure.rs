@@ -35,6 +35,9 @@ pub(crate) struct ConfigureArgs {
     /// New lifetime, from now: 3600, 8h, 2d
     #[arg(long, value_name = "DURATION", value_parser = args::whole_seconds)]
     timeout: Option<u64>,
+    /// A Python package to install, with a version where it matters (`numpy==2.3.1`); may be repeated
+    #[arg(long = "install", value_name = "PACKAGE")]
+    packages: Vec<String>,
     #[command(flatten)]
     network: NetworkArgs,
 }
@@ -51,12 +54,16 @@ pub(super) async fn run(api: &dyn Sandboxes, args: ConfigureArgs, as_json: bool)
         timeout: args.timeout,
         network,
         secrets,
+        install_packages: args.packages,
         ..ConfigureRequest::default()
     };
     let answer = api.configure(Actor::Operator, request).await?;
     if as_json {
         output::json(&answer)?;
     } else {
+        for package in &answer.packages_installed {
+            output::line(&format!("installed {} {}", package.name, package.version))?;
+        }
         for command in &answer.commands_executed {
             output::line(&format!("$ {}", command.command))?;
             output::raw(command.output.as_bytes())?;

@@ -17,6 +17,7 @@ Examples:
   ringfence sandbox create                    from the template `python`
   ringfence sandbox create node --name web --timeout 8h
   ringfence sandbox create python --memory-mb 512 --cpu 0.5 --env MODE=paper
+  ringfence sandbox create python --install yfinance --install scikit-learn
   ringfence sandbox create python --allow api.example.com --secret EXAMPLE_KEY
   id=$(ringfence sandbox create python)       standard output has the id alone
 
@@ -52,6 +53,9 @@ pub(crate) struct CreateArgs {
     /// Processes and threads [default: 256]
     #[arg(long, value_name = "COUNT")]
     processes: Option<u32>,
+    /// A Python package to install, with a version where it matters (`numpy==2.3.1`); may be repeated
+    #[arg(long = "install", value_name = "PACKAGE")]
+    packages: Vec<String>,
     #[command(flatten)]
     network: NetworkArgs,
 }
@@ -72,6 +76,7 @@ pub(super) async fn run(api: &dyn Sandboxes, args: CreateArgs, as_json: bool) ->
         startup_script,
         network,
         secrets,
+        install_packages: args.packages,
         limits: (limits != LimitsRequest::default()).then_some(limits),
         ..CreateRequest::default()
     };
