@@ -351,7 +351,7 @@ async fn what_is_not_built_yet_is_refused_by_name() {
     let api = client().await;
     let base = || CreateRequest { template: "python".into(), ..CreateRequest::default() };
     for (request, code) in [
-        (CreateRequest { install_packages: vec!["yfinance".into()], ..base() }, Code::NotSupported),
+        (CreateRequest { swarm_id: Some("s".into()), ..base() }, Code::NotSupported),
         (CreateRequest { network: Some(Network::Named(NamedNetwork::Open)), ..base() }, Code::PermissionDenied),
         (CreateRequest { template: "cobol".into(), ..base() }, Code::TemplateNotFound),
         (CreateRequest { timeout: Some(0), ..base() }, Code::InvalidArgument),

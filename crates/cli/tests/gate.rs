@@ -201,3 +201,58 @@ async fn packages_are_installed_and_the_registries_are_closed_again() {
     assert_eq!(run.output.trim(), "gaierror", "closed again");
     assert_eq!(run.denials.len(), 1, "{:?}", run.denials);
 }
+
+/// Prints, and judges nothing: what the gate adds to a request on a kept connection, seen into and passed through, beside a
+/// direct one. For `make suites`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_gate_adds_is_measured() {
+    if std::env::var_os("RINGFENCE_LONG").is_none() {
+        println!("skipped: a measurement, for `make suites` (RINGFENCE_LONG=1)");
+        return;
+    }
+    let scene = Scene::new().await;
+    let (api, plain) = (scene.serve(API).await, scene.serve(PLAIN).await);
+    let allow = json!({"allow": [
+        {"host": API, "ports": [api], "paths": ["/v2/**"]},
+        {"host": PLAIN, "ports": [plain]},
+    ]});
+    let sandbox = scene.create(allow, &[]).await;
+    let program = |host: &str, port: u16, address: &str, roots: &str| {
+        format!(
+            r#"
+import http.client, socket, ssl, time
+context = ssl.create_default_context(cafile={roots:?} or None)
+def connect():
+    plain = socket.create_connection(({address:?}, {port}))
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = http.client.HTTPSConnection("{host}", {port})
+    connection.sock = context.wrap_socket(plain, server_hostname="{host}")
+    return connection
+def ask(connection):
+    connection.request("GET", "/v2/clock")
+    answer = connection.getresponse()
+    assert answer.status == 200 and b"/v2/clock" in answer.read()
+def median(times):
+    return sorted(times)[len(times) // 2] * 1000
+kept, new = [], []
+connection = connect()
+for _ in range(2000):
+    begin = time.perf_counter(); ask(connection); kept.append(time.perf_counter() - begin)
+for _ in range(100):
+    begin = time.perf_counter(); ask(connect()); new.append(time.perf_counter() - begin)
+print(f"kept {{median(kept):.3f}} ms, new {{median(new):.3f}} ms")
+"#
+        )
+    };
+    let roots = scene.home.join("servers.pem").display().to_string();
+    for _ in 0..3 {
+        let mut direct = tokio::process::Command::new("python3");
+        let direct = direct.arg("-c").arg(program(API, api, "127.0.0.1", &roots)).output().await.expect("python3");
+        println!("direct          {}", String::from_utf8_lossy(&direct.stdout).trim());
+        for (what, host, port) in [("passed through", PLAIN, plain), ("seen into", API, api)] {
+            let run = scene.python(&sandbox, &program(host, port, host, "")).await;
+            assert_eq!(run.status, ExecutionStatus::Completed, "{}", run.stderr);
+            println!("{what:15} {}", run.output.trim());
+        }
+    }
+}

@@ -3,7 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use ringfence_model::{ApiError, Code, api::Package, net::control::GateOp};
+use ringfence_model::{
+    ApiError, Code,
+    api::{self, Package},
+    net::{DenialReason, control::GateOp},
+};
 use ringfence_store::{Actor, ExecutionStatus};
 use serde::Deserialize;
 
@@ -44,6 +48,7 @@ impl Engine {
         }
         let detail = serde_json::json!({ "packages": packages });
         drop(self.inner.store.append(Self::entry(actor, "sandbox.install").sandbox(&sandbox.id).detail(detail)).await?);
+        let id = sandbox.id.clone();
         let (engine, sandbox, wanted) = (self.clone(), Arc::clone(sandbox), packages.to_vec());
         // A task of its own: whoever asked may be gone before it is over, and the registries are closed again all the same.
         let ran = tokio::spawn(async move {
@@ -54,6 +59,7 @@ impl Engine {
             let _ = engine.inner.gate.call(registries(false)).await;
             ran
         });
+        let begun_ms = crate::engine::now_ms();
         let report = ran.await.map_err(|_| ApiError::internal("installing broke off; look at the daemon's log"))??;
         if report.exit_code == 0 {
             return Ok(report.installed);
@@ -65,6 +71,12 @@ impl Engine {
         );
         for (name, near) in report.near.iter().filter(|(_, near)| !near.is_empty()) {
             text.push_str(&format!("\nthere is no `{name}`; did you mean {}?", near.join(", ")));
+        }
+        for refused in api::Denial::merge(&self.inner.gate.denials(&id, begun_ms)) {
+            text.push_str(&format!("\nthe network refused {}: {}", refused.destination, refused.reason));
+            if refused.code == DenialReason::AddressRefused {
+                text.push_str("; where that is right on this host, pin the name under `[gate.pins]` in config.toml");
+            }
         }
         Err(ApiError::new(Code::PackageInstallFailed, text).into())
     }

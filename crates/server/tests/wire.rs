@@ -84,8 +84,10 @@ async fn what_is_wrong_is_said_in_json() {
     let broken =
         host.send(host.connect_unix().await, Method::POST, execute, &[], b"{\"code\": \"\xff\"}".to_vec()).await;
     refused(&broken, 400, "INVALID_ARGUMENT", "UTF-8");
-    let packages = r#"{"template": "python", "install_packages": ["numpy"]}"#;
-    refused(&check("POST", "/v1/sandboxes", packages).await, 501, "NOT_SUPPORTED", "install_packages");
+    let packages = r#"{"template": "python", "install_packages": ["--index-url=x"]}"#;
+    refused(&check("POST", "/v1/sandboxes", packages).await, 400, "INVALID_ARGUMENT", "install_packages");
+    let swarm = r#"{"template": "python", "swarm_id": "s"}"#;
+    refused(&check("POST", "/v1/sandboxes", swarm).await, 501, "NOT_SUPPORTED", "swarm_id");
 }
 
 #[tokio::test]

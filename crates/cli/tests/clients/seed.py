@@ -144,15 +144,13 @@ def a_sandbox_is_created_as_documented(c, box):
 
 
 @check
-def packages_are_refused_in_words(c, box):
-    try:
-        c.run(block("Configure Trading Environment"), box["sandbox_id"])
-    except sdk.Refused as refusal:
-        assert refusal.code == "NOT_SUPPORTED" and "install_packages" in refusal.message, refusal
-    else:
-        raise AssertionError("packages were accepted")
-    # Nothing of a refused request was done.
-    assert c.sandbox_status(sandbox_id=box["sandbox_id"])["sandbox"]["env_version"] == 0
+def an_environment_with_packages_is_configured_as_documented(c, box):
+    c.run(block("Configure Trading Environment"), box["sandbox_id"])
+    code = "import os, alpaca, pandas, numpy; print(os.environ['ALPACA_BASE_URL'])"
+    answer = c.sandbox_execute(sandbox_id=box["sandbox_id"], code=code)
+    assert answer["output"] == "https://paper-api.alpaca.markets\n", answer
+    wrong = {"sandbox_id": box["sandbox_id"], "install_packages": ["./somewhere"]}
+    assert "install_packages" in c.refused("INVALID_ARGUMENT", "sandbox_configure", **wrong)
 
 
 @check
@@ -225,19 +223,21 @@ def the_pipeline_runs_without_a_language(c, box):
 
 
 @check
-def a_template_of_ones_own_is_not_there_yet(c, box):
+def a_template_of_ones_own_has_its_packages_and_is_not_saved_yet(c, box):
     first, rest = block("Sandbox Templates for Trading").split("# Install trading stack")
+    install, save = rest.split("# Save as template")
     made = c.run(first)["sandbox"]
-    for line in rest.split("# Save as template"):
-        try:
-            c.run(line, sandbox=made)
-        except sdk.Refused as refusal:
-            assert refusal.code == "NOT_SUPPORTED", refusal
-        except Exception as fault:
-            # A tool that is not listed is the protocol's own error.
-            assert "export_template" in str(fault), fault
-        else:
-            raise AssertionError(f"accepted: {line}")
+    c.run(install, sandbox=made)
+    code = "import alpaca, yfinance, talib, pandas, numpy, sklearn; print('imported')"
+    answer = c.sandbox_execute(sandbox_id=made["sandbox_id"], code=code)
+    assert answer["output"] == "imported\n", answer
+    try:
+        c.run(save, sandbox=made)
+    except Exception as fault:
+        # A tool that is not listed is the protocol's own error.
+        assert "export_template" in str(fault), fault
+    else:
+        raise AssertionError(f"accepted: {save}")
 
 
 @check

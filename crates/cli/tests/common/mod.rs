@@ -5,7 +5,9 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
 use std::{
+    collections::BTreeSet,
     fs,
+    net::ToSocketAddrs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{Arc, OnceLock},
@@ -111,12 +113,23 @@ pub fn shared() -> &'static Path {
             stop(&home);
         }
         if !answers(&home) {
+            fs::write(home.join("config.toml"), registries()).expect("the configuration can be written");
             start(&home, TCP);
         }
         let built = ringfence(&home, &["template", "build", "python"]);
         assert!(built.status.success(), "the template: {}", String::from_utf8_lossy(&built.stderr));
         home
     })
+}
+
+/// A configuration in which the registries of packages are where this host finds them, whatever it has in front of them.
+pub fn registries() -> String {
+    let mut text = "[gate.pins]\n".to_owned();
+    for name in ["pypi.org", "files.pythonhosted.org"] {
+        let found = (name, 443).to_socket_addrs().map(|all| all.map(|to| to.ip().to_string()).collect::<BTreeSet<_>>());
+        text.push_str(&format!("\"{name}\" = {:?}\n", found.unwrap_or_default().into_iter().collect::<Vec<_>>()));
+    }
+    text
 }
 
 /// A state directory with the layers and the Python template of the shared one.

@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::Write,
-    net::ToSocketAddrs,
     path::PathBuf,
     sync::{
         Arc,
@@ -32,9 +31,6 @@ use crate::common;
 /// Names that lead to the servers of this process.
 pub(crate) const NAMES: [&str; 3] = ["api.ringfence.test", "plain.ringfence.test", "other.ringfence.test"];
 
-/// Where packages come from.
-const REGISTRIES: [&str; 2] = ["pypi.org", "files.pythonhosted.org"];
-
 pub(crate) struct Scene {
     pub(crate) home: PathBuf,
     pub(crate) api: Arc<Client>,
@@ -54,16 +50,10 @@ impl Scene {
             let roots = home.join("servers.pem");
             fs::write(&roots, pem).expect("a file");
             let mut config = fs::File::create(home.join("config.toml")).expect("a file");
-            writeln!(config, "[gate]\nextra_roots = [{:?}]\n[gate.pins]", roots.display().to_string())
+            write!(config, "[gate]\nextra_roots = [{:?}]\n{}", roots.display().to_string(), common::registries())
                 .expect("written");
             for name in NAMES {
                 writeln!(config, "\"{name}\" = [\"127.0.0.1\"]").expect("written");
-            }
-            for name in REGISTRIES {
-                // As this host resolves them, whatever it has in front of them.
-                let found =
-                    (name, 443).to_socket_addrs().map(|all| all.map(|to| to.ip().to_string()).collect::<Vec<_>>());
-                writeln!(config, "\"{name}\" = {:?}", found.unwrap_or_default()).expect("written");
             }
             common::start(&home, "none");
             Self { api: common::client_of(&home), home, authority }
@@ -144,7 +134,7 @@ fn authority() -> (Issuer<'static, KeyPair>, String) {
     (Issuer::new(params, key), pem)
 }
 
-/// Until the client hangs up: a request's head, and what it says of its body, as the body of the answer.
+/// Until the client hangs up: each request's head, as the body of the answer to it.
 async fn echo(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
     let mut read = Vec::new();
     let mut chunk = [0; 4096];
@@ -158,6 +148,17 @@ async fn echo(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>
         };
         let head = String::from_utf8_lossy(&read[..end]).into_owned();
         read.drain(..end + 4);
+        let length = head
+            .lines()
+            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+        let length: usize = length.unwrap_or(0);
+        while read.len() < length {
+            match stream.read(&mut chunk).await {
+                Ok(len) if len > 0 => read.extend_from_slice(&chunk[..len]),
+                _ => return,
+            }
+        }
+        read.drain(..length);
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;

@@ -42,7 +42,7 @@ def main():
         versions = subprocess.run([sys.executable, "-c", VERSIONS, json.dumps(names)], stdout=subprocess.PIPE)
         installed = json.loads(versions.stdout or b"[]")
     missing = re.findall(r"No matching distribution found for ([A-Za-z0-9._-]+)", said)
-    near = {name: difflib.get_close_matches(name.lower(), KNOWN, 3, 0.6) for name in missing}
+    near = {name: difflib.get_close_matches(name.lower(), KNOWN, 3, 0.6) for name in missing if name.lower() not in KNOWN}
     last = [line for line in said.splitlines() if line.strip()][-12:]
     print(json.dumps({"exit_code": ran.returncode, "installed": installed, "near": near, "said": last}))
 
