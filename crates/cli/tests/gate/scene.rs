@@ -75,6 +75,7 @@ impl Scene {
         let port = listener.local_addr().expect("bound").port();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).expect("a TCP socket");
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
