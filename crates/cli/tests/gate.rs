@@ -90,6 +90,9 @@ async fn without_a_policy_nothing_leaves_and_a_policy_may_come_later() {
     scene.api.configure(Actor::Operator, request).await.expect("it is changed");
     let run = scene.python(&sandbox, &code).await;
     assert_eq!((run.output.trim(), run.denials.len()), ("200", 0), "{}", run.stderr);
+    let verified = common::ringfence(&scene.home, &["audit", "verify"]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success() && said.contains("the gateway's chain holds"), "{said}");
     // And gone again.
     let none = serde_json::from_value(json!("none")).expect("a policy");
     let request = ConfigureRequest { sandbox_id: id, network: Some(none), ..ConfigureRequest::default() };

@@ -4,7 +4,9 @@ use ringfence_model::{
     ApiError, Code,
     api::{
         self, AuditEntryView, AuditHeadView, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest,
+        GateChain,
     },
+    net::control::{GateAnswer, GateOp},
 };
 use ringfence_store::{AuditFilter, AuditHash, Verification};
 
@@ -66,6 +68,7 @@ impl Engine {
             head: None,
             broken_at: Some(seq),
             fault: Some(fault),
+            gate: None,
         };
         if let Some(remembered) = &request.remembered
             && remembered.seq > 0
@@ -95,8 +98,21 @@ impl Engine {
                 head: Some(AuditHeadView { seq: verified.head.seq, hash: verified.head.hash.to_string() }),
                 broken_at: None,
                 fault: None,
+                gate: self.gate_chain().await,
             }),
             Verification::Broken(link) => Ok(broken(link.seq.saturating_sub(1), link.seq, link.to_string())),
+        }
+    }
+
+    /// The gateway's own chain; `None` when it cannot be asked.
+    async fn gate_chain(&self) -> Option<GateChain> {
+        match self.inner.gate.call(GateOp::Verify).await {
+            Ok(GateAnswer::Chain(chain)) => Some(chain),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(%error, "the gateway's audit chain was not checked");
+                None
+            }
         }
     }
 }

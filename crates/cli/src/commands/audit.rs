@@ -129,18 +129,52 @@ fn print(entry: &AuditEntryView, as_json: bool) -> anyhow::Result<()> {
 async fn verify(daemon: &Daemon, args: VerifyArgs, as_json: bool) -> anyhow::Result<i32> {
     let request = AuditVerifyRequest { from: args.from, to: args.to, remembered: args.remembered };
     let answer = daemon.api.audit_verify(Actor::Operator, request).await?;
+    let gate_holds = answer.gate.as_ref().is_none_or(|gate| gate.valid);
     if as_json {
         output::json(&answer)?;
-    } else if answer.valid {
-        output::line(&format!("the chain holds: {} entries", answer.entries))?;
-        if let Some(head) = &answer.head {
-            output::line(&format!("head {}:{}", head.seq, head.hash))?;
-        }
     } else {
-        let at = answer.broken_at.map(|seq| format!(" at entry {seq}")).unwrap_or_default();
-        output::line(&format!("the chain is broken{at}: {}", answer.fault.as_deref().unwrap_or("no fault was named")))?;
+        shown(
+            "the chain",
+            answer.valid,
+            answer.entries,
+            answer.head.as_ref(),
+            answer.broken_at,
+            answer.fault.as_deref(),
+        )?;
+        match &answer.gate {
+            Some(gate) => shown(
+                "the gateway's chain",
+                gate.valid,
+                gate.entries,
+                gate.head.as_ref(),
+                gate.broken_at,
+                gate.fault.as_deref(),
+            )?,
+            None if answer.valid => output::note("ringfence: the gateway's chain was not checked: it does not answer"),
+            None => {}
+        }
     }
-    Ok(if answer.valid { 0 } else { failure::FAILED })
+    Ok(if answer.valid && gate_holds { 0 } else { failure::FAILED })
+}
+
+fn shown(
+    what: &str,
+    valid: bool,
+    entries: u64,
+    head: Option<&AuditHeadView>,
+    broken_at: Option<u64>,
+    fault: Option<&str>,
+) -> anyhow::Result<()> {
+    if valid {
+        output::line(&format!("{what} holds: {entries} entries"))?;
+        if let Some(head) = head {
+            output::line(&format!("{what} ends at {}:{}", head.seq, head.hash))?;
+        }
+        return Ok(());
+    }
+    let at = broken_at.map(|seq| format!(" at entry {seq}")).unwrap_or_default();
+    output::line(&format!("{what} is broken{at}: {}", fault.unwrap_or("no fault was named")))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! What `serve` asks of the gate.
 
-use ringfence_model::api::Network;
+use ringfence_model::api::{AuditHeadView, GateChain, Network};
 use ringfence_model::net::control::{DecisionView, GateAnswer, GateOp, Traffic};
 use ringfence_model::net::{Destination, HostPattern, Policy, PortRange, Rule, Rulebook, TlsMode};
 use ringfence_model::{ApiError, Code, SandboxId};
 use ringfence_store::gate::{DecisionFilter, DecisionId, DecisionRow};
-use ringfence_store::{Actor, AuditEntry, StoreError};
+use ringfence_store::{Actor, AuditEntry, StoreError, Verification};
 use serde_json::json;
 
 use super::limits::lock;
@@ -26,6 +26,7 @@ impl Gate {
             GateOp::Registries { sandbox, open } => self.open_registries(&sandbox, open).await,
             GateOp::Status { sandbox } => self.status(sandbox).await,
             GateOp::Decisions { sandbox, after, limit } => self.decisions(sandbox, after, limit).await,
+            GateOp::Verify => self.verify().await,
             GateOp::Fence => Ok(GateAnswer::Done),
             GateOp::Key => Ok(GateAnswer::Key(hex::encode(self.envelope.public().as_bytes()))),
             GateOp::SetSecret { name, sealed, binding, rotate } => {
@@ -134,6 +135,26 @@ impl Gate {
         let filter = DecisionFilter { sandbox, after: after.map(DecisionId::new), limit: Some(limit) };
         let rows = self.store.decisions(filter).await.map_err(failed)?;
         Ok(GateAnswer::Decisions(rows.into_iter().map(view).collect()))
+    }
+
+    async fn verify(&self) -> Result<GateAnswer, ApiError> {
+        let found = self.store.verify(1, None).await.map_err(failed)?;
+        Ok(GateAnswer::Chain(match found {
+            Verification::Sound(verified) => GateChain {
+                valid: true,
+                entries: verified.entries,
+                head: Some(AuditHeadView { seq: verified.head.seq, hash: verified.head.hash.to_string() }),
+                broken_at: None,
+                fault: None,
+            },
+            Verification::Broken(link) => GateChain {
+                valid: false,
+                entries: link.seq.saturating_sub(1),
+                head: None,
+                broken_at: Some(link.seq),
+                fault: Some(link.to_string()),
+            },
+        }))
     }
 
     /// What is in force for a sandbox with this policy and these secrets, and the package registries beside where they are open.

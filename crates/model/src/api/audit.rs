@@ -100,4 +100,22 @@ pub struct AuditVerifyAnswer {
     pub broken_at: Option<u64>,
     /// What is wrong with it, in a sentence.
     pub fault: Option<String>,
+    /// The gateway's own chain, whole: its decisions, policies and secrets. Null when the gateway could not be asked.
+    #[serde(default)]
+    pub gate: Option<GateChain>,
+}
+
+/// What was found of the gateway's chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct GateChain {
+    /// Whether every link holds.
+    pub valid: bool,
+    /// How many entries were checked.
+    pub entries: u64,
+    /// The end of the chain; null when it does not hold.
+    pub head: Option<AuditHeadView>,
+    /// The first entry that does not hold.
+    pub broken_at: Option<u64>,
+    /// What is wrong with it, in a sentence.
+    pub fault: Option<String>,
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Denial, HostName};
 use crate::{
     ApiError, SandboxId,
-    api::{Network, PortSpec},
+    api::{GateChain, Network, PortSpec},
 };
 
 /// Bytes that one line may have.
@@ -74,6 +74,8 @@ pub enum GateOp {
         /// At most so many.
         limit: u32,
     },
+    /// Walks the gateway's audit chain. Answer: [`GateAnswer::Chain`].
+    Verify,
     /// Answered after every refusal that was told before. Answer: [`GateAnswer::Done`].
     Fence,
     /// The public key that a secret's value is sealed with. Answer: [`GateAnswer::Key`].
@@ -156,6 +158,8 @@ pub enum GateAnswer {
     },
     /// Decisions.
     Decisions(Vec<DecisionView>),
+    /// What was found of the chain.
+    Chain(GateChain),
     /// 32 bytes in hexadecimal.
     Key(String),
     /// Secrets, without values.

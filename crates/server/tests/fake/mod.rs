@@ -430,7 +430,15 @@ impl Sandboxes for Fake {
 
     fn audit_verify(&self, _: Actor, _: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer> {
         let head = Some(AuditHeadView { seq: 1, hash: "0".repeat(64) });
-        now(Ok(AuditVerifyAnswer { success: true, valid: true, entries: 1, head, broken_at: None, fault: None }))
+        now(Ok(AuditVerifyAnswer {
+            success: true,
+            valid: true,
+            entries: 1,
+            head,
+            broken_at: None,
+            fault: None,
+            gate: None,
+        }))
     }
 
     fn egress_list(&self, actor: Actor, request: EgressRequest) -> Answering<'_, EgressAnswer> {
