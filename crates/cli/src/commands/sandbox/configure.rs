@@ -55,7 +55,6 @@ pub(super) async fn run(api: &dyn Sandboxes, args: ConfigureArgs, as_json: bool)
         network,
         secrets,
         install_packages: args.packages,
-        ..ConfigureRequest::default()
     };
     let answer = api.configure(Actor::Operator, request).await?;
     if as_json {
