@@ -205,6 +205,46 @@ async fn packages_are_installed_and_the_registries_are_closed_again() {
     assert_eq!(run.denials.len(), 1, "{:?}", run.denials);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_python_need_to_be_told_nothing() {
+    let scene = Scene::new().await;
+    let api = scene.serve(API).await;
+    let allow = json!({"allow": [{"host": API, "ports": [api], "paths": ["/v2/**"]}]});
+    let sandbox = scene.create(allow, &[]).await;
+    let request = ConfigureRequest {
+        sandbox_id: sandbox.sandbox_id.to_string(),
+        install_packages: vec!["httpx[http2]".into(), "aiohttp".into()],
+        ..ConfigureRequest::default()
+    };
+    scene.api.configure(Actor::Agent, request).await.expect("they are installed");
+    let code = format!(
+        r#"
+import asyncio, os, subprocess, urllib.request
+import aiohttp, httpx, requests
+assert not [name for name in os.environ if "proxy" in name.lower() or "CERT" in name or "CA_BUNDLE" in name]
+url = "https://{API}:{api}/v2/clock"
+print("urllib", urllib.request.urlopen(url).status)
+print("requests", requests.get(url).status_code, requests.get(url.replace("v2", "v1")).status_code)
+print("httpx", httpx.get(url).status_code, httpx.get(url.replace("v2", "v1")).status_code)
+with httpx.Client(http2=True) as client:
+    answers = [client.get(url) for _ in range(3)]
+    print("httpx", *{{(answer.http_version, answer.status_code) for answer in answers}})
+async def main():
+    async with aiohttp.ClientSession() as session:
+        answers = await asyncio.gather(*[session.get(url) for _ in range(5)])
+        print("aiohttp", [answer.status for answer in answers])
+    async with httpx.AsyncClient(http2=True) as client:
+        answers = await asyncio.gather(*[client.get(url) for _ in range(5)])
+        print("httpx", [answer.status_code for answer in answers])
+asyncio.run(main())
+"#
+    );
+    let run = scene.python(&sandbox, &code).await;
+    let expected = "urllib 200\nrequests 200 403\nhttpx 200 403\nhttpx ('HTTP/2', 200)\n\
+                    aiohttp [200, 200, 200, 200, 200]\nhttpx [200, 200, 200, 200, 200]\n";
+    assert_eq!(run.output, expected, "{}", run.stderr);
+}
+
 /// Prints, and judges nothing: what the gate adds to a request on a kept connection, seen into and passed through, beside a
 /// direct one. For `make suites`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
