@@ -27,6 +27,10 @@ pub(crate) fn refusal(error: GuestError) -> ApiError {
             "the sandbox's user may not touch that path; use one below /home/user or /tmp",
         ),
         GuestError::Io(why) => ApiError::new(Code::InvalidArgument, format!("the sandbox could not do that: {why}")),
+        GuestError::Stopped => ApiError::new(
+            Code::SandboxNotRunning,
+            "the sandbox does not let that be done (it took too long); `sandbox_stop` and `sandbox_resume` end what is in the way",
+        ),
         GuestError::Broken => ApiError::new(
             Code::SandboxNotRunning,
             "the sandbox does not answer; `sandbox_stop` and `sandbox_resume` start it anew with its files",

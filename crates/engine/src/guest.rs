@@ -41,6 +41,9 @@ pub enum GuestError {
     /// Anything else that the sandbox's kernel said, such as a full disk.
     #[error("{0}")]
     Io(String),
+    /// Who was to do it did not come to its end in time: something in the sandbox stops what runs there.
+    #[error("it took too long")]
+    Stopped,
     /// The guest does not answer, answers nonsense, or is gone.
     #[error("the sandbox does not answer")]
     Broken,
@@ -259,6 +262,7 @@ fn refused(errno: u32, text: &str) -> GuestError {
         Ok(Errno::ACCESS | Errno::PERM | Errno::ROFS) => GuestError::Denied,
         Ok(Errno::ISDIR | Errno::INVAL | Errno::NXIO) => GuestError::NotAFile,
         Ok(Errno::FBIG) => GuestError::TooLarge,
+        Ok(Errno::TIMEDOUT) => GuestError::Stopped,
         _ => GuestError::Io(text.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect()),
     }
 }
@@ -307,6 +311,12 @@ mod tests {
             theirs.write_all(&refusal.encode(tag)).await.unwrap();
             assert_eq!(asked.await.unwrap(), Err(GuestError::Denied));
         }
+    }
+
+    #[test]
+    fn who_was_stopped_inside_did_nothing_wrong_with_its_arguments() {
+        let refusal = crate::files::refusal(refused(Errno::TIMEDOUT.raw_os_error().unsigned_abs(), "it took too long"));
+        assert_eq!(refusal.code, ringfence_model::Code::SandboxNotRunning);
     }
 
     #[tokio::test]
