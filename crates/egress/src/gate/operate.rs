@@ -132,7 +132,10 @@ impl Gate {
         after: Option<u64>,
         limit: u32,
     ) -> Result<GateAnswer, ApiError> {
-        let filter = DecisionFilter { sandbox, after: after.map(DecisionId::new), limit: Some(limit) };
+        /// SQLite numbers rows with 63 bits: after the last of them there is nothing.
+        const LAST: u64 = i64::MAX.unsigned_abs();
+        let filter =
+            DecisionFilter { sandbox, after: after.map(|after| DecisionId::new(after.min(LAST))), limit: Some(limit) };
         let rows = self.store.decisions(filter).await.map_err(failed)?;
         Ok(GateAnswer::Decisions(rows.into_iter().map(view).collect()))
     }
