@@ -6,9 +6,7 @@
 //!
 //! Nothing here does I/O, reads a clock, or decides whether a request may be made at all: it is given what was admitted.
 
-mod automaton;
 mod binding;
-mod forms;
 mod frame;
 mod inject;
 pub(crate) mod json;

@@ -6,6 +6,7 @@ pub mod api;
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod mask;
 pub mod net;
 
 pub use error::{ApiError, Code};

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::BoundSecret;
 use super::binding::{BasicPart, Placement};
-use super::mask::{Mask, Masks};
+use super::mask::{Mask, Masks, mask_headers, masks};
 use super::refusal::{Place, Refusal};
 use super::scan::{Finder, Scanner, Search};
 
@@ -100,7 +100,7 @@ impl Injector {
             }
         }
         let finder = Arc::new(Finder::new(secrets.iter().map(|secret| &secret.placeholder)));
-        let masks = Arc::new(Masks::new(&secrets));
+        let masks = Arc::new(masks(&secrets));
         let names = secrets.iter().map(|secret| secret.name.clone()).collect();
         Ok(Self { secrets, names, finder, masks, compressed_bodies: false })
     }
@@ -127,7 +127,7 @@ impl Injector {
 
     /// Masks the values of the headers of a response, and trailers.
     pub fn mask_headers(&self, headers: &mut HeaderMap) {
-        self.masks.headers(headers);
+        mask_headers(&self.masks, headers);
     }
 
     /// Puts secrets into a request that was admitted, in the places where their placeholders are bound to be. Towards a host

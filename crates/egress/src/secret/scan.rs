@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::automaton::{Automaton, State};
-use super::forms::Base64;
+use ringfence_model::mask::{Automaton, Base64, State};
+
 use super::placeholder::Placeholder;
 
 /// The placeholders of one sandbox, ready to be looked for.

@@ -9,7 +9,7 @@ const NONE: u32 = u32::MAX;
 
 /// Where a stream stands in the automaton. Opaque, and worth nothing in another automaton.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct State(u32);
+pub struct State(u32);
 
 /// One node: a prefix of some needle.
 struct Node {
@@ -26,7 +26,7 @@ struct Node {
 }
 
 /// The automaton. Its size is that of its needles together.
-pub(super) struct Automaton {
+pub struct Automaton {
     nodes: Vec<Node>,
     /// The children of the root: most bytes of ordinary text are decided here.
     root: [u32; 256],
@@ -35,7 +35,7 @@ pub(super) struct Automaton {
 
 impl Automaton {
     /// Of needles that are not empty. Of two equal ones the first counts.
-    pub(super) fn new<N: AsRef<[u8]>>(needles: &[N]) -> Self {
+    pub fn new<N: AsRef<[u8]>>(needles: &[N]) -> Self {
         // Room for everything at once: a vector that grows leaves copies of secrets behind.
         let room = 1 + needles.iter().map(|needle| needle.as_ref().len()).sum::<usize>();
         let mut nodes = Vec::with_capacity(room);
@@ -50,12 +50,12 @@ impl Automaton {
     }
 
     /// Length of a needle.
-    pub(super) fn length(&self, needle: usize) -> usize {
+    pub fn length(&self, needle: usize) -> usize {
         self.lengths[needle]
     }
 
     /// The state after one more byte.
-    pub(super) fn step(&self, state: State, byte: u8) -> State {
+    pub fn step(&self, state: State, byte: u8) -> State {
         let mut at = state.0;
         loop {
             if at == 0 {
@@ -69,13 +69,13 @@ impl Automaton {
     }
 
     /// The longest needle that ends at this state.
-    pub(super) fn needle(&self, state: State) -> Option<usize> {
+    pub fn needle(&self, state: State) -> Option<usize> {
         let needle = self.nodes[state.0 as usize].needle;
         (needle != NONE).then_some(needle as usize)
     }
 
     /// How many of the last bytes may still become part of a needle.
-    pub(super) fn depth(&self, state: State) -> usize {
+    pub fn depth(&self, state: State) -> usize {
         self.nodes[state.0 as usize].depth as usize
     }
 

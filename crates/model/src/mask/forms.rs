@@ -6,26 +6,31 @@ use zeroize::Zeroizing;
 
 /// Base64 of some bytes that start `alignment` bytes into a group of three, without the characters that also hold bits of
 /// a neighbour (RFC 4648, section 4). `alignment` is 0, 1 or 2.
-pub(super) struct Base64 {
+pub struct Base64 {
     /// The characters that hold nothing but bits of these bytes.
-    pub(super) inner: Zeroizing<Vec<u8>>,
+    pub inner: Zeroizing<Vec<u8>>,
     /// The character before them, as far as it is of these bytes.
-    pub(super) before: Edge,
+    pub before: Edge,
     /// The character after them, likewise.
-    pub(super) after: Edge,
+    pub after: Edge,
 }
 
 /// Some of the six bits of a base64 character.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Edge {
+pub struct Edge {
     /// Which bits; 0 when there is no such character.
-    pub(super) mask: u8,
+    pub mask: u8,
     /// Their values.
-    pub(super) bits: u8,
+    pub bits: u8,
 }
 
 impl Base64 {
-    pub(super) fn new(bytes: &[u8], alignment: usize) -> Self {
+    /// Of these bytes.
+    ///
+    /// # Panics
+    /// When `alignment` is not 0, 1 or 2.
+    #[must_use]
+    pub fn new(bytes: &[u8], alignment: usize) -> Self {
         let mut padded = Zeroizing::new(vec![0; alignment]);
         padded.reserve_exact(bytes.len());
         padded.extend_from_slice(bytes);
@@ -49,7 +54,7 @@ impl Edge {
     }
 
     /// A base64 character with these bits put into it; anything else as it is.
-    pub(super) fn apply(self, character: u8) -> u8 {
+    pub fn apply(self, character: u8) -> u8 {
         match sextet(character) {
             Some(value) if self.mask != 0 => {
                 let urlsafe = matches!(character, b'-' | b'_');
@@ -79,7 +84,7 @@ fn sextet(character: u8) -> Option<u8> {
 }
 
 /// The same characters in the alphabet that is safe in URLs (RFC 4648, section 5).
-pub(super) fn urlsafe(standard: &[u8]) -> Zeroizing<Vec<u8>> {
+pub fn urlsafe(standard: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(
         standard
             .iter()
@@ -93,7 +98,7 @@ pub(super) fn urlsafe(standard: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// What a program may write instead of `bytes` within a JSON string (RFC 8259, section 7) or a URL, without repeating any.
-pub(super) fn escaped(bytes: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+pub fn escaped(bytes: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let solidus = |byte: u8| (byte == b'/').then(|| b"\\/".to_vec());
     let lower = |byte: u8| (!byte.is_ascii_alphanumeric()).then(|| format!("\\u{byte:04x}").into_bytes());
     let upper = |byte: u8| (!byte.is_ascii_alphanumeric()).then(|| format!("\\u{byte:04X}").into_bytes());
