@@ -22,6 +22,9 @@ pub(crate) struct GateConfig {
     /// Whether a sandbox may be given the policy `open`.
     #[serde(default)]
     pub(crate) open_allowed: bool,
+    /// Whether a sandbox is paused that puts the placeholder of a secret where the secret may not go. It is refused in any case.
+    #[serde(default)]
+    pub(crate) pause_on_misuse: bool,
     /// Names that lead to these addresses and nowhere else, private ones too: `[gate.pins]`, `"db.lan" = ["10.0.0.5"]`.
     #[serde(default)]
     pub(crate) pins: BTreeMap<HostName, Vec<IpAddr>>,

@@ -20,7 +20,14 @@ mod progress;
 mod prompt;
 mod roles;
 
+use std::alloc::System;
+
 use clap::Parser;
+use zeroizing_alloc::ZeroAlloc;
+
+/// What is freed is overwritten: keys that clients send pass through buffers of HTTP and JSON that nobody else wipes.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() {
     if let Some(code) = roles::dispatch() {

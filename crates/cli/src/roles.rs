@@ -42,12 +42,13 @@ pub(crate) fn dispatch() -> Option<i32> {
     let mut args = std::env::args();
     let name = args.next()?;
     let args: Vec<String> = args.collect();
-    let ended = match name.as_str() {
-        supervise::JAILER_ROLE => jailer(&args),
-        supervise::SERVE_ROLE => serve_role(&args),
-        supervise::GATEWAY_ROLE => gateway::role(&args),
+    let role: fn(&[String]) -> anyhow::Result<i32> = match name.as_str() {
+        supervise::JAILER_ROLE => jailer,
+        supervise::SERVE_ROLE => serve_role,
+        supervise::GATEWAY_ROLE => gateway::role,
         _ => return None,
     };
+    let ended = hide_memory().and_then(|()| role(&args));
     Some(match ended {
         Ok(code) => code,
         Err(error) => {
@@ -55,6 +56,12 @@ pub(crate) fn dispatch() -> Option<i32> {
             1
         }
     })
+}
+
+/// What passes through a role's memory is nobody else's: no core file, and no look by another process of its user. (The limit
+/// on core files is left alone: the jailer's children could not raise it again.)
+fn hide_memory() -> anyhow::Result<()> {
+    sys::set_dumpable(false).context("hiding from ptrace")
 }
 
 /// Which build this is: the version, and what tells this executable from another. The same for every process of one file.

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{BIN, TCP, ringfence, shared};
+use common::{BIN, ringfence, shared, tcp};
 use serde_json::{Value, json};
 
 /// How long anything here may take that takes a moment.
@@ -86,7 +86,7 @@ fn seed(requirements: &str, era: &str) {
     let home = shared();
     let python = python(requirements);
     let (home, token) = (home.to_str().expect("plain"), home.join("run/token"));
-    let url = format!("http://{TCP}/mcp");
+    let url = format!("http://{}/mcp", tcp());
     let http: [&str; 4] = ["--url", &url, "--token-file", token.to_str().expect("plain")];
     let stdio = ["--stdio", BIN, "mcp", "--home", home];
     std::thread::scope(|scope| {
@@ -337,7 +337,7 @@ fn the_inspector_finds_and_uses_the_tools() {
     }
     let home = shared();
     let token = fs::read_to_string(home.join("run/token")).expect("the daemon listens on TCP");
-    let url = format!("http://{TCP}/mcp");
+    let url = format!("http://{}/mcp", tcp());
     let header = format!("Authorization: Bearer {}", token.trim());
     let stdio = [BIN, "mcp", "--home", home.to_str().expect("plain")];
     let http = [url.as_str(), "--transport", "http", "--header", header.as_str()];

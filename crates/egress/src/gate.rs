@@ -61,6 +61,8 @@ pub struct Config {
     pub registries: Vec<Rule>,
     /// Whether a policy may be `open`.
     pub open_allowed: bool,
+    /// Whether a sandbox is to be paused that puts a placeholder where its secret may not go.
+    pub pause_on_misuse: bool,
 }
 
 /// Why a gateway did not start.
@@ -111,6 +113,7 @@ struct Gate {
     envelope: EnvelopeKey,
     registries: Vec<Rule>,
     open_allowed: bool,
+    pause_on_misuse: bool,
     rooms: Mutex<HashMap<SandboxId, Arc<Room>>>,
     shells: Mutex<HashMap<u32, Arc<Shell>>>,
     /// Sandboxes that live in shells whose sockets have not come yet. Locked within `shells`.
@@ -129,7 +132,7 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<(Self, UnboundedReceiver<FromGate>), StartError> {
-        let Config { home, pins, stand_ins, roots, registries, open_allowed } = config;
+        let Config { home, pins, stand_ins, roots, registries, open_allowed, pause_on_misuse } = config;
         let store = GateStore::open(&home.join("gate.db"), SealingKey::load_or_create(&home.join("gate.key"))?)?;
         let envelope = EnvelopeKey::load_or_create(&home.join("envelope.key"))?;
         let authority = Arc::new(Authority::load_or_create(&home, SystemTime::now())?);
@@ -146,6 +149,7 @@ impl Gateway {
             envelope,
             registries,
             open_allowed,
+            pause_on_misuse,
             rooms: Mutex::default(),
             shells: Mutex::default(),
             awaited: Mutex::default(),

@@ -7,10 +7,13 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use bytes::Bytes;
+use ringfence_model::mask::{Mask, Masks};
 
 /// Bytes of a stream that answers hold.
 pub(crate) const KEPT_BYTES_MAX: usize = 1 << 20;
@@ -54,18 +57,40 @@ struct State {
     file: Option<File>,
     /// The file could not be written: said once, then only counted.
     broken: bool,
+    /// What hides keys. It holds back what may become one.
+    mask: Option<Mask>,
 }
 
 impl Capture {
-    /// An empty capture; its file is made only when the stream outgrows what is kept.
+    /// An empty capture; its file is made only when the stream outgrows what is kept. What `masks` finds is hidden before
+    /// anything is kept or counted.
     #[must_use]
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, state: Mutex::default() }
+    pub(crate) fn new(path: PathBuf, masks: Option<Arc<Masks>>) -> Self {
+        Self { path, state: Mutex::new(State { mask: masks.map(Mask::new), ..State::default() }) }
     }
 
     /// Takes what was read.
     pub(crate) fn push(&self, bytes: &[u8]) {
         let mut state = self.lock();
+        match &mut state.mask {
+            None => self.keep(&mut state, bytes),
+            Some(mask) => {
+                let masked = mask.feed(Bytes::copy_from_slice(bytes));
+                self.keep(&mut state, &masked);
+            }
+        }
+    }
+
+    /// The stream has ended: what was held back is kept too.
+    pub(crate) fn finish(&self) {
+        let mut state = self.lock();
+        if let Some(mask) = state.mask.take() {
+            let rest = mask.finish();
+            self.keep(&mut state, &rest);
+        }
+    }
+
+    fn keep(&self, state: &mut State, bytes: &[u8]) {
         let before = state.seen;
         state.seen += bytes.len() as u64;
         let room = KEPT_BYTES_MAX - state.kept.len();
@@ -73,7 +98,7 @@ impl Capture {
         if bytes.len() <= room || state.broken || before >= LOG_BYTES_MAX {
             return;
         }
-        if let Err(error) = self.log(&mut state, &bytes[room..]) {
+        if let Err(error) = self.log(state, &bytes[room..]) {
             state.broken = true;
             tracing::warn!(%error, "the log of an execution's output could not be written");
         }
@@ -136,7 +161,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("ringfence-capture-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
         let path = dir.join("out");
-        let capture = Capture::new(path.clone());
+        let capture = Capture::new(path.clone(), None);
         let chunk: Vec<u8> = (0..=255).cycle().take(65_521).collect();
         let chunks = usize::try_from(LOG_BYTES_MAX).expect("fits") / chunk.len() + 20;
         for _ in 0..chunks {
@@ -155,9 +180,23 @@ mod tests {
 
     #[test]
     fn little_output_makes_no_file() {
-        let capture = Capture::new(PathBuf::from("/nonexistent/out"));
+        let capture = Capture::new(PathBuf::from("/nonexistent/out"), None);
         capture.push(b"42\n");
         assert_eq!(capture.snapshot(), (b"42\n".to_vec(), 3));
         assert_eq!(capture.file(), None);
+    }
+
+    #[test]
+    fn a_key_is_hidden_however_it_is_cut_and_nothing_is_lost() {
+        let masks = Arc::new(Masks::new([(&b"sk-live-0123456789"[..], &b"[KEY hidden]"[..])]));
+        let text = b"before sk-live-0123456789 between sk-live-01 after sk-live-";
+        for cut in 0..text.len() {
+            let capture = Capture::new("/nonexistent/out".into(), Some(Arc::clone(&masks)));
+            capture.push(&text[..cut]);
+            capture.push(&text[cut..]);
+            capture.finish();
+            let shown = String::from_utf8(capture.snapshot().0).expect("text");
+            assert_eq!(shown, "before [KEY hidden] between sk-live-01 after sk-live-", "cut at {cut}");
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Making sandboxes, and changing those that live.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ringfence_model::{
     ApiError, Code,
     api::{
-        self, CommandResult, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, EnvMode, RunningProcess,
-        TransitionAnswer,
+        self, CommandResult, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, EnvMode, EnvVars,
+        RunningProcess, TransitionAnswer,
     },
+    net::control::GateOp,
 };
 use ringfence_store::{
     Actor, EnvMode as StoredEnvMode, Interpreter, LogLevel, SandboxChange, SandboxRow, SandboxStatus, SecretValue,
@@ -17,11 +18,13 @@ use crate::{
     api::ProgressSender,
     engine::{Engine, now_ms},
     error::Failure,
+    keys::Kept,
     language::Language,
     lookup::not_running,
     network,
     run::Program,
     sandbox::{Environment, Lifetime, Made, Next, Sandbox, State},
+    service::count,
     shelf, view,
 };
 
@@ -31,15 +34,42 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// Names of variables that one audit entry holds; it is bounded, and has their number in any case.
 pub(crate) const AUDITED_NAMES_MAX: usize = 40;
 
-fn secrets(values: &api::EnvVars) -> Vec<(String, SecretValue)> {
-    values.iter().map(|(name, value)| (name.to_owned(), SecretValue::new(value.as_bytes().to_vec()))).collect()
+fn secrets(values: &BTreeMap<String, String>) -> Vec<(String, SecretValue)> {
+    values.iter().map(|(name, value)| (name.clone(), SecretValue::new(value.as_bytes().to_vec()))).collect()
+}
+
+/// The variable under which programs look for a key of the Anthropic API.
+const ANTHROPIC_KEY: &str = "ANTHROPIC_API_KEY";
+
+/// The variables that a sandbox is to have, the key for the Anthropic API among them.
+fn all_vars(request: &mut CreateRequest) -> Result<EnvVars, ApiError> {
+    let mut vars = std::mem::take(&mut request.env_vars).into_inner();
+    if let Some(key) = request.anthropic_key.take()
+        && vars.insert(ANTHROPIC_KEY.to_owned(), key.into_inner()).is_some()
+    {
+        let text = format!("`anthropic_key` and `{ANTHROPIC_KEY}` in `env_vars` are the same; give one of them");
+        return Err(ApiError::new(Code::InvalidArgument, text));
+    }
+    Ok(EnvVars::new(vars))
+}
+
+/// A change of a sandbox's variables.
+pub(crate) struct EnvChange<'a> {
+    /// What is set, as programs see it.
+    pub values: &'a BTreeMap<String, String>,
+    /// Whether nothing else remains.
+    pub replace: bool,
+    /// What is removed.
+    pub unset: &'a [String],
+    /// Which of the values are keys, if a client gave them.
+    pub kept: Option<&'a Kept>,
 }
 
 impl Engine {
     pub(crate) async fn do_create(
         &self,
         actor: Actor,
-        request: CreateRequest,
+        mut request: CreateRequest,
         progress: Option<ProgressSender>,
     ) -> Result<CreateAnswer, Failure> {
         self.admit()?;
@@ -48,6 +78,8 @@ impl Engine {
         request.check()?;
         network::check_actor(actor, request.network.as_ref())?;
         let limits = request.limits()?;
+        let has_anthropic_key = request.anthropic_key.is_some();
+        let vars = all_vars(&mut request)?;
         let prepared = if limits == ringfence_model::Limits::default() {
             self.shelf(&template.name).and_then(|shelf| shelf.take())
         } else {
@@ -58,6 +90,15 @@ impl Engine {
             Some(ready) => ready,
             None => shelf::make(machine, store, &template, limits, shelf::Warmth::IfPossible).await?,
         };
+        let kept = match self.keep_keys(&ready.id, vars, &request.secrets, request.expose).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                let _ = machine.destroy(&ready.shell).await;
+                shelf::discard_disk(machine, store, ready.disk).await;
+                return Err(error);
+            }
+        };
+        request.secrets.retain(|name| !kept.sealed.contains(name));
         let now = now_ms();
         let lifetime_s = request.lifetime_s();
         let lifetime = Lifetime { expires_at_ms: now.saturating_add(lifetime_s.saturating_mul(1000)) };
@@ -82,13 +123,13 @@ impl Engine {
             agent_id: None,
             failure: None,
         };
-        let names: Vec<&str> = request.env_vars.iter().map(|(name, _)| name).take(AUDITED_NAMES_MAX).collect();
+        let names: Vec<&String> = kept.values.keys().take(AUDITED_NAMES_MAX).collect();
         let detail = serde_json::json!({
             "name": name, "template": template.name, "template_version": template.row.version, "lifetime_s": lifetime_s,
-            "limits": limits, "env_names": names, "env_count": request.env_vars.len(), "network": request.network.as_ref().unwrap_or(&api::Network::default()), "secrets": request.secrets,
+            "limits": limits, "env_names": names, "env_count": kept.values.len(), "sealed": kept.sealed, "exposed": kept.exposed, "network": request.network.as_ref().unwrap_or(&api::Network::default()), "secrets": request.secrets,
         });
         let entry = Self::entry(actor, "sandbox.create").sandbox(&ready.id).detail(detail);
-        let values = secrets(&request.env_vars);
+        let (values, exposed) = (secrets(&kept.values), kept.exposed.clone());
         let (id, disk) = (ready.id.clone(), ready.disk.0);
         let written = store
             .write_with_audit(entry, move |tx| {
@@ -97,7 +138,9 @@ impl Engine {
                 if values.is_empty() {
                     return Ok(0);
                 }
-                Ok(tx.set_environment(&id, &values, StoredEnvMode::Merge, &[])?.version)
+                let version = tx.set_environment(&id, &values, StoredEnvMode::Merge, &[])?.version;
+                tx.mark_exposed(&id, &exposed)?;
+                Ok(version)
             })
             .await;
         let env_version = match written {
@@ -106,6 +149,9 @@ impl Engine {
                 version
             }
             Err(error) => {
+                if !kept.sealed.is_empty() {
+                    self.inner.gate.forget(&ready.id);
+                }
                 let _ = machine.destroy(&ready.shell).await;
                 shelf::discard_disk(machine, store, ready.disk).await;
                 return Err(error.into());
@@ -115,6 +161,7 @@ impl Engine {
         let posture = ready.interpreter.as_ref().map_or(&ready.shell.posture, |process| &process.posture);
         let isolation = view::isolation(posture, waiting, &machine.facts().missing);
         let next = ready.interpreter.map_or(Next::None, Next::Parked);
+        let env_count = kept.values.len();
         let sandbox = Arc::new(Sandbox::new(Made {
             id: ready.id.clone(),
             name: name.clone(),
@@ -124,7 +171,11 @@ impl Engine {
             lifetime,
             state: State { status: SandboxStatus::Running, shell: Some(ready.shell), next },
             last_execution: 0,
-            environment: Environment { version: env_version, values: request.env_vars.clone().into_inner() },
+            environment: Environment {
+                version: env_version,
+                exposed: kept.exposed.iter().cloned().collect(),
+                values: kept.values,
+            },
         }));
         self.add_live(Arc::clone(&sandbox));
         if let Some(shell) = &sandbox.state.lock().await.shell {
@@ -156,10 +207,14 @@ impl Engine {
             },
             None => None,
         };
-        let mut warnings = Vec::new();
+        let mut warnings = kept.warnings;
         if let Some(startup) = startup.as_ref().filter(|s| s.exit_code != 0) {
             warnings.push(format!("startup_script ended with exit code {}", startup.exit_code));
         }
+        let mut secrets = kept.sealed;
+        secrets.append(&mut request.secrets);
+        secrets.sort_unstable();
+        secrets.dedup();
         Ok(CreateAnswer {
             success: true,
             sandbox_id: ready.id.clone(),
@@ -167,15 +222,16 @@ impl Engine {
             name,
             template: template.name.clone(),
             status: api::SandboxStatus::Running,
-            env_vars_configured: u32::try_from(request.env_vars.len()).unwrap_or(u32::MAX),
-            anthropic_key_configured: false,
+            env_vars_configured: count(env_count),
+            anthropic_key_configured: has_anthropic_key,
             packages_to_install: request.install_packages,
             timeout: lifetime_s,
             metadata: request.metadata,
             created_at: view::time(now),
             expires_at: view::time(lifetime.expires_at_ms),
             network: request.network.unwrap_or_default(),
-            secrets: request.secrets,
+            secrets,
+            exposed: kept.exposed,
             isolation,
             startup,
             warnings,
@@ -188,6 +244,7 @@ impl Engine {
             code: command.to_owned(),
             language: Language::Bash,
             env: Vec::new(),
+            exposed: Vec::new(),
             working_dir: None,
             timeout: COMMAND_TIMEOUT,
             stdin: Vec::new(),
@@ -218,7 +275,7 @@ impl Engine {
     pub(crate) async fn do_configure(
         &self,
         actor: Actor,
-        request: ConfigureRequest,
+        mut request: ConfigureRequest,
     ) -> Result<ConfigureAnswer, Failure> {
         let sandbox = self.find_live(&request.sandbox_id).await?;
         request.check()?;
@@ -226,13 +283,25 @@ impl Engine {
         let replace = request.env_mode == Some(EnvMode::Replace);
         let changes_env = replace || !request.env_vars.is_empty() || !request.unset_env.is_empty();
         let mut updated: Vec<String> = request.env_vars.iter().map(|(name, _)| name.to_owned()).collect();
-        let (version, fingerprints) = {
+        let mut warnings = Vec::new();
+        let (version, mut fingerprints) = {
             let state = sandbox.state.lock().await;
             if !matches!(state.status, SandboxStatus::Running | SandboxStatus::Paused | SandboxStatus::Stopped) {
                 return Err(not_running(&sandbox.id, state.status).into());
             }
             if changes_env {
-                self.set_environment(actor, &sandbox, &request, replace, &mut updated).await?
+                let vars = std::mem::take(&mut request.env_vars);
+                let kept = self.keep_keys(&sandbox.id, vars, &request.secrets, request.expose).await?;
+                request.secrets.retain(|name| !kept.sealed.contains(name));
+                let change = EnvChange { values: &kept.values, replace, unset: &request.unset_env, kept: Some(&kept) };
+                let made = self.set_environment(actor, &sandbox, change, &mut updated).await?;
+                // What programs see is no secret's placeholder any more.
+                let names: Vec<String> = updated.iter().filter(|name| !kept.sealed.contains(name)).cloned().collect();
+                if !names.is_empty() {
+                    self.inner.gate.call(GateOp::DropSecrets { sandbox: sandbox.id.clone(), names }).await?;
+                }
+                warnings = kept.warnings;
+                made
             } else {
                 self.environment_of(&sandbox).await?
             }
@@ -251,7 +320,14 @@ impl Engine {
                 break;
             }
         }
-        let network = self.network_of(&sandbox.id).await?;
+        let (network, secrets, _) = self.gate_status(&sandbox.id).await?;
+        // Of a secret, what programs see does not change with the value.
+        for (name, fingerprint) in &secrets {
+            if let Some(shown) = fingerprints.get_mut(name) {
+                fingerprint.clone_into(shown);
+            }
+        }
+        let exposed = sandbox.environment().exposed.iter().cloned().collect();
         let running = if changes_env { self.running_before(&sandbox, version).await } else { Vec::new() };
         Ok(ConfigureAnswer {
             success: commands.iter().all(|c| c.exit_code == 0),
@@ -259,12 +335,14 @@ impl Engine {
             env_vars_updated: updated,
             env_version: version,
             env_fingerprints: fingerprints,
-            network: network.policy,
-            secrets: network.secrets,
+            network,
+            secrets: secrets.into_keys().collect(),
+            exposed,
             packages_installed: installed,
             commands_executed: commands,
             running_processes_with_old_env: running,
             expires_at: view::time(sandbox.lifetime().expires_at_ms),
+            warnings,
         })
     }
 
@@ -272,33 +350,36 @@ impl Engine {
         &self,
         actor: Actor,
         sandbox: &Sandbox,
-        request: &ConfigureRequest,
-        replace: bool,
+        change: EnvChange<'_>,
         updated: &mut Vec<String>,
-    ) -> Result<(u64, std::collections::BTreeMap<String, String>), Failure> {
+    ) -> Result<(u64, BTreeMap<String, String>), Failure> {
+        let EnvChange { values, replace, unset, kept } = change;
         let mode = if replace { StoredEnvMode::Replace } else { StoredEnvMode::Merge };
+        let (sealed, exposed) = kept.map_or((&[][..], &[][..]), |kept| (&kept.sealed, &kept.exposed));
         let named = |names: &[String]| names.iter().take(AUDITED_NAMES_MAX).cloned().collect::<Vec<_>>();
         let detail = serde_json::json!({
-            "set": named(updated), "set_count": updated.len(), "unset": named(&request.unset_env), "mode": if replace { "replace" } else { "merge" },
+            "set": named(updated), "set_count": updated.len(), "unset": named(unset), "mode": if replace { "replace" } else { "merge" }, "sealed": sealed, "exposed": exposed,
         });
         let entry = Self::entry(actor, "sandbox.configure").sandbox(&sandbox.id).detail(detail);
-        let (id, values, unset) = (sandbox.id.clone(), secrets(&request.env_vars), request.unset_env.clone());
-        let written =
-            self.inner.store.write_with_audit(entry, move |tx| tx.set_environment(&id, &values, mode, &unset)).await;
-        let (change, receipt) = written?;
+        let (id, stored, unset, marked) = (sandbox.id.clone(), secrets(values), unset.to_vec(), exposed.to_vec());
+        let written = self.inner.store.write_with_audit(entry, move |tx| {
+            let change = tx.set_environment(&id, &stored, mode, &unset)?;
+            tx.mark_exposed(&id, &marked)?;
+            Ok(change)
+        });
+        let (change, receipt) = written.await?;
         drop(receipt);
         let mut environment = sandbox.environment();
         environment.version = change.version;
         environment.values.retain(|name, _| change.fingerprints.contains_key(name));
-        environment.values.extend(request.env_vars.iter().map(|(n, v)| (n.to_owned(), v.to_owned())));
+        environment.values.extend(values.iter().map(|(name, value)| (name.clone(), value.clone())));
+        environment.exposed.retain(|name| change.fingerprints.contains_key(name) && !values.contains_key(name));
+        environment.exposed.extend(exposed.iter().cloned());
         updated.extend(change.removed);
         Ok((change.version, change.fingerprints))
     }
 
-    async fn environment_of(
-        &self,
-        sandbox: &Sandbox,
-    ) -> Result<(u64, std::collections::BTreeMap<String, String>), Failure> {
+    async fn environment_of(&self, sandbox: &Sandbox) -> Result<(u64, BTreeMap<String, String>), Failure> {
         let id = sandbox.id.clone();
         let fingerprints = self.inner.store.read(move |view| view.environment_fingerprints(&id)).await?;
         Ok((sandbox.environment().version, fingerprints))

@@ -159,6 +159,7 @@ impl Engine {
                 draining: std::sync::atomic::AtomicBool::new(false),
             }),
         };
+        tokio::spawn(engine.clone().pause_misused(engine.inner.gate.misused()));
         engine.inner.gate.listen(config.door);
         engine.load_templates().await?;
         engine.reconcile_at_start().await?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ringfence_jail::proto::{ExecNo, Exited, ShellId};
-use ringfence_model::{ExecutionId, SandboxId};
+use ringfence_model::{ExecutionId, SandboxId, mask::Masks};
 use ringfence_store::{ExecutionEnd, ExecutionStatus, Interpreter};
 use tokio::{
     io::AsyncWriteExt,
@@ -73,10 +73,10 @@ pub(crate) struct Begin {
 }
 
 impl Execution {
-    /// An execution that begins; the logs of its streams go below `logs`.
+    /// An execution that begins; the logs of its streams go below `logs`, and what `masks` finds in them is hidden.
     #[must_use]
-    pub(crate) fn new(begin: Begin, logs: &Path) -> Self {
-        let log = |stream: &str| Capture::new(logs.join(format!("{}.{stream}", begin.id)));
+    pub(crate) fn new(begin: Begin, logs: &Path, masks: Option<Arc<Masks>>) -> Self {
+        let log = |stream: &str| Capture::new(logs.join(format!("{}.{stream}", begin.id)), masks.clone());
         Self {
             stdout: log("stdout"),
             stderr: log("stderr"),
@@ -347,7 +347,7 @@ mod tests {
         for _ in 0..200 {
             let (reader, writer) = std::io::pipe().expect("a pipe");
             let stream = pipe::Receiver::from_owned_fd(reader.into()).expect("a pipe");
-            let capture = Capture::new("/nonexistent/out".into());
+            let capture = Capture::new("/nonexistent/out".into(), None);
             std::io::Write::write_all(&mut &writer, b"last words").expect("it is open");
             // Somebody else keeps it open, so that there is no end of file either.
             read(&capture, stream, watch::Sender::new(true).subscribe()).await;

@@ -25,7 +25,7 @@ use ringfence_model::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixStream, unix::OwnedReadHalf},
-    sync::{mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
 };
 
 /// How long a question waits for a gateway that is being started, and for its answer.
@@ -36,6 +36,9 @@ const FENCE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Refusals of one sandbox that are remembered.
 const DENIALS_MAX: usize = 256;
+
+/// Sandboxes that wait for being paused.
+const MISUSED_MAX: usize = 1024;
 
 type Answer = Result<GateAnswer, ApiError>;
 
@@ -51,11 +54,18 @@ struct Inner {
     state: Mutex<State>,
     /// Whether there is a gateway.
     connected: watch::Sender<bool>,
+    /// Sandboxes that are to be paused for what they did with a placeholder.
+    misused: broadcast::Sender<SandboxId>,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { next_id: AtomicU64::new(1), state: Mutex::default(), connected: watch::Sender::new(false) }
+        Self {
+            next_id: AtomicU64::new(1),
+            state: Mutex::default(),
+            connected: watch::Sender::new(false),
+            misused: broadcast::Sender::new(MISUSED_MAX),
+        }
     }
 }
 
@@ -165,7 +175,10 @@ impl GateClient {
                         let _ = waiting.send(result);
                     }
                 }
-                Ok(FromGate::Denied { sandbox, denial }) => {
+                Ok(FromGate::Denied { sandbox, denial, pause }) => {
+                    if pause {
+                        let _ = self.inner.misused.send(sandbox.clone());
+                    }
                     let mut state = self.lock();
                     let denials = state.denials.entry(sandbox).or_default();
                     if denials.len() == DENIALS_MAX {
@@ -202,6 +215,11 @@ impl GateClient {
         })
         .await
         .unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Sandboxes that the operator wants paused, as they are told.
+    pub(crate) fn misused(&self) -> broadcast::Receiver<SandboxId> {
+        self.inner.misused.subscribe()
     }
 
     /// A sandbox lives in that shell now.

@@ -17,6 +17,7 @@ mod files;
 mod gate;
 pub mod guest;
 mod jailer;
+mod keys;
 mod language;
 mod lifecycle;
 mod lookup;

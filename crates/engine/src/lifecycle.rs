@@ -249,8 +249,9 @@ impl Engine {
             self.note(&row.id, LogLevel::Info, "system", "stopped: the daemon was restarted; files are kept");
         }
         let id = row.id.clone();
-        let (values, last_execution) =
-            store.read(move |view| Ok((view.environment(&id)?, view.last_execution_number(&id)?))).await?;
+        let (values, exposed, last_execution) = store
+            .read(move |view| Ok((view.environment(&id)?, view.exposed_names(&id)?, view.last_execution_number(&id)?)))
+            .await?;
         let values = values
             .into_iter()
             .map(|(name, value)| (name, String::from_utf8_lossy(value.expose()).into_owned()))
@@ -266,7 +267,7 @@ impl Engine {
             },
             state: State { status: SandboxStatus::Stopped, shell: None, next: Next::None },
             last_execution,
-            environment: Environment { version: row.env_version, values },
+            environment: Environment { version: row.env_version, values, exposed: exposed.into_iter().collect() },
         });
         self.add_live(Arc::new(sandbox));
         Ok(())

@@ -2,6 +2,8 @@
 //!
 //! The value of a secret is sealed here for the gateway, and then only the gateway can read it.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ringfence_model::{
     ApiError, SandboxId,
@@ -9,7 +11,7 @@ use ringfence_model::{
         self, EgressAnswer, EgressDecision, EgressRequest, Network, NetworkStatus, SecretAnswer, SecretListAnswer,
         SecretRemoveAnswer, SecretRequest, SecretSetRequest, SecretSummary, check_secret_name,
     },
-    net::control::{DecisionView, GateAnswer, GateOp, SecretView},
+    net::control::{DecisionView, GateAnswer, GateOp, SecretView, Traffic},
 };
 use ringfence_store::{Actor, SecretValue, gate::EnvelopePublicKey};
 
@@ -28,7 +30,7 @@ pub(crate) fn check_actor(actor: Actor, network: Option<&Network>) -> Result<(),
 }
 
 /// An answer to something else than was asked. It is not shown: nobody knows what is in it.
-fn mistaken(asked: &str) -> Failure {
+pub(crate) fn mistaken(asked: &str) -> Failure {
     tracing::error!(asked, "the gateway answered something else than was asked");
     ApiError::internal("the gateway's answer does not fit the question; restart the daemon").into()
 }
@@ -89,10 +91,22 @@ impl Engine {
 
     /// What a sandbox may reach, and what has passed.
     pub(crate) async fn network_of(&self, sandbox: &SandboxId) -> Result<NetworkStatus, Failure> {
+        let (policy, secrets, traffic) = self.gate_status(sandbox).await?;
+        Ok(NetworkStatus {
+            policy,
+            secrets: secrets.into_keys().collect(),
+            exposed: Vec::new(),
+            traffic: traffic.into(),
+        })
+    }
+
+    /// The policy in force, the secrets with fingerprints of their values, and what has passed.
+    pub(crate) async fn gate_status(
+        &self,
+        sandbox: &SandboxId,
+    ) -> Result<(Network, BTreeMap<String, String>, Traffic), Failure> {
         match self.inner.gate.call(GateOp::Status { sandbox: sandbox.clone() }).await? {
-            GateAnswer::Status { network, secrets, totals } => {
-                Ok(NetworkStatus { policy: network, secrets, traffic: totals.into() })
-            }
+            GateAnswer::Status { network, secrets, totals } => Ok((network, secrets, totals)),
             _ => Err(mistaken("status")),
         }
     }

@@ -86,6 +86,7 @@ impl Engine {
             code: INSTALL.to_owned(),
             language: Language::Python,
             env: Vec::new(),
+            exposed: Vec::new(),
             working_dir: None,
             timeout: TIMEOUT,
             stdin: serde_json::to_vec(packages).unwrap_or_default(),

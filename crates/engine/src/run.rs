@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ringfence_guest::park;
 use ringfence_jail::proto::{Exited, Refusal};
-use ringfence_model::{ApiError, Code, ExecutionId, api::Artifact};
+use ringfence_model::{ApiError, Code, ExecutionId, api::Artifact, mask::Masks};
 use ringfence_store::{
     Actor, CodeHash, ExecutionEnd, ExecutionOutput, ExecutionStatus, Interpreter, LogEntry, LogLevel, NewExecution,
     SandboxStatus, StoreError,
@@ -35,6 +35,8 @@ pub(crate) struct Program {
     pub(crate) language: Language,
     /// On top of the sandbox's own.
     pub(crate) env: Vec<(String, String)>,
+    /// Names in `env` whose values are masked in what it prints.
+    pub(crate) exposed: Vec<String>,
     pub(crate) working_dir: Option<String>,
     pub(crate) timeout: Duration,
     pub(crate) stdin: Vec<u8>,
@@ -56,6 +58,9 @@ const ARTIFACTS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Executions of one sandbox that may run at once.
 const RUNNING_MAX: usize = 64;
+
+/// Bytes of an exposed key that is masked in output.
+const MASKED_BYTES_MIN: usize = 4;
 
 /// Artefacts listed in one answer.
 const ARTIFACTS_MAX: usize = 64;
@@ -95,6 +100,7 @@ impl Engine {
         };
         let id = ExecutionId::from_parts(now_ms(), rand::random());
         let (env, env_version) = environment(sandbox, &program);
+        let masks = masks(sandbox, &program);
         let cwd = absolute(program.working_dir.as_deref().unwrap_or(HOME));
         let begin = Begin {
             id: id.clone(),
@@ -104,7 +110,7 @@ impl Engine {
             started_at_ms: now_ms(),
             env_version,
         };
-        let execution = Arc::new(Execution::new(begin, &self.logs()));
+        let execution = Arc::new(Execution::new(begin, &self.logs(), masks));
         {
             let mut running = self.running();
             if running.values().filter(|other| other.sandbox == sandbox.id).count() >= RUNNING_MAX {
@@ -194,6 +200,7 @@ impl Engine {
             "timeout_ms": u64::try_from(program.timeout.as_millis()).unwrap_or(u64::MAX),
             "env_version": execution.env_version,
             "env_names": env,
+            "exposed": program.exposed,
         });
         let entry = Self::entry(actor, "execution.start").sandbox(&sandbox.id).execution(&execution.id).detail(detail);
         let new = NewExecution {
@@ -284,6 +291,8 @@ impl Engine {
         };
         let denials = self.inner.gate.denials(&sandbox.id, execution.started_at_ms);
         let denials = ringfence_model::api::Denial::merge(&denials);
+        execution.stdout.finish();
+        execution.stderr.finish();
         let ((stdout, stdout_seen_bytes), (stderr, stderr_seen_bytes)) =
             (execution.stdout.snapshot(), execution.stderr.snapshot());
         let truncated = stdout_seen_bytes > stdout.len() as u64 || stderr_seen_bytes > stderr.len() as u64;
@@ -485,6 +494,21 @@ fn environment(sandbox: &Sandbox, program: &Program) -> (Vec<String>, u64) {
     all.extend(own.values.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     all.extend(program.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     (all.into_iter().map(|(name, value)| format!("{name}={value}")).collect(), own.version)
+}
+
+/// What hides the keys that a program can see in what it prints.
+fn masks(sandbox: &Sandbox, program: &Program) -> Option<Arc<Masks>> {
+    let own = sandbox.environment();
+    let of_sandbox = own.exposed.iter().filter_map(|name| Some((name, own.values.get(name)?)));
+    let of_program = program.env.iter().filter(|(name, _)| program.exposed.contains(name)).map(|(n, v)| (n, v));
+    // Shorter ones are found in much that has nothing to do with them.
+    let hidden: Vec<_> = of_sandbox
+        .chain(of_program)
+        .filter(|(_, value)| value.len() >= MASKED_BYTES_MIN)
+        .map(|(name, value)| (value.as_bytes(), format!("[{name} hidden]")))
+        .collect();
+    let pairs = hidden.iter().map(|(value, shown)| (*value, shown.as_bytes()));
+    (!hidden.is_empty()).then(|| Arc::new(Masks::new(pairs)))
 }
 
 /// A path as the program's user means it.

@@ -2,7 +2,7 @@
 //! the interpreter that waits in it, and the lock under which its state changes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -69,6 +69,8 @@ pub(crate) struct Environment {
     pub version: u64,
     /// Values; never shown.
     pub values: BTreeMap<String, String>,
+    /// Names of those that are keys and visible all the same: they are masked in what programs print.
+    pub exposed: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for Environment {

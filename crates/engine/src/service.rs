@@ -21,6 +21,7 @@ use crate::{
     api::{Answering, ProgressSender, Sandboxes},
     engine::{Engine, now_ms},
     error::Failure,
+    keys,
     language::Language,
     lookup::Found,
     run::Program,
@@ -72,10 +73,12 @@ impl Engine {
         request.check()?;
         let language = Language::parse(request.language.as_deref().unwrap_or(sandbox.template.language))?;
         let (wait, timeout) = (request.wait_s(), request.timeout_s());
+        let exposed = keys::exposed_once(&request.env_vars, request.expose)?;
         let program = Program {
             code: request.code,
             language,
             env: request.env_vars.into_inner().into_iter().collect(),
+            exposed,
             working_dir: request.working_dir,
             timeout: Duration::from_secs_f64(timeout),
             stdin: request.stdin.unwrap_or_default().into_bytes(),
@@ -113,10 +116,13 @@ impl Engine {
             Found::Ended(row) => (row.id, None),
         };
         let of = id.clone();
-        let (row, counts, names) = self
+        let (row, counts, names, exposed) = self
             .inner
             .store
-            .read(move |view| Ok((view.sandbox(&of)?, view.execution_counts(&of)?, view.environment_names(&of)?)))
+            .read(move |view| {
+                let (counts, exposed) = (view.execution_counts(&of)?, view.exposed_names(&of)?);
+                Ok((view.sandbox(&of)?, counts, view.environment_names(&of)?, exposed))
+            })
             .await?;
         let row = row.ok_or_else(|| ApiError::internal("the row of a living sandbox is gone"))?;
         let (resources, processes, isolation, next) = match &live {
@@ -124,7 +130,7 @@ impl Engine {
             None => (None, Vec::new(), None, Interpreter::Fresh),
         };
         let _ = next;
-        let network = self.network_of(&id).await.ok();
+        let network = self.network_of(&id).await.ok().map(|network| NetworkStatus { exposed, ..network });
         Ok(StatusAnswer {
             success: true,
             status: view::status(row.status),

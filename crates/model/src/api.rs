@@ -98,6 +98,12 @@ impl Actor {
     }
 }
 
+/// For `skip_serializing_if`.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// Clients write `null` for what they leave out.
 fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

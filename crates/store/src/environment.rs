@@ -84,6 +84,19 @@ impl View<'_> {
             .map_err(doing("list environment names"))
     }
 
+    /// The names of a sandbox's variables whose values are exposed to it although they are keys ([`Tx::mark_exposed`]).
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn exposed_names(&self, sandbox: &SandboxId) -> Result<Vec<String>> {
+        self.conn
+            .prepare_cached("SELECT name FROM environment WHERE sandbox_id = ?1 AND exposed = 1 ORDER BY name")
+            .and_then(|mut statement| {
+                statement.query_map(params![sandbox.as_str()], |row| row.get(0))?.collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .map_err(doing("list exposed variables"))
+    }
+
     fn sealed_environment(&self, sandbox: &SandboxId) -> Result<Vec<(String, Vec<u8>)>> {
         self.conn
             .prepare_cached("SELECT name, sealed FROM environment WHERE sandbox_id = ?1 ORDER BY name")
@@ -157,6 +170,21 @@ impl Tx<'_> {
         }
         let removed = before.into_iter().filter(|name| !fingerprints.contains_key(name)).collect();
         Ok(EnvironmentChange { version, fingerprints, removed })
+    }
+
+    /// Notes that the values of these variables are exposed to the sandbox although they are keys. That lasts until they are
+    /// set anew or removed. Names that it does not have are passed over.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn mark_exposed(&self, sandbox: &SandboxId, names: &[String]) -> Result<()> {
+        for name in names {
+            self.conn
+                .prepare_cached("UPDATE environment SET exposed = 1 WHERE sandbox_id = ?1 AND name = ?2")
+                .and_then(|mut statement| statement.execute(params![sandbox.as_str(), name]))
+                .map_err(doing("mark exposed variables"))?;
+        }
+        Ok(())
     }
 
     /// Removes all environment values of a sandbox, as when it is deleted. The version stays.

@@ -81,14 +81,17 @@ pub(crate) mod sealed {
 
     impl Kind for EngineKind {
         const KIND: DatabaseKind = DatabaseKind::Engine;
-        const MIGRATIONS: &'static [(&'static str, &'static str)] = &[(
-            "first",
-            concat!(
-                include_str!("../migrations/shared/0001_facts.sql"),
-                include_str!("../migrations/engine/0001_first.sql"),
-                include_str!("../migrations/shared/0001_audit.sql")
+        const MIGRATIONS: &'static [(&'static str, &'static str)] = &[
+            (
+                "first",
+                concat!(
+                    include_str!("../migrations/shared/0001_facts.sql"),
+                    include_str!("../migrations/engine/0001_first.sql"),
+                    include_str!("../migrations/shared/0001_audit.sql")
+                ),
             ),
-        )];
+            ("exposed", include_str!("../migrations/engine/0002_exposed.sql")),
+        ];
         const HEAD_FILE: &'static str = "audit.head";
     }
 

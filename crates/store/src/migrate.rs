@@ -83,7 +83,10 @@ mod tests {
             |all: &[(&str, &str)]| all.iter().map(|(_, text)| hex::encode(Sha256::digest(text))).collect::<Vec<_>>();
         assert_eq!(
             hashes(EngineKind::MIGRATIONS),
-            ["7d5b54cae80e55629eedaa48019777959139e608f36745e1b1433168ab6ca931"]
+            [
+                "7d5b54cae80e55629eedaa48019777959139e608f36745e1b1433168ab6ca931",
+                "9641a4163b1b47139708ddaeb14a8a8453ef1968ec5b9fca7679aa7fb6fbfbda"
+            ]
         );
         assert_eq!(hashes(GateKind::MIGRATIONS), ["9a3b7874effaa7b3f433573215e66b76013789d03e4131018d81f93df05e7b04"]);
     }

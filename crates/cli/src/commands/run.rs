@@ -45,6 +45,9 @@ pub(crate) struct RunArgs {
     /// An environment variable; may be repeated
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = args::key_value)]
     env: Vec<(String, String)>,
+    /// Let programs see variables whose names are those of keys and whose hosts are unknown; they are masked in output
+    #[arg(long)]
+    expose: bool,
     /// Keep the sandbox
     #[arg(long)]
     keep: bool,
@@ -73,6 +76,8 @@ pub(crate) async fn run(global: Global, args: RunArgs) -> anyhow::Result<i32> {
             network,
             secrets,
             install_packages: args.packages.clone(),
+            env_vars: EnvVars::new(args.env.iter().cloned().collect()),
+            expose: args.expose,
             ..CreateRequest::default()
         },
         args.timeout,
@@ -82,7 +87,6 @@ pub(crate) async fn run(global: Global, args: RunArgs) -> anyhow::Result<i32> {
         sandbox_id: sandbox.clone(),
         code,
         language: language.map(|l| l.name.to_owned()),
-        env_vars: EnvVars::new(args.env.into_iter().collect()),
         timeout: Some(args.timeout),
         ..ExecuteRequest::default()
     };
@@ -160,5 +164,9 @@ async fn create(api: &dyn Sandboxes, request: CreateRequest, timeout_s: f64) -> 
     let request = CreateRequest { timeout: Some(lifetime.ceil() as u64), ..request };
     let created = api.create(Actor::Operator, request, Some(sender)).await;
     shown.end().await;
-    Ok(created?.sandbox_id.to_string())
+    let created = created?;
+    for warning in &created.warnings {
+        output::note(&format!("ringfence: {warning}"));
+    }
+    Ok(created.sandbox_id.to_string())
 }

@@ -86,8 +86,6 @@ pub(super) fn role(args: &[String]) -> anyhow::Result<i32> {
     let jailer = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to the jailer")?;
     let serve = StdStream::from(sys::inherited_fd(supervise::DOOR_FD).context("taking the socket to serve")?);
     sys::raise_descriptor_limit().context("raising the descriptor limit")?;
-    // What a core file would hold is every secret.
-    sys::set_limit(sys::Resource::Core, 0).context("forbidding core files")?;
     super::log_to_stderr(&["hyper=warn", "h2=warn", "rustls=warn"])?;
     let config: GateConfig = serde_json::from_str(config).context("reading the configuration")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
@@ -101,7 +99,15 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
     }
     let registries = config.registries.iter().map(|host| Rule::host(HostPattern::exact(host.clone()))).collect();
     let (pins, stand_ins) = pins(config)?;
-    let settings = gate::Config { home, pins, stand_ins, roots, registries, open_allowed: config.open_allowed };
+    let settings = gate::Config {
+        home,
+        pins,
+        stand_ins,
+        roots,
+        registries,
+        open_allowed: config.open_allowed,
+        pause_on_misuse: config.pause_on_misuse,
+    };
     let (gateway, told) = Gateway::start(settings).await.context("starting the gateway")?;
     serve.set_nonblocking(true)?;
     let mut from_jailer = read_jailer(jailer)?;

@@ -22,8 +22,10 @@ use ringfence_store::{SealingKey, Store};
 /// The executable under test.
 pub const BIN: &str = env!("CARGO_BIN_EXE_ringfence");
 
-/// Where the shared daemon listens on TCP.
-pub const TCP: &str = "127.0.0.1:17433";
+/// Where the shared daemon listens on TCP: `RINGFENCE_TEST_TCP`, for two runs beside each other.
+pub fn tcp() -> String {
+    std::env::var("RINGFENCE_TEST_TCP").unwrap_or_else(|_| "127.0.0.1:17433".to_owned())
+}
 
 /// The shared state directory.
 pub fn home() -> PathBuf {
@@ -114,7 +116,7 @@ pub fn shared() -> &'static Path {
         }
         if !answers(&home) {
             fs::write(home.join("config.toml"), registries()).expect("the configuration can be written");
-            start(&home, TCP);
+            start(&home, &tcp());
         }
         let built = ringfence(&home, &["template", "build", "python"]);
         assert!(built.status.success(), "the template: {}", String::from_utf8_lossy(&built.stderr));

@@ -39,6 +39,11 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) async fn new() -> Self {
+        Self::configured("").await
+    }
+
+    /// With these lines under `[gate]`.
+    pub(crate) async fn configured(lines: &'static str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
@@ -50,8 +55,13 @@ impl Scene {
             let roots = home.join("servers.pem");
             fs::write(&roots, pem).expect("a file");
             let mut config = fs::File::create(home.join("config.toml")).expect("a file");
-            write!(config, "[gate]\nextra_roots = [{:?}]\n{}", roots.display().to_string(), common::registries())
-                .expect("written");
+            write!(
+                config,
+                "[gate]\n{lines}extra_roots = [{:?}]\n{}",
+                roots.display().to_string(),
+                common::registries()
+            )
+            .expect("written");
             for name in NAMES {
                 writeln!(config, "\"{name}\" = [\"127.0.0.1\"]").expect("written");
             }
@@ -105,6 +115,29 @@ impl Scene {
         self.api.execute(Actor::Agent, request).await.expect("it is run")
     }
 
+    /// The files of the daemon that hold these bytes.
+    pub(crate) fn files_with(&self, bytes: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        for part in ["engine", "gate", "log", "run"] {
+            let mut left = vec![self.home.join(part)];
+            while let Some(path) = left.pop() {
+                if path.is_dir() {
+                    left.extend(fs::read_dir(&path).expect("a directory").flatten().map(|entry| entry.path()));
+                } else if fs::read(&path).is_ok_and(|text| holds(&text, bytes)) {
+                    found.push(path.display().to_string());
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether the writable memory, the arguments or the environment of a role holds these bytes.
+    pub(crate) fn memory_of(&self, role: &str, bytes: &[u8]) -> bool {
+        let pid = self.role(role).expect("the role is played");
+        let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).expect("root reads it");
+        holds(&memory(pid), bytes) || holds(&read("cmdline"), bytes) || holds(&read("environ"), bytes)
+    }
+
     /// The process of a role, as the host sees it.
     pub(crate) fn role(&self, name: &str) -> Option<i32> {
         let home = self.home.to_string_lossy().into_owned();
@@ -124,6 +157,31 @@ impl Drop for Scene {
             let _ = fs::remove_dir_all(&self.home);
         }
     }
+}
+
+pub(crate) fn holds(text: &[u8], bytes: &[u8]) -> bool {
+    text.windows(bytes.len()).any(|part| part == bytes)
+}
+
+/// Everything that a process can write to and that is there: its heap, stacks, data.
+fn memory(pid: i32) -> Vec<u8> {
+    use std::os::unix::fs::FileExt;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("root reads it");
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).expect("root opens it");
+    let mut all = Vec::new();
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|mode| mode.starts_with("rw"))) {
+        let range = line.split(' ').next().expect("a range");
+        let (from, to) = range.split_once('-').expect("two ends");
+        let [from, to] = [from, to].map(|end| u64::from_str_radix(end, 16).expect("hexadecimal"));
+        // A page that is not there, such as a guard's, ends a piece.
+        let mut page = [0; 4096];
+        for at in (from..to).step_by(page.len()) {
+            if memory.read_exact_at(&mut page, at).is_ok() && page != [0; 4096] {
+                all.extend_from_slice(&page);
+            }
+        }
+    }
+    all
 }
 
 fn authority() -> (Issuer<'static, KeyPair>, String) {

@@ -35,6 +35,8 @@ impl Gate {
             GateOp::Secrets => self.secrets().await,
             GateOp::RemoveSecret { name } => self.remove_secret(&name).await,
             GateOp::UseSecrets { sandbox, names } => self.use_secrets(&sandbox, &names).await,
+            GateOp::SealSecrets { sandbox, values, or_expose } => self.seal_secrets(&sandbox, values, or_expose).await,
+            GateOp::DropSecrets { sandbox, names } => self.drop_secrets(&sandbox, &names).await,
         }
     }
 
@@ -121,7 +123,7 @@ impl Gate {
         };
         Ok(GateAnswer::Status {
             network: force.as_ref().map_or_else(Network::default, |force| Network::from(&force.policy)),
-            secrets: force.map_or_else(Vec::new, |force| force.secrets.clone()),
+            secrets: self.usable_secrets(&sandbox).await.map_err(failed)?,
             totals,
         })
     }

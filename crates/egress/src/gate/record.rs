@@ -189,8 +189,9 @@ impl Gate {
             tracing::error!(sandbox = %room.id, %error, "a refusal could not be recorded");
         }
         tracing::debug!(sandbox = %room.id, destination = denial.destination(), reason = reason.code(), "refused");
+        let pause = self.pause_on_misuse && reason == DenialReason::PlaceholderMisplaced;
         // Nobody listens any more when the gateway is about to end.
-        let _ = self.events.send(FromGate::Denied { sandbox: room.id.clone(), denial: denial.clone() });
+        let _ = self.events.send(FromGate::Denied { sandbox: room.id.clone(), denial: denial.clone(), pause });
         denial
     }
 }

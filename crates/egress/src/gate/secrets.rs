@@ -1,14 +1,15 @@
 //! Secrets: set, rotated, removed, and given to sandboxes as placeholders.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::http::HeaderName;
-use ringfence_model::net::control::{GateAnswer, SecretBinding, SecretView};
+use ringfence_model::net::control::{GateAnswer, SealedSecret, SealedValue, SecretBinding, SecretView, seal_context};
 use ringfence_model::net::{HostName, PortRange};
 use ringfence_model::{ApiError, SandboxId};
-use ringfence_store::gate::{GateView, PlaceholderRow, SecretId, SecretName, SecretOrigin, SecretRow};
+use ringfence_store::gate::{GateTx, GateView, PlaceholderRow, SecretId, SecretName, SecretOrigin, SecretRow};
 use ringfence_store::{Actor, AuditEntry, SecretValue, StoreError};
 use serde_json::json;
 
@@ -39,10 +40,7 @@ impl Gate {
         let sealed = STANDARD.decode(sealed).map_err(|_| invalid("the sealed value is not base64"))?;
         let value =
             self.envelope.open(&sealed, name.as_str().as_bytes()).map_err(|error| invalid(error.to_string()))?;
-        if !VALUE_BYTES.contains(&value.expose().len()) {
-            let (least, most) = (VALUE_BYTES.start(), VALUE_BYTES.end());
-            return Err(invalid(format!("the value of secret `{name}` must have {least} to {most} bytes")));
-        }
+        check_value(&name, &value)?;
         let binding = match (binding, rotate) {
             (Some(binding), _) => Some(binding),
             (None, true) => None,
@@ -101,51 +99,152 @@ impl Gate {
         let names = names.iter().map(|name| SecretName::parse(name)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let _turn = self.changes.lock().await;
         let room = self.room(sandbox);
-        let mut all = room.force().secrets.clone();
-        all.extend(names.iter().map(ToString::to_string));
-        all.sort_unstable();
-        all.dedup();
-        if all.len() > USED_MAX {
-            return Err(invalid(format!("a sandbox may use {USED_MAX} secrets, not {}", all.len())));
-        }
+        check_used(&room, &names)?;
         let (asked, owner) = (names.clone(), sandbox.clone());
         let secret_names: Vec<&str> = names.iter().map(SecretName::as_str).collect();
         let entry = AuditEntry::new(now_ms(), Actor::System, "egress.secrets")
             .sandbox(sandbox)
             .detail(json!({ "secrets": secret_names }));
         let made = self.store.write_with_audit(entry, move |tx| {
-            let known = tx.placeholders(Some(&owner))?;
             let mut texts = Vec::new();
             for name in asked {
                 let secret = SecretId::of_operator(name);
                 let (_, value) = tx
                     .open_secret(&secret)?
                     .ok_or_else(|| StoreError::NotFound { kind: "secret", id: secret.to_string() })?;
-                if let Some((_, text)) = known.iter().find(|(row, _)| row.secret == secret) {
-                    texts.push(String::from_utf8_lossy(text.expose()).into_owned());
-                    continue;
-                }
-                let shape = preset(secret.name.as_str()).map_or(Shape::Generic, |preset| preset.shape);
-                let placeholder = Placeholder::generate(shape, value.expose());
-                let row = PlaceholderRow { sandbox: owner.clone(), secret, created_at_ms: now_ms() };
-                // A name that stands twice in the list has one placeholder.
-                match tx.add_placeholder(&row, &SecretValue::new(placeholder.as_str())) {
-                    Err(StoreError::Exists { .. }) => {
-                        let again =
-                            tx.placeholders(Some(&owner))?.into_iter().find(|(known, _)| known.secret == row.secret);
-                        texts.extend(again.map(|(_, text)| String::from_utf8_lossy(text.expose()).into_owned()));
-                    }
-                    added => {
-                        added?;
-                        texts.push(placeholder.as_str().to_owned());
-                    }
-                }
+                // A sandbox has one secret of a name.
+                let own = SecretId::of_client(secret.name.clone(), &owner);
+                tx.remove_placeholder(&owner, &own)?;
+                tx.remove_secret(&own)?;
+                texts.push(placeholder_of(tx, &owner, &secret, &value)?);
             }
             Ok(texts)
         });
         let (texts, _) = made.await.map_err(failed)?;
         self.refresh(&room).await?;
         Ok(GateAnswer::Placeholders(texts))
+    }
+
+    pub(super) async fn seal_secrets(
+        &self,
+        sandbox: &SandboxId,
+        values: Vec<SealedValue>,
+        or_expose: bool,
+    ) -> Result<GateAnswer, ApiError> {
+        let _turn = self.changes.lock().await;
+        let (mut known, mut answer) = (Vec::new(), Vec::new());
+        for SealedValue { name, sealed } in values {
+            let Some((name, binding)) = self.known_binding(&name).await? else {
+                if !or_expose {
+                    return Err(invalid(format!(
+                        "`{name}` holds a key, and where it may go is not known: let the operator bind it, as in \
+                         `ringfence secret set {name} --host api.example.com --bearer`, and name it in `secrets` instead of \
+                         `env_vars`; or ask with `expose: true` for the programs in the sandbox to see its value"
+                    )));
+                }
+                answer.push(SealedSecret { name, placeholder: None, hosts: vec![] });
+                continue;
+            };
+            let sealed = STANDARD.decode(sealed).map_err(|_| invalid("the sealed value is not base64"))?;
+            let value = self.envelope.open(&sealed, &seal_context(sandbox, name.as_str()));
+            let value = value.map_err(|error| invalid(error.to_string()))?;
+            check_value(&name, &value)?;
+            let hosts = binding.hosts.clone();
+            let binding =
+                serde_json::to_string(&binding).map_err(|_| ApiError::internal("the binding could not be written"))?;
+            answer.push(SealedSecret { name: name.to_string(), placeholder: None, hosts });
+            known.push((name, value, binding));
+        }
+        if known.is_empty() {
+            return Ok(GateAnswer::Sealed(answer));
+        }
+        let room = self.room(sandbox);
+        let names: Vec<SecretName> = known.iter().map(|(name, ..)| name.clone()).collect();
+        check_used(&room, &names)?;
+        let detail = json!({ "secrets": names.iter().map(SecretName::as_str).collect::<Vec<_>>() });
+        let entry = AuditEntry::new(now_ms(), Actor::System, "egress.seal").sandbox(sandbox).detail(detail);
+        let owner = sandbox.clone();
+        let made = self.store.write_with_audit(entry, move |tx| {
+            let mut texts = Vec::new();
+            for (name, value, binding) in known {
+                tx.remove_placeholder(&owner, &SecretId::of_operator(name.clone()))?;
+                let id = SecretId::of_client(name, &owner);
+                match tx.secret(&id)?.filter(|row| row.revoked_at_ms.is_none()) {
+                    None => drop(tx.add_secret(now_ms(), &id, &value, &binding)?),
+                    Some(row) => {
+                        tx.rotate_secret(now_ms(), &id, &value)?;
+                        if row.binding != binding {
+                            tx.bind_secret(&id, &binding)?;
+                        }
+                    }
+                }
+                texts.push((id.name.to_string(), placeholder_of(tx, &owner, &id, &value)?));
+            }
+            Ok(texts)
+        });
+        let (texts, _) = made.await.map_err(failed)?;
+        for (name, text) in texts {
+            if let Some(sealed) = answer.iter_mut().find(|sealed| sealed.name == name) {
+                sealed.placeholder = Some(text);
+            }
+        }
+        self.refresh(&room).await?;
+        Ok(GateAnswer::Sealed(answer))
+    }
+
+    /// Where a value of this name may go, if that is known: it is a preset, or the operator has bound one of this name.
+    async fn known_binding(&self, name: &str) -> Result<Option<(SecretName, SecretBinding)>, ApiError> {
+        // What cannot be the name of a secret is bound nowhere.
+        let Ok(name) = SecretName::parse(name) else { return Ok(None) };
+        if let Some(preset) = preset(name.as_str()) {
+            return Ok(Some((name, of_preset(preset))));
+        }
+        let id = SecretId::of_operator(name.clone());
+        let row = self.store.read(move |db| db.secret(&id)).await.map_err(failed)?;
+        let Some(row) = row.filter(|row| row.revoked_at_ms.is_none()) else { return Ok(None) };
+        Ok(Some((name, view(row)?.binding)))
+    }
+
+    pub(super) async fn drop_secrets(&self, sandbox: &SandboxId, names: &[String]) -> Result<GateAnswer, ApiError> {
+        let names: Vec<_> = names.iter().filter_map(|name| SecretName::parse(name).ok()).collect();
+        let _turn = self.changes.lock().await;
+        let room = self.room(sandbox);
+        let names: Vec<_> =
+            names.into_iter().filter(|name| room.force().secrets.iter().any(|has| has == name.as_str())).collect();
+        if names.is_empty() {
+            return Ok(GateAnswer::Done);
+        }
+        let detail = json!({ "secrets": names.iter().map(SecretName::as_str).collect::<Vec<_>>() });
+        let entry = AuditEntry::new(now_ms(), Actor::System, "egress.drop").sandbox(sandbox).detail(detail);
+        let owner = sandbox.clone();
+        let dropped = self.store.write_with_audit(entry, move |tx| {
+            for name in names {
+                tx.remove_placeholder(&owner, &SecretId::of_operator(name.clone()))?;
+                let own = SecretId::of_client(name, &owner);
+                // The row stays, without a value: its placeholder is still known for what it is, and refused.
+                if tx.secret(&own)?.is_some_and(|row| row.revoked_at_ms.is_none()) {
+                    tx.revoke_secret(now_ms(), &own)?;
+                }
+            }
+            Ok(())
+        });
+        let ((), _) = dropped.await.map_err(failed)?;
+        self.refresh(&room).await?;
+        Ok(GateAnswer::Done)
+    }
+
+    /// Names of the secrets that a sandbox may use, with the fingerprints of their values.
+    pub(super) async fn usable_secrets(&self, sandbox: &SandboxId) -> Result<BTreeMap<String, String>, StoreError> {
+        let sandbox = sandbox.clone();
+        self.store
+            .read(move |db| {
+                let placeholders = db.placeholders(Some(&sandbox))?;
+                let rows =
+                    placeholders.into_iter().map(|(row, _)| db.secret(&row.secret)).collect::<Result<Vec<_>, _>>()?;
+                let usable = rows.into_iter().flatten().filter(|row| row.revoked_at_ms.is_none());
+                Ok(usable.map(|row| (row.id.name.to_string(), row.fingerprint)).collect())
+            })
+            .await
     }
 
     /// Brings the secrets of every sandbox that uses this one in force as they are on disk.
@@ -178,6 +277,45 @@ impl Gate {
             })
             .await
     }
+}
+
+/// Bounds what a sandbox may use, with these added.
+fn check_used(room: &Room, added: &[SecretName]) -> Result<(), ApiError> {
+    let mut all = room.force().secrets.clone();
+    all.extend(added.iter().map(ToString::to_string));
+    all.sort_unstable();
+    all.dedup();
+    if all.len() > USED_MAX {
+        return Err(invalid(format!("a sandbox may use {USED_MAX} secrets, not {}", all.len())));
+    }
+    Ok(())
+}
+
+/// The sentence never holds the value.
+fn check_value(name: &SecretName, value: &SecretValue) -> Result<(), ApiError> {
+    if VALUE_BYTES.contains(&value.expose().len()) {
+        return Ok(());
+    }
+    let (least, most) = (VALUE_BYTES.start(), VALUE_BYTES.end());
+    Err(invalid(format!("the value of secret `{name}` must have {least} to {most} bytes")))
+}
+
+/// What a sandbox sees in place of a secret: what it saw so far, else something new.
+fn placeholder_of(
+    tx: &GateTx<'_>,
+    sandbox: &SandboxId,
+    secret: &SecretId,
+    value: &SecretValue,
+) -> Result<String, StoreError> {
+    let known = tx.placeholders(Some(sandbox))?.into_iter().find(|(row, _)| row.secret == *secret);
+    if let Some((_, text)) = known {
+        return Ok(String::from_utf8_lossy(text.expose()).into_owned());
+    }
+    let shape = preset(secret.name.as_str()).map_or(Shape::Generic, |preset| preset.shape);
+    let placeholder = Placeholder::generate(shape, value.expose());
+    let row = PlaceholderRow { sandbox: sandbox.clone(), secret: secret.clone(), created_at_ms: now_ms() };
+    tx.add_placeholder(&row, &SecretValue::new(placeholder.as_str()))?;
+    Ok(placeholder.as_str().to_owned())
 }
 
 /// A secret with its placeholder; none when there is no trace of it.

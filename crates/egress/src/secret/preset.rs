@@ -65,6 +65,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_name_is_one_of_a_key() {
+        for name in [
+            "ALPACA_API_KEY",
+            "APCA_API_KEY_ID",
+            "ALPACA_SECRET",
+            "ALPACA_SECRET_KEY",
+            "APCA_API_SECRET_KEY",
+            "ANTHROPIC_API_KEY",
+            "anthropic_key",
+        ] {
+            assert!(preset(name).is_some() && ringfence_model::net::is_key_name(name), "{name}");
+        }
+    }
+
+    #[test]
     fn every_spelling_that_clients_use_is_known() {
         for name in ["ALPACA_API_KEY", "APCA_API_KEY_ID"] {
             let preset = preset(name).expect("known");

@@ -179,6 +179,7 @@ async fn a_policy_outlives_the_gateway() {
         roots: ringfence_egress::tls::client::Roots::only(&[Signer::new().root]).unwrap(),
         registries: vec![],
         open_allowed: false,
+        pause_on_misuse: false,
     };
     let gateway = loop {
         match ringfence_egress::gate::Gateway::start(config_again(&config)).await {
@@ -208,6 +209,7 @@ fn config_again(config: &ringfence_egress::gate::Config) -> ringfence_egress::ga
         roots: config.roots.clone(),
         registries: vec![],
         open_allowed: false,
+        pause_on_misuse: false,
     }
 }
 

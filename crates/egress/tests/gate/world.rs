@@ -175,6 +175,7 @@ impl World {
             roots,
             registries: vec![],
             open_allowed: false,
+            pause_on_misuse: false,
         };
         let (gateway, told) = Gateway::start(config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

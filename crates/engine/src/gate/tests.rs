@@ -64,7 +64,7 @@ async fn refusals_that_were_told_before_the_end_are_known_at_the_end() {
     assert_eq!(fence.op, GateOp::Fence);
     for at_ms in [99, 100, 101] {
         let denial = Denial::new(at_ms, Protocol::Dns, DenialReason::ALL[0]);
-        gateway.says(&FromGate::Denied { sandbox: sandbox(1), denial }).await;
+        gateway.says(&FromGate::Denied { sandbox: sandbox(1), denial, pause: false }).await;
     }
     gateway.says(&FromGate::Answer { id: fence.id, result: Ok(GateAnswer::Done) }).await;
     let times: Vec<u64> = asks.await.expect("no panic").iter().map(|denial| denial.at_ms).collect();

@@ -1,15 +1,40 @@
 //! What creating and configuring a sandbox ask of the gateway.
 
+use std::collections::BTreeMap;
+
 use ringfence_model::{
-    ApiError,
-    api::{ConfigureRequest, EnvVars, Network},
+    ApiError, SandboxId,
+    api::Network,
     net::control::{GateAnswer, GateOp},
 };
-use ringfence_store::Actor;
+use ringfence_store::{Actor, LogLevel};
+use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::{engine::Engine, error::Failure, sandbox::Sandbox};
+use crate::{create::EnvChange, engine::Engine, error::Failure, sandbox::Sandbox};
 
 impl Engine {
+    /// Pauses the sandboxes that `misused` tells of, for as long as the daemon lives.
+    pub(crate) async fn pause_misused(self, mut misused: broadcast::Receiver<SandboxId>) {
+        loop {
+            let sandbox = match misused.recv().await {
+                Ok(sandbox) => sandbox,
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            };
+            match self.do_pause(Actor::System, sandbox.as_str()).await {
+                Ok(_) => self.note(
+                    &sandbox,
+                    LogLevel::Warn,
+                    "system",
+                    "paused: a program put the placeholder of a secret where the secret may not go; `sandbox_resume` lets it go on",
+                ),
+                Err(error) => {
+                    tracing::error!(error = %error.chain(), %sandbox, "a sandbox could not be paused that misused a secret");
+                }
+            }
+        }
+    }
+
     /// Gives a sandbox the policy that was asked for, and lets it use the operator's secrets of these names: it finds a
     /// placeholder of each in its environment. In force when this returns. Nothing is asked where nothing is wanted.
     ///
@@ -42,9 +67,9 @@ impl Engine {
         let GateAnswer::Placeholders(placeholders) = self.inner.gate.call(op).await? else {
             return Err(ApiError::internal("the gateway answered out of turn").into());
         };
-        let values: std::collections::BTreeMap<String, String> = secrets.iter().cloned().zip(placeholders).collect();
-        let request = ConfigureRequest { env_vars: EnvVars::new(values), ..ConfigureRequest::default() };
-        self.set_environment(actor, sandbox, &request, false, &mut secrets.to_vec()).await?;
+        let values: BTreeMap<String, String> = secrets.iter().cloned().zip(placeholders).collect();
+        let change = EnvChange { values: &values, replace: false, unset: &[], kept: None };
+        self.set_environment(actor, sandbox, change, &mut secrets.to_vec()).await?;
         Ok(())
     }
 }

@@ -33,11 +33,7 @@ impl CreateRequest {
         check_names(&self.secrets)?;
         self.network.as_ref().map_or(Ok(()), Network::check)?;
         let leave_out = "leave it out";
-        for (argument, given) in [
-            ("swarm_id", self.swarm_id.is_some()),
-            ("agent_id", self.agent_id.is_some()),
-            ("anthropic_key", self.anthropic_key.is_some()),
-        ] {
+        for (argument, given) in [("swarm_id", self.swarm_id.is_some()), ("agent_id", self.agent_id.is_some())] {
             if given {
                 return Err(unbuilt(argument, leave_out));
             }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Denial, EnvVars, Interpreter, null_is_default};
+use super::{Denial, EnvVars, Interpreter, is_false, null_is_default};
 use crate::{ExecutionId, SandboxId};
 
 /// Arguments of `sandbox_execute`.
@@ -18,9 +18,13 @@ pub struct ExecuteRequest {
     /// `python`, `javascript` or `bash`; the template's own by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// Environment variables of this execution alone.
+    /// Environment variables of this execution alone. Keys are given to the sandbox with `sandbox_configure`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "EnvVars::is_empty")]
     pub env_vars: EnvVars,
+    /// Lets the program see values in `env_vars` whose names are those of keys, which are refused otherwise. They are masked in
+    /// what it prints.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
+    pub expose: bool,
     /// Where it starts (default `/home/user`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{EnvVars, Hidden, Isolation, Network, RunningProcess, SandboxStatus, null_is_default};
+use super::{EnvVars, Hidden, Isolation, Network, RunningProcess, SandboxStatus, is_false, null_is_default};
 use crate::{ExecutionId, SandboxId};
 
 /// Arguments of `sandbox_create`.
@@ -26,13 +26,18 @@ pub struct CreateRequest {
     #[schemars(range(min = 1, max = 604_800), extend("default" = 3600))]
     #[schema(minimum = 1, maximum = 604800)]
     pub timeout: Option<u64>,
-    /// Environment variables of every execution.
+    /// Environment variables of every execution. A value whose name is that of a key (`ALPACA_API_KEY`, `ANTHROPIC_API_KEY`, one
+    /// in `secrets`) never enters the sandbox: programs see a placeholder, and its hosts are opened.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "EnvVars::is_empty")]
     pub env_vars: EnvVars,
     /// Names of secrets that the operator has stored. The sandbox sees a placeholder in a variable of that name; the value
     /// is put in outside of it, for the hosts that the secret is bound to, which this opens.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// Lets programs see values whose names are those of keys and whose hosts nobody knows (`env_vars`), which are refused
+    /// otherwise. They are masked in what programs print, and listed as exposed in `sandbox_status` and the audit log.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
+    pub expose: bool,
     /// Python packages to install, with versions where they matter: `numpy==2.3.1`. All of them or none.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub install_packages: Vec<String>,
@@ -56,7 +61,7 @@ pub struct CreateRequest {
     /// Agent that it belongs to. Not available in this version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
-    /// A key for the Anthropic API. Not available in this version.
+    /// A key for the Anthropic API, as `ANTHROPIC_API_KEY` in `env_vars`: programs see a placeholder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anthropic_key: Option<Hidden>,
 }
@@ -125,6 +130,9 @@ pub struct CreateAnswer {
     pub network: Network,
     /// Names of the secrets that it may use.
     pub secrets: Vec<String>,
+    /// Names of the variables whose values are exposed to it, though they are those of keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exposed: Vec<String>,
     /// What is really in force, as read from the kernel.
     pub isolation: Isolation,
     /// What `startup_script` printed, and how it ended.
@@ -152,7 +160,8 @@ pub enum EnvMode {
 pub struct ConfigureRequest {
     /// Id or unique name.
     pub sandbox_id: String,
-    /// Environment variables for the next executions.
+    /// Environment variables for the next executions. Keys are kept outside, as in `sandbox_create`; a new value for one that
+    /// is there takes effect at once, for programs that run as well.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "EnvVars::is_empty")]
     pub env_vars: EnvVars,
     /// `merge` (default) adds to what is set, `replace` removes the rest.
@@ -165,6 +174,10 @@ pub struct ConfigureRequest {
     /// in a variable of that name; the value is put in outside of it, for the hosts that the secret is bound to.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// Lets programs see values whose names are those of keys and whose hosts nobody knows (`env_vars`), which are refused
+    /// otherwise. They are masked in what programs print, and listed as exposed in `sandbox_status` and the audit log.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
+    pub expose: bool,
     /// Python packages to install, with versions where they matter: `numpy==2.3.1`. All of them or none.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub install_packages: Vec<String>,
@@ -201,6 +214,9 @@ pub struct ConfigureAnswer {
     pub network: Network,
     /// Names of the secrets that it may use now.
     pub secrets: Vec<String>,
+    /// Names of the variables whose values are exposed to it, though they are those of keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exposed: Vec<String>,
     /// Packages installed.
     pub packages_installed: Vec<Package>,
     /// The commands, in order; those after a failed one were not run and are not listed.
@@ -209,6 +225,9 @@ pub struct ConfigureAnswer {
     pub running_processes_with_old_env: Vec<RunningProcess>,
     /// RFC 3339, UTC.
     pub expires_at: String,
+    /// Things worth knowing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A package of a template or a sandbox.

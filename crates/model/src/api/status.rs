@@ -169,6 +169,9 @@ pub struct NetworkStatus {
     pub policy: Network,
     /// Names of the secrets that it may use.
     pub secrets: Vec<String>,
+    /// Names of the variables whose values are exposed to it, though they are those of keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exposed: Vec<String>,
     /// What has passed the gate.
     pub traffic: TrafficView,
 }

@@ -4,6 +4,8 @@
 //! happen ([`FromGate::Denied`]). A refusal is told before the program that was refused hears of it, so whoever asks for a
 //! [`GateOp::Fence`] after a program has ended has heard of all of its refusals when the answer is there.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Denial, HostName};
@@ -98,6 +100,25 @@ pub enum GateOp {
         /// Its name.
         name: String,
     },
+    /// Keeps values that a client gave for a sandbox, which are then secrets of that sandbox alone, in the place of what it had
+    /// under these names; and opens the hosts that are known for each name, because it is a preset or one of the operator's
+    /// secrets. All or, unless `or_expose`, none. Answer: [`GateAnswer::Sealed`], in this order.
+    SealSecrets {
+        /// Which sandbox.
+        sandbox: SandboxId,
+        /// Names and values.
+        values: Vec<SealedValue>,
+        /// Whether names whose hosts are unknown are passed over; else they are an error.
+        or_expose: bool,
+    },
+    /// Takes secrets from a sandbox: those of clients are revoked, those of the operator stay for others. Names that it does
+    /// not have are passed over. Answer: [`GateAnswer::Done`].
+    DropSecrets {
+        /// Which sandbox.
+        sandbox: SandboxId,
+        /// Names of secrets.
+        names: Vec<String>,
+    },
     /// Lets a sandbox use the operator's secrets of these names, and opens the hosts that they are bound to. Answer:
     /// [`GateAnswer::Placeholders`], in this order.
     UseSecrets {
@@ -106,6 +127,32 @@ pub enum GateOp {
         /// Names of secrets.
         names: Vec<String>,
     },
+}
+
+/// A value that a client gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedValue {
+    /// The name of its variable.
+    pub name: String,
+    /// The value, sealed with the gateway's public key and [`seal_context`] as context; base64.
+    pub sealed: String,
+}
+
+/// What a value that a client gave is sealed for: one name in one sandbox.
+#[must_use]
+pub fn seal_context(sandbox: &SandboxId, name: &str) -> Vec<u8> {
+    format!("{sandbox}/{name}").into_bytes()
+}
+
+/// What became of a value that a client gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSecret {
+    /// Its name.
+    pub name: String,
+    /// What the sandbox sees in its place; `None` where the hosts of such a name are unknown.
+    pub placeholder: Option<String>,
+    /// The hosts that it may go to.
+    pub hosts: Vec<HostName>,
 }
 
 /// Where a secret may go.
@@ -138,6 +185,8 @@ pub enum FromGate {
         sandbox: SandboxId,
         /// What, and why.
         denial: Denial,
+        /// Whether the operator wants a sandbox paused that did this.
+        pause: bool,
     },
 }
 
@@ -151,8 +200,8 @@ pub enum GateAnswer {
     Status {
         /// What is allowed.
         network: Network,
-        /// Names of the secrets that it may use.
-        secrets: Vec<String>,
+        /// Names of the secrets that it may use, each with twelve hexadecimal digits that change with its value.
+        secrets: BTreeMap<String, String>,
         /// What has passed.
         totals: Traffic,
     },
@@ -166,6 +215,8 @@ pub enum GateAnswer {
     Secrets(Vec<SecretView>),
     /// What a sandbox sees in place of each.
     Placeholders(Vec<String>),
+    /// What became of each value.
+    Sealed(Vec<SealedSecret>),
 }
 
 /// What has passed the gate for one sandbox.

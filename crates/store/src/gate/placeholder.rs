@@ -122,6 +122,21 @@ impl GateTx<'_> {
         Ok(())
     }
 
+    /// Takes the placeholder of a secret from a sandbox; the text means nothing any more. Returns whether it had one.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn remove_placeholder(&self, sandbox: &SandboxId, secret: &SecretId) -> Result<bool> {
+        let removed = self
+            .conn
+            .prepare_cached("DELETE FROM placeholder WHERE sandbox_id = ?1 AND secret = ?2 AND secret_origin = ?3")
+            .and_then(|mut statement| {
+                statement.execute(params![sandbox.as_str(), secret.name.as_str(), secret.origin.as_str()])
+            })
+            .map_err(doing("remove a placeholder"))?;
+        Ok(removed > 0)
+    }
+
     pub(super) fn remove_placeholders(&self, sandbox: &SandboxId) -> Result<()> {
         self.conn
             .prepare_cached("DELETE FROM placeholder WHERE sandbox_id = ?1")

@@ -23,6 +23,9 @@ pub(crate) struct ConfigureArgs {
     /// An environment variable of the next executions; may be repeated
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = args::key_value)]
     env: Vec<(String, String)>,
+    /// Let programs see variables whose names are those of keys and whose hosts are unknown; they are masked in output
+    #[arg(long)]
+    expose: bool,
     /// Remove this variable; may be repeated
     #[arg(long, value_name = "NAME")]
     unset: Vec<String>,
@@ -55,6 +58,7 @@ pub(super) async fn run(api: &dyn Sandboxes, args: ConfigureArgs, as_json: bool)
         network,
         secrets,
         install_packages: args.packages,
+        expose: args.expose,
     };
     let answer = api.configure(Actor::Operator, request).await?;
     if as_json {
@@ -80,6 +84,12 @@ pub(super) async fn run(api: &dyn Sandboxes, args: ConfigureArgs, as_json: bool)
         }
         if !answer.secrets.is_empty() {
             output::line(&format!("secrets {}", answer.secrets.join(", ")))?;
+        }
+        if !answer.exposed.is_empty() {
+            output::line(&format!("exposed {}", answer.exposed.join(", ")))?;
+        }
+        for warning in &answer.warnings {
+            output::note(&format!("ringfence: {warning}"));
         }
         for process in &answer.running_processes_with_old_env {
             output::note(&format!("ringfence: still runs with the old environment: {}", process.command));

@@ -32,9 +32,12 @@ pub(crate) struct CreateArgs {
     /// Lifetime, after which it expires: 3600, 8h, 2d [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = args::whole_seconds)]
     timeout: Option<u64>,
-    /// An environment variable of every execution; may be repeated
+    /// An environment variable of every execution; the value of a key (`ALPACA_API_KEY`) stays outside; may be repeated
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = args::key_value)]
     env: Vec<(String, String)>,
+    /// Let programs see variables whose names are those of keys and whose hosts are unknown; they are masked in output
+    #[arg(long)]
+    expose: bool,
     /// Something to read again in its status; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = args::key_value)]
     metadata: Vec<(String, String)>,
@@ -77,6 +80,7 @@ pub(super) async fn run(api: &dyn Sandboxes, args: CreateArgs, as_json: bool) ->
         network,
         secrets,
         install_packages: args.packages,
+        expose: args.expose,
         limits: (limits != LimitsRequest::default()).then_some(limits),
         ..CreateRequest::default()
     };

@@ -45,6 +45,9 @@ pub(crate) struct ExecArgs {
     /// An environment variable of this execution; may be repeated
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = args::key_value)]
     env: Vec<(String, String)>,
+    /// Let programs see variables whose names are those of keys and whose hosts are unknown; they are masked in output
+    #[arg(long)]
+    expose: bool,
     /// Where it starts [default: /home/user]
     #[arg(long, value_name = "DIR")]
     workdir: Option<String>,
@@ -85,6 +88,7 @@ pub(super) async fn run(api: &dyn Sandboxes, args: ExecArgs, as_json: bool) -> a
         code,
         language: language.map(|l| l.name.to_owned()),
         env_vars: EnvVars::new(env),
+        expose: args.expose,
         working_dir: args.workdir,
         timeout: Some(args.timeout),
         stdin: args.input.as_deref().map(read_input).transpose()?,
