@@ -97,7 +97,7 @@ fn values_of_the_environment_are_texts_and_are_never_repeated() {
 
 #[test]
 fn what_is_not_built_is_said() {
-    for (name, value) in [("swarm_id", json!("s")), ("agent_id", json!("a")), ("anthropic_key", json!("k"))] {
+    for (name, value) in [("swarm_id", json!("s")), ("agent_id", json!("a"))] {
         let request: CreateRequest = parse(json!({"template": "python", (name): value}));
         check(request.check(), Code::NotSupported, name);
     }
