@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::given::Given;
 use super::message::{Answer, Query, QueryError, Transport, Wanted};
-use super::resolve::{ResolveError, Resolver};
+use super::resolve::{ResolveError, Resolver, Share};
 
 /// What a policy says about a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +28,12 @@ pub trait Judge {
     fn address(&self, name: &str, address: IpAddr) -> bool;
 }
 
-/// Answers one query. What is given is remembered in `given` before it is said. Nothing if there is nobody to answer.
+/// Answers one query, with a resolver and what the asking sandbox has of it. What is given is remembered in `given` before it is said. Nothing if there is nobody to answer.
 pub async fn answer<J: Judge>(
     bytes: &[u8],
     transport: Transport,
     judge: &J,
-    resolver: &Resolver,
+    resolver: (&Resolver, &Share),
     given: &Mutex<Given>,
 ) -> Option<Vec<u8>> {
     let query = match Query::parse(bytes) {
@@ -58,7 +58,7 @@ enum Found {
     Addresses(String, Vec<IpAddr>),
 }
 
-async fn find<J: Judge>(query: &Query, judge: &J, resolver: &Resolver) -> Found {
+async fn find<J: Judge>(query: &Query, judge: &J, (resolver, share): (&Resolver, &Share)) -> Found {
     let name = match judge.name(&query.name) {
         Decision::Resolve(name) => name,
         Decision::Refuse => return Found::No(Answer::Refused),
@@ -68,7 +68,7 @@ async fn find<J: Judge>(query: &Query, judge: &J, resolver: &Resolver) -> Found 
         // Not even asked: HTTPS records would bring the keys of encrypted hellos, TXT records carry whatever.
         return Found::No(Answer::Empty);
     }
-    let all = match resolver.resolve(&name).await {
+    let all = match resolver.resolve(&name, share).await {
         Ok(all) => all,
         Err(ResolveError::NoSuchName) => return Found::No(Answer::NoSuchName),
         Err(ResolveError::Failed | ResolveError::TimedOut) => return Found::No(Answer::ServerFailure),

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use super::hosts;
 
-/// Most lookups at once; each takes a thread of the blocking pool for as long as getaddrinfo takes.
-const LOOKUPS_MAX: usize = 64;
+/// Most lookups at once; each takes a thread of the blocking pool (which has 512) for as long as getaddrinfo takes.
+const LOOKUPS_MAX: usize = 256;
+/// Most lookups at once of one sandbox: names whose servers do not answer are its own loss.
+const SHARE: usize = 8;
 /// Longest time that a lookup may take, the wait for its turn included.
 const LOOKUP_TIME: Duration = Duration::from_secs(5);
 /// How long addresses are kept.
@@ -39,6 +41,22 @@ pub enum ResolveError {
 }
 
 type Outcome = Result<Arc<[IpAddr]>, ResolveError>;
+
+/// The lookups that one sandbox may have under way at once.
+#[derive(Debug, Clone)]
+pub struct Share(Arc<Semaphore>);
+
+impl Default for Share {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(SHARE)))
+    }
+}
+
+/// The right to ask the host once: a sandbox's own, and one of all.
+struct Turn {
+    _own: OwnedSemaphorePermit,
+    _one: OwnedSemaphorePermit,
+}
 
 /// Resolves names: from pins first, then as the host does.
 #[derive(Debug)]
@@ -98,21 +116,39 @@ impl Resolver {
         self.pins.get(name).is_some_and(|addresses| addresses.contains(&address.to_canonical()))
     }
 
-    /// All addresses of `name`, a canonical name, of whatever class: the caller sorts out which may be used.
+    /// All addresses of `name`, a canonical name, of whatever class: the caller sorts out which may be used. A lookup that has
+    /// to be begun takes of `share`.
     ///
     /// # Errors
     /// It has none, or that could not be found out.
-    pub async fn resolve(&self, name: &str) -> Outcome {
+    pub async fn resolve(&self, name: &str, share: &Share) -> Outcome {
         if let Some(addresses) = self.pins.get(name) {
             return if addresses.is_empty() { Err(ResolveError::NoSuchName) } else { Ok(addresses.clone()) };
         }
-        self.slot(name).outcome().await
+        let found = async { self.begun(name, share).await?.outcome().await };
+        timeout(LOOKUP_TIME, found).await.unwrap_or(Err(ResolveError::TimedOut))
     }
 
-    /// The slot of a name, whose lookup is begun if none is under way or known.
-    fn slot(&self, name: &str) -> Arc<Slot> {
+    /// The slot of a name, whose lookup is begun if none is under way or known. One that is under way has its turn: what one
+    /// sandbox waits for is never behind what another one asked before.
+    async fn begun(&self, name: &str, share: &Share) -> Result<Arc<Slot>, ResolveError> {
+        if let Some(slot) = self.known(name) {
+            return Ok(slot);
+        }
+        let own = share.0.clone().acquire_owned().await.map_err(|_| ResolveError::Failed)?;
+        let one = self.turns.clone().acquire_owned().await.map_err(|_| ResolveError::Failed)?;
+        Ok(self.slot(name, Turn { _own: own, _one: one }))
+    }
+
+    fn known(&self, name: &str) -> Option<Arc<Slot>> {
+        let cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        cache.get(name).filter(|slot| slot.is_fresh(Instant::now())).cloned()
+    }
+
+    fn slot(&self, name: &str, turn: Turn) -> Arc<Slot> {
         let now = Instant::now();
         let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Begun by somebody else while this one waited for its turn.
         if let Some(slot) = cache.get(name)
             && slot.is_fresh(now)
         {
@@ -134,7 +170,7 @@ impl Resolver {
         if cache.len() < NAMES_MAX {
             cache.insert(name.to_owned(), slot.clone());
         }
-        let lookup = look_up(name.to_owned(), self.hosts.clone(), self.turns.clone());
+        let lookup = look_up(name.to_owned(), self.hosts.clone(), turn);
         let filled = slot.clone();
         // A task of its own: it goes on when whoever asked first is gone, and nobody can begin it again by hanging up.
         tokio::spawn(async move {
@@ -145,10 +181,10 @@ impl Resolver {
     }
 }
 
-async fn look_up(name: String, hosts: PathBuf, turns: Arc<Semaphore>) -> Outcome {
+async fn look_up(name: String, hosts: PathBuf, turn: Turn) -> Outcome {
     // This task keeps its turn until getaddrinfo, which cannot be stopped, has really returned.
     let task = tokio::spawn(async move {
-        let _turn = turns.acquire_owned().await.map_err(|_| ResolveError::Failed)?;
+        let _turn = turn;
         ask_host(&name, &hosts).await
     });
     match timeout(LOOKUP_TIME, task).await {

@@ -50,7 +50,7 @@ impl Gate {
             }
         };
         let judge = Judged { gate: self, name, refused: Mutex::default(), any: AtomicBool::new(false) };
-        let reply = answer::answer(bytes, by, &judge, &self.resolver, &room.given).await;
+        let reply = answer::answer(bytes, by, &judge, (&self.resolver, &room.lookups), &room.given).await;
         let (refused, any) = (*lock(&judge.refused), judge.any.load(Ordering::Relaxed));
         if let (Some(address), false) = (refused, any) {
             let to = Some((address, 53).into());

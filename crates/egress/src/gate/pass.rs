@@ -7,8 +7,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ringfence_model::net::{DenialReason, Verdict};
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Gate;
@@ -22,8 +24,16 @@ use crate::tls::sniff::{self, Kind};
 
 /// Longest time for a connection to come to be.
 pub(super) const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// Longest time without a byte in either direction.
+/// Longest time without a byte after one side said that it is done. Before that a connection may be silent for as long as it
+/// likes: whether the other side is there at all is asked by TCP itself.
 const IDLE_TIME: Duration = Duration::from_secs(600);
+/// A host that said nothing for so long is asked whether it is there.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+/// Then so often, and so many times.
+const PROBE_EVERY: Duration = Duration::from_secs(20);
+const PROBES: u32 = 6;
+/// Longest time that a host may leave what was sent to it unacknowledged.
+const UNHEARD_MS: u32 = 180_000;
 
 /// Why a connection ended before its ends were done.
 enum Ended {
@@ -41,9 +51,9 @@ pub(super) async fn run(gate: &Arc<Gate>, room: &Room, mut pass: Pass, stream: P
             return reset(stream.get_ref());
         }
     };
-    let heard = Arc::new(Mutex::new(Instant::now()));
+    let heard = Arc::new(Heard::default());
     let mut upstream = Counted { inner: upstream, passage: pass.passage.clone(), heard: heard.clone() };
-    let mut stream = Opening { inner: stream, unheard: pass.silent };
+    let mut stream = Opening { inner: stream, unheard: pass.silent, heard: heard.clone() };
     let ended = tokio::select! {
         copied = copy_bidirectional(&mut stream, &mut upstream) => match copied {
             Ok(_) => return,
@@ -67,13 +77,50 @@ pub(super) async fn run(gate: &Arc<Gate>, room: &Room, mut pass: Pass, stream: P
 
 async fn connect(gate: &Gate, pass: &Pass) -> io::Result<TcpStream> {
     let stream = timeout(CONNECT_TIME, TcpStream::connect(gate.leads_to(pass.to))).await??;
-    stream.set_nodelay(true)?;
+    prepare(&stream)?;
     Ok(stream)
 }
 
-async fn idle(heard: &Mutex<Instant>) {
+/// Sets a connection upstream up: what is written goes at once, and a host that is gone without a word is noticed.
+pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    sockopt::set_tcp_user_timeout(stream, UNHEARD_MS)?;
+    Ok(())
+}
+
+/// When there was a byte last, and whether one side is done.
+struct Heard {
+    last: Mutex<Instant>,
+    half: watch::Sender<bool>,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self { last: Mutex::new(Instant::now()), half: watch::Sender::new(false) }
+    }
+}
+
+impl Heard {
+    fn now(&self) {
+        *lock(&self.last) = Instant::now();
+    }
+
+    fn end(&self) {
+        self.now();
+        self.half.send_replace(true);
+    }
+}
+
+async fn idle(heard: &Heard) {
+    if heard.half.subscribe().wait_for(|half| *half).await.is_err() {
+        return;
+    }
     loop {
-        let end = *lock(heard) + IDLE_TIME;
+        let end = *lock(&heard.last) + IDLE_TIME;
         if end <= Instant::now() {
             return;
         }
@@ -99,15 +146,20 @@ async fn disallowed(pass: &mut Pass) {
 struct Counted<S> {
     inner: S,
     passage: Arc<Passage>,
-    heard: Arc<Mutex<Instant>>,
+    heard: Arc<Heard>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, out))?;
-        self.passage.received(out.filled().len() - before);
-        *lock(&self.heard) = Instant::now();
+        let read = out.filled().len() - before;
+        self.passage.received(read);
+        if read == 0 {
+            self.heard.end()
+        } else {
+            self.heard.now()
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -116,7 +168,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
         self.passage.sent(written);
-        *lock(&self.heard) = Instant::now();
+        self.heard.now();
         Poll::Ready(Ok(written))
     }
 
@@ -134,6 +186,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 struct Opening {
     inner: Prefixed<TcpStream>,
     unheard: bool,
+    heard: Arc<Heard>,
 }
 
 impl AsyncRead for Opening {
@@ -141,6 +194,9 @@ impl AsyncRead for Opening {
         let before = out.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, out))?;
         let new = out.filled().get(before..).unwrap_or_default();
+        if new.is_empty() {
+            self.heard.end();
+        }
         if self.unheard && !new.is_empty() {
             if sniff::classify(new) != Some(Kind::Other) {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "not what silence stood for")));

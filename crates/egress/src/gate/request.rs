@@ -1,6 +1,7 @@
 //! Requests of a connection that the gate sees into, phase after phase.
 
 mod body;
+mod leash;
 mod link;
 mod shape;
 mod websocket;
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::service::service_fn;
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::body::{Answer, Masked, Sent};
+use self::leash::{Leash, Terms};
 use self::link::{Link, LinkError};
 use self::shape::Asked;
 use self::websocket::Socket;
@@ -41,8 +43,9 @@ use crate::tls::server::Alpn;
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Longest time for the head of a request to come.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Longest time for the head of a request to come, on a kept connection from the end of the answer before it. Ending one that
+/// is kept would break the request which a client sends at that moment; servers of the Internet keep theirs for about as long.
+const HEAD_TIME: Duration = Duration::from_secs(300);
 /// Longest time for a handshake with the sandbox.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Requests of one HTTP/2 connection at once.
@@ -166,13 +169,25 @@ impl Session {
         let force = self.room.force();
         let passage = self.admit(&force, &asked, &parts).await?;
         // inject: values stand where the placeholders did.
-        let secret = self.inject(&force, &asked, &mut parts, &passage)?;
+        let secrets = self.inject(&force, &asked, &mut parts, &passage)?;
         // forward: the body is searched as it goes.
         let refused = Arc::new(OnceLock::new());
-        let about = Refusing { gate: self.gate.clone(), room: self.room.clone(), to: self.to, asked: asked.clone() };
+        let terms = Terms {
+            gate: self.gate.clone(),
+            room: self.room.clone(),
+            to: self.to,
+            asked: asked.clone(),
+            secure: self.name.is_some(),
+            secrets,
+        };
+        let mut leash = Leash::new(terms.clone());
         let (method, version) = (parts.method.clone(), parts.version);
-        let body = Sent::new(body, force.injector.scanner(), passage.clone(), about, refused.clone());
-        let sent = self.link.send(&self.gate, Request::from_parts(parts, body), asked.websocket).await;
+        let body = Sent::new(body, force.injector.scanner(), passage.clone(), terms.clone(), refused.clone());
+        let sent = tokio::select! {
+            biased;
+            sent = self.link.send(&self.gate, Request::from_parts(parts, body), asked.websocket) => sent,
+            denial = leash.pulled() => return Err(Turned::Denied(Box::new(denial))),
+        };
         if let Some(denial) = refused.get() {
             return Err(Turned::Denied(Box::new(Denial::clone(denial))));
         }
@@ -183,8 +198,10 @@ impl Session {
         // settle and record: the status now, the bytes when the last of them has gone.
         passage.answered(response.status().as_u16());
         let bound = asked.host.as_ref().is_some_and(|host| force.is_bound(host.as_str(), self.to.port()));
-        if secret && shape::is_encoded(response.headers()) {
-            return Err(Turned::Upstream("the host compressed its answer although it was asked not to".to_owned()));
+        // Nor one to a request without a secret: it may tell what an earlier one brought.
+        if bound && !response.body().is_end_stream() && shape::is_encoded(response.headers()) {
+            let why = "the host compressed its answer, or gave a part of it, although it was asked not to";
+            return Err(Turned::Upstream(why.to_owned()));
         }
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if switched && !asked.websocket {
@@ -202,11 +219,11 @@ impl Session {
         tracing::debug!(sandbox = %self.room.id, to = %self.to, %method, websocket = asked.websocket, status = head.status.as_u16(), "answered");
         if switched {
             shape::keep_upgrade(&mut head.headers);
-            let socket = Socket { session: self.clone(), asked, passage: passage.clone() };
+            let socket = Socket::new(self.clone(), terms, force.clone(), passage.clone());
             // The server's side hears of it from here on, the client's once this answer is written.
             lock(&self.tasks).spawn(socket.run(client, server));
         }
-        let masked = Masked::new(body, mask, force, passage);
+        let masked = Masked::new(body, mask, force, passage, leash);
         Ok(Response::from_parts(head, masked.boxed_unsync()))
     }
 
@@ -255,12 +272,12 @@ impl Session {
     }
 
     /// Puts the values in. What they are was decided with the passage.
-    fn inject(&self, force: &Force, asked: &Asked, parts: &mut Parts, _: &Passage) -> Result<bool, Turned> {
+    fn inject(&self, force: &Force, asked: &Asked, parts: &mut Parts, _: &Passage) -> Result<Vec<String>, Turned> {
         let host = asked.host.as_ref().map_or("", HostName::as_str);
         let destination = Destination { host, port: self.to.port(), secure: self.name.is_some() };
         let injected = force.injector.inject(destination, parts);
         // The same injector found nothing to refuse in the same request a moment ago.
-        injected.map(|injected| !injected.secrets.is_empty()).map_err(|_| Turned::Unrecorded)
+        injected.map(|injected| injected.secrets).map_err(|_| Turned::Unrecorded)
     }
 
     async fn deny(
@@ -287,22 +304,6 @@ impl Session {
             return Turned::Untrusted(Box::new(denial));
         }
         Turned::Upstream(error.to_string())
-    }
-}
-
-/// What a body needs to refuse itself.
-struct Refusing {
-    gate: Arc<Gate>,
-    room: Arc<Room>,
-    to: SocketAddr,
-    asked: Asked,
-}
-
-impl Refusing {
-    async fn deny(self, secret: String) -> Denial {
-        let message = format!("the placeholder of secret `{secret}` stands in the body, where it is not bound to be");
-        let about = self.asked.about(self.to);
-        self.gate.deny_because(&self.room, &about, DenialReason::PlaceholderMisplaced, Some(message)).await
     }
 }
 

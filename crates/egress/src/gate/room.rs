@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::limits::{Bucket, CONNECTIONS_MAX, Flood};
 use crate::dns::given::Given;
+use crate::dns::resolve::Share;
 use crate::secret::{Binding, Injector};
 
 /// What is in force for a sandbox. A request sees one of it, from its verdict to the last byte of its answer.
@@ -49,6 +50,7 @@ pub(super) struct Room {
     /// Whether package registries are open, for something is being installed.
     registries: AtomicBool,
     pub(super) given: Mutex<Given>,
+    pub(super) lookups: Share,
     pub(super) places: Arc<Semaphore>,
     pub(super) bucket: Mutex<Bucket>,
     pub(super) flood: Mutex<Flood>,
@@ -61,6 +63,7 @@ impl Room {
             force: watch::Sender::new(Arc::new(Force::nothing())),
             registries: AtomicBool::new(false),
             given: Mutex::default(),
+            lookups: Share::default(),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             bucket: Mutex::new(Bucket::new(Instant::now())),
             flood: Mutex::new(Flood::new(Instant::now())),

@@ -132,7 +132,7 @@ impl Injector {
 
     /// Puts secrets into a request that was admitted, in the places where their placeholders are bound to be. Towards a host
     /// that any secret is bound to, it also takes away what would make the answer unreadable: compression of answers, and of
-    /// websocket messages.
+    /// websocket messages, and the wish for a part of an answer.
     ///
     /// hyper's own copies of the values, in the headers and the address, are not wiped when they are dropped.
     ///
@@ -164,10 +164,20 @@ impl Injector {
         if self.secrets.iter().any(|secret| secret.binding.covers(to.host, to.port)) {
             parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+            // A value that comes in parts, each in an answer of its own, could not be masked.
+            parts.headers.remove(header::RANGE);
+            parts.headers.remove(header::IF_RANGE);
         }
         used.sort_unstable();
         used.dedup();
         Ok(Injected { secrets: used.into_iter().map(|index| self.secrets[index].name.clone()).collect() })
+    }
+
+    /// Whether the secret of this name may go there still, which it did before.
+    #[must_use]
+    pub fn may_go(&self, name: &str, to: Destination<'_>) -> bool {
+        let named = self.secrets.iter().find(|secret| secret.name == name);
+        named.is_some_and(|secret| secret.value.is_some() && secret.binding.covers(to.host, to.port))
     }
 
     /// Refuses bytes that hold a placeholder.

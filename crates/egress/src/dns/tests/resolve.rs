@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dns::given::{GIVEN_MAX, GIVEN_TIME, Given};
-use crate::dns::resolve::{ResolveError, Resolver};
+use crate::dns::resolve::{ResolveError, Resolver, Share};
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -66,8 +66,8 @@ fn the_pair_that_was_not_used_the_longest_is_forgotten_first() {
 async fn a_pinned_name_has_its_addresses_and_no_others() {
     let pins = [("localhost".to_owned(), vec![address("192.0.2.7")]), ("none.example".to_owned(), vec![])];
     let resolver = Resolver::new(pins);
-    assert_eq!(resolver.resolve("localhost").await.unwrap()[..], [address("192.0.2.7")]);
-    assert_eq!(resolver.resolve("none.example").await, Err(ResolveError::NoSuchName));
+    assert_eq!(resolver.resolve("localhost", &Share::default()).await.unwrap()[..], [address("192.0.2.7")]);
+    assert_eq!(resolver.resolve("none.example", &Share::default()).await, Err(ResolveError::NoSuchName));
     assert!(resolver.is_pinned("localhost", address("::ffff:192.0.2.7")));
     assert!(!resolver.is_pinned("localhost", address("127.0.0.1")));
     assert!(!resolver.is_pinned("other", address("192.0.2.7")));
@@ -76,9 +76,9 @@ async fn a_pinned_name_has_its_addresses_and_no_others() {
 #[tokio::test]
 async fn the_hosts_own_names_are_found_and_others_are_not() {
     let resolver = Resolver::new([]);
-    assert!(resolver.resolve("localhost").await.unwrap().iter().all(IpAddr::is_loopback));
+    assert!(resolver.resolve("localhost", &Share::default()).await.unwrap().iter().all(IpAddr::is_loopback));
     // RFC 6761 6.4: there is never such a name. A host without a resolver cannot know.
-    let error = resolver.resolve("nothing.invalid").await.unwrap_err();
+    let error = resolver.resolve("nothing.invalid", &Share::default()).await.unwrap_err();
     assert!(matches!(error, ResolveError::NoSuchName | ResolveError::Failed | ResolveError::TimedOut), "{error:?}");
 }
 
@@ -97,7 +97,7 @@ async fn equal_questions_are_asked_once_and_the_answer_is_kept() {
     let asked: Vec<_> = (0..20)
         .map(|_| {
             let resolver = resolver.clone();
-            tokio::spawn(async move { resolver.resolve("nothing.invalid").await })
+            tokio::spawn(async move { resolver.resolve("nothing.invalid", &Share::default()).await })
         })
         .collect();
     // The first one is dropped while it waits; what it began goes on.
@@ -116,7 +116,7 @@ async fn equal_questions_are_asked_once_and_the_answer_is_kept() {
         }
     }
     assert!(answered >= 19, "{answered}");
-    assert_eq!(resolver.resolve("nothing.invalid").await.unwrap()[..], [address("192.0.2.9")]);
+    assert_eq!(resolver.resolve("nothing.invalid", &Share::default()).await.unwrap()[..], [address("192.0.2.9")]);
 }
 
 #[tokio::test]
@@ -125,13 +125,44 @@ async fn a_resolver_that_does_not_answer_is_waited_for_five_seconds() {
     let path = pipe_for_hosts(&directory);
     let resolver = Resolver::with_hosts(path.clone());
     let start = Instant::now();
-    assert_eq!(resolver.resolve("slow.example").await, Err(ResolveError::TimedOut));
+    assert_eq!(resolver.resolve("slow.example", &Share::default()).await, Err(ResolveError::TimedOut));
     let passed = start.elapsed();
     assert!((Duration::from_millis(4900)..Duration::from_secs(9)).contains(&passed), "{passed:?}");
     // Kept for five seconds, so that a client that asks again at once does not take another thread.
     let start = Instant::now();
-    assert_eq!(resolver.resolve("slow.example").await, Err(ResolveError::TimedOut));
+    assert_eq!(resolver.resolve("slow.example", &Share::default()).await, Err(ResolveError::TimedOut));
     assert!(start.elapsed() < Duration::from_secs(1));
     // Lets go of the thread that waits for a writer.
     std::fs::write(path, "").unwrap();
+}
+
+/// One sandbox asks for a hundred names whose servers never answer, and for the one that another sandbox wants.
+#[tokio::test]
+async fn who_asks_for_what_nobody_answers_waits_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = pipe_for_hosts(&directory);
+    let pipe = directory.path().join("pipe");
+    std::fs::hard_link(&path, &pipe).unwrap();
+    let resolver = Arc::new(Resolver::with_hosts(path.clone()));
+    let (hostile, other) = (Share::default(), Share::default());
+    let ask = |name: String, share: &Share| {
+        let (resolver, share) = (resolver.clone(), share.clone());
+        tokio::spawn(async move { resolver.resolve(&name, &share).await })
+    };
+    let names = (0..100).map(|n| format!("slow{n}.example")).chain(["wanted.example".into()]);
+    let begun: Vec<_> = names.map(|name| ask(name, &hostile)).collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(begun.iter().all(|asked| !asked.is_finished()));
+    // From here on a lookup is answered at once, but those that were begun wait on.
+    std::fs::write(directory.path().join("answers"), "192.0.2.9 wanted.example\n192.0.2.8 late.example\n").unwrap();
+    std::fs::rename(directory.path().join("answers"), &path).unwrap();
+    let start = Instant::now();
+    assert_eq!(ask("wanted.example".into(), &other).await.unwrap().unwrap()[..], [address("192.0.2.9")]);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    // With the share of who asked too much, the same kind of question waits in vain.
+    assert_eq!(ask("late.example".into(), &hostile).await.unwrap(), Err(ResolveError::TimedOut));
+    std::fs::write(pipe, "").unwrap();
+    for asked in begun {
+        asked.abort();
+    }
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::dns::answer::{Decision, Judge, answer};
 use crate::dns::given::Given;
 use crate::dns::message::{Transport, read_framed, write_framed};
-use crate::dns::resolve::Resolver;
+use crate::dns::resolve::{Resolver, Share};
 use crate::dns::serve::{serve, serve_stream};
 use crate::dns::throttle::Throttle;
 
@@ -54,7 +54,7 @@ impl Sandbox {
     }
 
     async fn answer(self: Arc<Self>, query: Vec<u8>, transport: Transport) -> Option<Vec<u8>> {
-        answer(&query, transport, &Below, &self.resolver, &self.given).await
+        answer(&query, transport, &Below, (&self.resolver, &Share::default()), &self.given).await
     }
 }
 

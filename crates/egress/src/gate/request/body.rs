@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::http::HeaderMap;
-use ringfence_model::net::Denial;
+use ringfence_model::net::{Denial, DenialReason};
 
-use super::Refusing;
+use super::leash::{Leash, Terms};
 use crate::gate::record::Passage;
 use crate::gate::room::Force;
 use crate::secret::{Mask, Scanner};
@@ -21,17 +21,19 @@ pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of an answer.
 pub(super) type Answer = UnsyncBoxBody<Bytes, BodyError>;
 
-/// A placeholder stood in a body.
+/// A placeholder stood in a body, or it is no longer let through.
 #[derive(Debug, thiserror::Error)]
-#[error("the body carries a placeholder")]
-struct Misplaced;
+#[error("the gate refused the body")]
+struct Refused;
 
 /// The body of a request.
 pub(super) struct Sent {
     inner: Incoming,
     scanner: Scanner,
     passage: Arc<Passage>,
-    about: Option<Refusing>,
+    terms: Option<Terms>,
+    /// None for a body that is empty.
+    leash: Option<Leash>,
     refusing: Option<Pin<Box<dyn Future<Output = Denial> + Send>>>,
     /// Where whoever sends the request finds that it refused itself.
     refused: Arc<OnceLock<Denial>>,
@@ -42,10 +44,11 @@ impl Sent {
         inner: Incoming,
         scanner: Scanner,
         passage: Arc<Passage>,
-        about: Refusing,
+        terms: Terms,
         refused: Arc<OnceLock<Denial>>,
     ) -> Self {
-        Self { inner, scanner, passage, about: Some(about), refusing: None, refused }
+        let leash = (!inner.is_end_stream()).then(|| Leash::new(terms.clone()));
+        Self { inner, scanner, passage, terms: Some(terms), leash, refusing: None, refused }
     }
 }
 
@@ -61,8 +64,12 @@ impl Body for Sent {
                 self.refusing = None;
                 let _ = self.refused.set(denial);
             }
+            if let Some(denial) = self.leash.as_mut().and_then(|leash| leash.poll(cx)) {
+                self.leash = None;
+                let _ = self.refused.set(denial);
+            }
             if self.refused.get().is_some() {
-                return Poll::Ready(Some(Err(Misplaced.into())));
+                return Poll::Ready(Some(Err(Refused.into())));
             }
             let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)).transpose()? else {
                 return Poll::Ready(None);
@@ -74,9 +81,9 @@ impl Body for Sent {
                     self.passage.sent(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Some(secret) => match self.about.take() {
-                    Some(about) => self.refusing = Some(Box::pin(about.deny(secret))),
-                    None => return Poll::Ready(Some(Err(Misplaced.into()))),
+                Some(secret) => match self.terms.take() {
+                    Some(terms) => self.refusing = Some(Box::pin(misplaced(terms, secret))),
+                    None => return Poll::Ready(Some(Err(Refused.into()))),
                 },
             }
         }
@@ -91,6 +98,11 @@ impl Body for Sent {
     }
 }
 
+async fn misplaced(terms: Terms, secret: String) -> Denial {
+    let message = format!("the placeholder of secret `{secret}` stands in the body, where it is not bound to be");
+    terms.deny(DenialReason::PlaceholderMisplaced, Some(message)).await
+}
+
 /// The body of an answer. It holds its passage until the last byte.
 pub(super) struct Masked {
     inner: Incoming,
@@ -99,11 +111,19 @@ pub(super) struct Masked {
     trailers: Option<HeaderMap>,
     force: Arc<Force>,
     passage: Arc<Passage>,
+    leash: Leash,
+    refused: bool,
 }
 
 impl Masked {
-    pub(super) fn new(inner: Incoming, mask: Option<Mask>, force: Arc<Force>, passage: Arc<Passage>) -> Self {
-        Self { inner, masking: mask.is_some(), mask, trailers: None, force, passage }
+    pub(super) fn new(
+        inner: Incoming,
+        mask: Option<Mask>,
+        force: Arc<Force>,
+        passage: Arc<Passage>,
+        leash: Leash,
+    ) -> Self {
+        Self { inner, masking: mask.is_some(), mask, trailers: None, force, passage, leash, refused: false }
     }
 
     /// What the mask held back.
@@ -117,6 +137,10 @@ impl Body for Masked {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.refused || self.leash.poll(cx).is_some() {
+            self.refused = true;
+            return Poll::Ready(Some(Err(Refused.into())));
+        }
         if let Some(trailers) = self.trailers.take() {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::body::Sent;
 use super::shape;
 use crate::gate::Gate;
-use crate::gate::pass::CONNECT_TIME;
+use crate::gate::pass::{CONNECT_TIME, prepare};
 use crate::tls::client::ConnectError;
 use crate::tls::server::Alpn;
 
@@ -135,7 +135,7 @@ impl Link {
     async fn connect(&self, gate: &Gate) -> Result<Sender, LinkError> {
         let connecting = async {
             let stream = TcpStream::connect(gate.leads_to(self.to)).await.map_err(LinkError::Connect)?;
-            stream.set_nodelay(true).map_err(LinkError::Connect)?;
+            prepare(&stream).map_err(LinkError::Connect)?;
             let Some(name) = &self.name else { return speak(stream, false).await };
             let stream = gate.upstream.connect(name.as_str(), self.alpn, stream).await.map_err(refused)?;
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -170,9 +170,11 @@ pub(super) fn strip_answer(head: &mut response::Parts, version: Version) {
     head.version = version;
 }
 
-/// Whether a body is other than it is.
+/// Whether a body is other than it is: in a coding, in one for its transfer, or a part.
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter().chain(headers.get_all(header::TRANSFER_ENCODING));
     let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    !codings.all(|coding| matches!(coding.trim_ascii(), b"" | b"identity"))
+    let plain =
+        |coding: &[u8]| [&b""[..], b"identity", b"chunked"].iter().any(|plain| coding.eq_ignore_ascii_case(plain));
+    !codings.all(|coding| plain(coding.trim_ascii())) || headers.contains_key(header::CONTENT_RANGE)
 }

@@ -1,31 +1,41 @@
 //! Websockets (RFC 6455): secrets in the first message of the client, none in later ones, and none of them in what comes back.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use ringfence_model::net::DenialReason;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use tokio::sync::watch;
+use tokio::time::{Duration, timeout};
 
 use super::Session;
-use super::shape::Asked;
+use super::leash::Terms;
+use crate::gate::limits::lock;
 use crate::gate::record::Passage;
 use crate::gate::room::Force;
-use crate::secret::{Destination, FrameKind, Scanner};
+use crate::secret::{FrameKind, Mask, Scanner};
 
 /// Bytes of a first message that placeholders are replaced in. A longer one is only searched.
 const FIRST_BYTES_MAX: usize = 64 << 10;
-/// Bytes of one frame of an answer that is masked. A longer one ends the connection.
-const MASKED_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of a masked message that go on at once. A longer frame goes on in several.
+const MASKED_BYTES: u64 = 64 << 10;
 /// Bytes that are moved at once.
 const CHUNK_BYTES: usize = 16 << 10;
-const CONTROL_BYTES_MAX: u64 = 125;
+/// Longest wait for a client to take the last word.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+const CONTROL_BYTES_MAX: usize = 125;
+const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 /// Opcodes from here on are of control frames.
 const CONTROL: u8 = 8;
+const CLOSE: u8 = 8;
+/// A message was against the rules of whoever received it (RFC 6455 7.4.1).
+const POLICY_VIOLATION: u16 = 1008;
 
 type Up = WriteHalf<TokioIo<Upgraded>>;
 
@@ -43,12 +53,23 @@ impl From<io::Error> for Ended {
 
 /// What moves the messages of one websocket.
 pub(super) struct Socket {
-    pub(super) session: Arc<Session>,
-    pub(super) asked: Asked,
-    pub(super) passage: Arc<Passage>,
+    session: Arc<Session>,
+    /// What it was let through for; the secrets of the first message come to it.
+    terms: Terms,
+    used: watch::Sender<Vec<String>>,
+    /// What was in force when secrets went out with it: the other side knows those values, whatever is rotated meanwhile.
+    spoken: Mutex<Arc<Force>>,
+    passage: Arc<Passage>,
+    /// Whether what was written to the client ends where a frame ends.
+    is_between: AtomicBool,
 }
 
 impl Socket {
+    pub(super) fn new(session: Arc<Session>, terms: Terms, force: Arc<Force>, passage: Arc<Passage>) -> Self {
+        let (used, spoken) = (watch::Sender::new(terms.secrets.clone()), Mutex::new(force));
+        Self { session, terms, used, spoken, passage, is_between: AtomicBool::new(true) }
+    }
+
     /// Moves messages until one side is done, or is refused.
     pub(super) async fn run(self, client: OnUpgrade, server: OnUpgrade) {
         let (Ok(client), Ok(server)) = tokio::join!(client, server) else { return };
@@ -59,36 +80,35 @@ impl Socket {
         let ended = tokio::select! {
             up = self.up(&mut from_client, &mut to_server) => up,
             down = self.down(&mut from_server, &mut to_client) => down.map_err(Ended::from),
-            () = self.disallowed() => Err(Ended::Refused(DenialReason::PolicyChanged, None)),
+            message = self.broken() => Err(Ended::Refused(DenialReason::PolicyChanged, message)),
         };
         let room = &self.session.room;
         match ended {
             Ok(()) => {}
             Err(Ended::Broken(error)) => tracing::debug!(sandbox = %room.id, %error, "a websocket broke"),
             Err(Ended::Refused(reason, message)) => {
-                let about = self.asked.about(self.session.to);
-                self.session.gate.deny_because(room, &about, reason, message).await;
+                let denial = self.terms.deny(reason, message).await;
+                if self.is_between.load(Ordering::Relaxed) {
+                    let goodbye = goodbye(&denial.message);
+                    let _ = timeout(GOODBYE_TIME, async {
+                        to_client.write_all(&goodbye).await?;
+                        to_client.shutdown().await
+                    })
+                    .await;
+                }
             }
         }
     }
 
-    fn destination(&self) -> Destination<'_> {
-        let host = self.asked.host.as_ref().map_or("", |host| host.as_str());
-        Destination { host, port: self.session.to.port(), secure: self.session.name.is_some() }
-    }
-
-    /// Returns when what is in force no longer lets the request through that it began with.
-    async fn disallowed(&self) {
-        let mut watch = self.session.room.watch();
+    /// Returns when it is no longer let through. Secrets of the first message count from when they went out.
+    async fn broken(&self) -> Option<String> {
+        let mut used = self.used.subscribe();
         loop {
-            let force = watch.borrow_and_update().clone();
-            let port = self.session.to.port();
-            let allowed =
-                self.asked.host.as_ref().is_none_or(|host| {
-                    force.rulebook.request(host, port, &self.asked.method, &self.asked.path).is_ok()
-                });
-            if !allowed || watch.changed().await.is_err() {
-                return;
+            let secrets = used.borrow_and_update().clone();
+            let terms = Terms { secrets, ..self.terms.clone() };
+            tokio::select! {
+                message = terms.broken() => return message,
+                _ = used.changed() => {}
             }
         }
     }
@@ -112,7 +132,10 @@ impl Socket {
                     self.write(to, opcode, false, &text).await?;
                 }
                 is_first &= head.opcode >= CONTROL;
-                self.pass(from, to, &head, key, &mut scanner).await?;
+                // One that comes between the parts of a message does not hide what they say together.
+                let mut of_control = force.injector.scanner();
+                let scanner = if head.opcode >= CONTROL { &mut of_control } else { &mut scanner };
+                self.pass(from, to, &head, key, scanner).await?;
                 continue;
             }
             let mut part = vec![0; usize::try_from(head.length).unwrap_or_default()];
@@ -140,14 +163,17 @@ impl Socket {
         let force = self.session.room.force();
         let kind = if opcode == TEXT { FrameKind::Text } else { FrameKind::Binary };
         let misplaced = |why: String| Ended::Refused(DenialReason::PlaceholderMisplaced, Some(why));
-        let filled = force.injector.inject_frame(self.destination(), kind, text);
+        let filled = force.injector.inject_frame(self.terms.destination(), kind, text);
         let filled = filled.map_err(|refusal| misplaced(refusal.to_string()))?;
         let Some(payload) = filled.payload else { return self.write(to, opcode, true, text).await };
-        let about = self.asked.about(self.session.to);
+        let about = self.terms.asked.about(self.session.to);
         let session = &self.session;
-        let recorded = session.gate.allow_message(&session.room, &about, &filled.injected.secrets).await;
+        let secrets = filled.injected.secrets;
+        let recorded = session.gate.allow_message(&session.room, &about, &secrets).await;
         // It is settled with the connection: this one only says which secrets were used.
         let _passage = recorded.map_err(|_| broken("the use of a secret could not be recorded"))?;
+        *lock(&self.spoken) = force;
+        self.used.send_modify(|used| used.extend(secrets));
         self.write(to, opcode, true, &payload).await
     }
 
@@ -199,14 +225,17 @@ impl Socket {
 
     /// What the server says: masked where it could be a secret.
     async fn down(&self, from: &mut BufReader<ReadHalf<TokioIo<Upgraded>>>, to: &mut Up) -> io::Result<()> {
+        let mut message = None;
         while let Some(head) = Head::read(from).await? {
             if head.key.is_some() {
                 return Err(io::Error::other("a server's frame with a mask"));
             }
             let force = self.session.room.force();
             match self.is_bound(&force) {
-                true => self.masked(&force, &head, from, to).await?,
+                true if head.opcode >= CONTROL => self.control(&force, &head, from, to).await?,
+                true => self.masked(&force, &head, &mut message, from, to).await?,
                 false => {
+                    self.is_between.store(false, Ordering::Relaxed);
                     to.write_all(&head.raw).await?;
                     let copied = tokio::io::copy(&mut (&mut *from).take(head.length), to).await?;
                     if copied < head.length {
@@ -215,37 +244,127 @@ impl Socket {
                 }
             }
             to.flush().await?;
+            self.is_between.store(true, Ordering::Relaxed);
             self.passage.received(usize::try_from(head.length).unwrap_or(usize::MAX));
         }
         to.shutdown().await
     }
 
-    fn is_bound(&self, force: &Force) -> bool {
-        let to = self.destination();
-        force.is_bound(to.host, to.port)
+    fn is_bound(&self, force: &Arc<Force>) -> bool {
+        let to = self.terms.destination();
+        force.is_bound(to.host, to.port) || lock(&self.spoken).is_bound(to.host, to.port)
     }
 
-    async fn masked(
+    /// Masks of what is in force, and of what was when the secrets went out.
+    fn masks(&self, force: &Arc<Force>) -> Vec<Mask> {
+        let spoken = lock(&self.spoken).clone();
+        let mut masks = vec![force.injector.mask()];
+        if !Arc::ptr_eq(&spoken, force) {
+            masks.push(spoken.injector.mask());
+        }
+        masks
+    }
+
+    /// A control frame, which may come between the parts of a message.
+    async fn control(
         &self,
-        force: &Force,
+        force: &Arc<Force>,
         head: &Head,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
     ) -> io::Result<()> {
-        if head.length > MASKED_BYTES_MAX {
-            return Err(io::Error::other("a frame too long to be masked"));
+        let mut payload = vec![0; usize::try_from(head.length).unwrap_or_default()];
+        from.read_exact(&mut payload).await?;
+        let masks = self.masks(force).into_iter();
+        let payload = masks.fold(Bytes::from(payload), |payload, mask| mask.whole(payload));
+        // A placeholder may be longer than what it stands for.
+        let payload = payload.get(..payload.len().min(CONTROL_BYTES_MAX)).unwrap_or_default();
+        self.frame(to, true, head.opcode, payload).await
+    }
+
+    /// One frame of a message, masked as a part of the whole: servers cut messages anywhere.
+    async fn masked(
+        &self,
+        force: &Arc<Force>,
+        head: &Head,
+        message: &mut Option<Message>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        if message.is_some() != (head.opcode == CONTINUATION) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "frames out of order"));
         }
-        let mut payload = Vec::new();
-        from.take(head.length).read_to_end(&mut payload).await?;
-        if payload.len() as u64 != head.length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let mut begun = message.take().unwrap_or_else(|| Message { opcode: head.opcode, masks: self.masks(force) });
+        let mut left = head.length;
+        loop {
+            let mut part = vec![0; usize::try_from(left.min(MASKED_BYTES)).unwrap_or_default()];
+            from.read_exact(&mut part).await?;
+            left -= part.len() as u64;
+            let is_last = left == 0 && head.fin;
+            let mut out = begun.feed(Bytes::from(part));
+            if is_last {
+                out = begun.finish(out);
+                return self.frame(to, true, begun.opcode, &out).await;
+            }
+            if !out.is_empty() {
+                self.frame(to, false, begun.opcode, &out).await?;
+                begun.opcode = CONTINUATION;
+            }
+            if left == 0 {
+                *message = Some(begun);
+                return Ok(());
+            }
         }
-        let payload = force.injector.mask().whole(Bytes::from(payload));
+    }
+
+    async fn frame(&self, to: &mut (impl AsyncWrite + Unpin), fin: bool, opcode: u8, payload: &[u8]) -> io::Result<()> {
         let mut frame = Vec::with_capacity(payload.len() + 10);
-        Head::write(&mut frame, head.fin, head.opcode, payload.len() as u64, None);
-        frame.extend_from_slice(&payload);
+        Head::write(&mut frame, fin, opcode, payload.len() as u64, None);
+        frame.extend_from_slice(payload);
+        self.is_between.store(false, Ordering::Relaxed);
         to.write_all(&frame).await
     }
+}
+
+/// A message of the server of which parts went on.
+struct Message {
+    /// Of the next frame.
+    opcode: u8,
+    masks: Vec<Mask>,
+}
+
+impl Message {
+    fn feed(&mut self, part: Bytes) -> Bytes {
+        self.masks.iter_mut().fold(part, |part, mask| mask.feed(part))
+    }
+
+    /// `part`, and what the masks held back.
+    fn finish(&mut self, part: Bytes) -> Bytes {
+        let mut out = Vec::from(part);
+        let mut rest = Bytes::new();
+        for mut mask in self.masks.drain(..) {
+            let mut more = Vec::from(mask.feed(rest));
+            more.extend_from_slice(&mask.finish());
+            rest = Bytes::from(more);
+        }
+        out.extend_from_slice(&rest);
+        Bytes::from(out)
+    }
+}
+
+/// The last word to a client that was refused: why.
+fn goodbye(why: &str) -> Vec<u8> {
+    let mut payload = POLICY_VIOLATION.to_be_bytes().to_vec();
+    for c in why.chars() {
+        if payload.len() + c.len_utf8() > CONTROL_BYTES_MAX {
+            break;
+        }
+        payload.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    let mut frame = Vec::new();
+    Head::write(&mut frame, true, CLOSE, payload.len() as u64, None);
+    frame.extend_from_slice(&payload);
+    frame
 }
 
 fn scan(scanner: &mut Scanner, bytes: &[u8]) -> Result<(), Ended> {
@@ -312,7 +431,7 @@ impl Head {
         let (fin, opcode) = (flags & 0x80 != 0, flags & 0x0f);
         // No extension was agreed on, so that nobody may use the bits which they have.
         let is_odd = flags & 0x70 != 0 || length > u64::MAX >> 1;
-        if is_odd || opcode >= CONTROL && (!fin || length > CONTROL_BYTES_MAX) {
+        if is_odd || opcode >= CONTROL && (!fin || length > CONTROL_BYTES_MAX as u64) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame that is none"));
         }
         Ok(Some(Self { fin, opcode, length, key, raw }))
