@@ -1,6 +1,10 @@
 //! The gate as a program in a sandbox meets it: real clients, a real daemon, TLS servers of this process behind names that the
 //! operator has pinned. Nothing here needs the wider internet.
 
+#[path = "gate/alpaca.rs"]
+mod alpaca;
+#[path = "gate/attacks.rs"]
+mod attacks;
 mod common;
 #[path = "gate/scene.rs"]
 mod scene;
@@ -216,12 +220,15 @@ async fn packages_are_installed_and_the_registries_are_closed_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_python_need_to_be_told_nothing() {
     let scene = Scene::new().await;
-    let api = scene.serve(API).await;
-    let allow = json!({"allow": [{"host": API, "ports": [api], "paths": ["/v2/**"]}]});
+    let (api, plain) = (scene.serve(API).await, scene.serve(PLAIN).await);
+    let allow = json!({"allow": [
+        {"host": API, "ports": [api], "paths": ["/v2/**"]},
+        {"host": PLAIN, "ports": [plain]},
+    ]});
     let sandbox = scene.create(allow, &[]).await;
     let request = ConfigureRequest {
         sandbox_id: sandbox.sandbox_id.to_string(),
-        install_packages: vec!["httpx[http2]".into(), "aiohttp".into()],
+        install_packages: vec!["httpx[http2]".into(), "aiohttp".into(), "curl_cffi".into()],
         ..ConfigureRequest::default()
     };
     scene.api.configure(Actor::Agent, request).await.expect("they are installed");
@@ -237,6 +244,10 @@ print("httpx", httpx.get(url).status_code, httpx.get(url.replace("v2", "v1")).st
 with httpx.Client(http2=True) as client:
     answers = [client.get(url) for _ in range(3)]
     print("httpx", *{{(answer.http_version, answer.status_code) for answer in answers}})
+# As yfinance asks: it sends what Chrome sends, an encrypted hello that is noise included.
+import curl_cffi.requests
+passed = "https://{PLAIN}:{plain}/v1"
+print("curl_cffi", *[curl_cffi.requests.get(to, impersonate="chrome").status_code for to in (url, url.replace("v2", "v1"), passed)])
 async def main():
     async with aiohttp.ClientSession() as session:
         answers = await asyncio.gather(*[session.get(url) for _ in range(5)])
@@ -249,7 +260,7 @@ asyncio.run(main())
     );
     let run = scene.python(&sandbox, &code).await;
     let expected = "urllib 200\nrequests 200 403\nhttpx 200 403\nhttpx ('HTTP/2', 200)\n\
-                    aiohttp [200, 200, 200, 200, 200]\nhttpx [200, 200, 200, 200, 200]\n";
+                    curl_cffi 200 403 200\naiohttp [200, 200, 200, 200, 200]\nhttpx [200, 200, 200, 200, 200]\n";
     assert_eq!(run.output, expected, "{}", run.stderr);
 }
 

@@ -7,24 +7,16 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio},
-    sync::{Mutex, PoisonError, mpsc},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
-use common::{BIN, ringfence, shared, tcp};
+use common::{BIN, clients, ringfence, shared, succeeded, target, tcp, venv};
 use serde_json::{Value, json};
 
 /// How long anything here may take that takes a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn clients() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
-}
-
-fn target() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
-}
 
 /// Whether the long suites are asked for; says so when they are not.
 fn is_long(what: &str) -> bool {
@@ -35,56 +27,11 @@ fn is_long(what: &str) -> bool {
     asked
 }
 
-#[track_caller]
-fn succeeded(command: &mut Command, otherwise: &str) -> String {
-    let Output { status, stdout, stderr } =
-        command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{otherwise}\n{command:?}: {e}"));
-    let said = format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.success(), "{otherwise}\n{command:?} ended with {status}:\n{said}");
-    String::from_utf8_lossy(&stdout).into_owned()
-}
-
-/// The Python of a virtual environment with what a file of requirements demands, made when it is not there.
-#[track_caller]
-fn python(requirements: &str) -> PathBuf {
-    // One at a time: the tests share them.
-    static MAKING: Mutex<()> = Mutex::new(());
-    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let file = clients().join(format!("requirements-{requirements}.txt"));
-    let wanted = fs::read_to_string(&file).expect("the requirements are beside the tests");
-    let dir = target().join("venv-clients").join(requirements);
-    let (python, made) = (dir.join("bin/python"), dir.join("made-of.txt"));
-    if fs::read_to_string(&made).is_ok_and(|made| made == wanted) {
-        return python;
-    }
-    succeeded(
-        Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir),
-        "a virtual environment could not be made: install python3 and python3-venv",
-    );
-    succeeded(
-        Command::new(&python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--require-hashes",
-                "--requirement",
-            ])
-            .arg(&file),
-        "the Python client could not be installed: PyPI must be reachable the first time (a proxy is taken from \
-         HTTPS_PROXY)",
-    );
-    fs::write(&made, wanted).expect("the directory was just made");
-    python
-}
-
 /// Goes through the seed document with one SDK, over both transports at once.
 #[track_caller]
 fn seed(requirements: &str, era: &str) {
     let home = shared();
-    let python = python(requirements);
+    let python = venv(requirements);
     let (home, token) = (home.to_str().expect("plain"), home.join("run/token"));
     let url = format!("http://{}/mcp", tcp());
     let http: [&str; 4] = ["--url", &url, "--token-file", token.to_str().expect("plain")];
@@ -372,7 +319,7 @@ fn the_rest_api_is_as_described() {
     common::start(home, &format!("127.0.0.1:{port}"));
     let token = fs::read_to_string(home.join("run/token")).expect("the daemon listens on TCP");
     let described = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/openapi.json");
-    let python = python("schemathesis");
+    let python = venv("schemathesis");
     let mut command = Command::new(python.with_file_name("st"));
     command
         .current_dir(home)

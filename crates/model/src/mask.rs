@@ -26,6 +26,8 @@ pub struct Masks {
 #[derive(Debug, Clone)]
 struct Replacement {
     text: Vec<u8>,
+    /// The same, as long as what it stands for.
+    even: Vec<u8>,
     before: Edge,
     after: Edge,
 }
@@ -44,20 +46,28 @@ impl Masks {
 }
 
 fn forms_of(value: &[u8], placeholder: &[u8], forms: &mut Vec<(Zeroizing<Vec<u8>>, Replacement)>) {
-    let plain = |text: &[u8]| Replacement { text: text.to_vec(), before: Edge::default(), after: Edge::default() };
-    forms.push((Zeroizing::new(value.to_vec()), plain(placeholder)));
-    forms.extend(escaped(value).into_iter().map(|form| (form, plain(placeholder))));
-    forms.push((Zeroizing::new(hex::encode(value).into_bytes()), plain(hex::encode(placeholder).as_bytes())));
-    forms.push((
-        Zeroizing::new(hex::encode_upper(value).into_bytes()),
-        plain(hex::encode_upper(placeholder).as_bytes()),
-    ));
+    let as_long = |text: &[u8], form: &[u8]| text.iter().copied().cycle().take(form.len()).collect::<Vec<u8>>();
+    let mut plain = |form: Zeroizing<Vec<u8>>, text: &[u8]| {
+        let even = as_long(text, &form);
+        forms.push((form, Replacement { text: text.to_vec(), even, before: Edge::default(), after: Edge::default() }));
+    };
+    plain(Zeroizing::new(value.to_vec()), placeholder);
+    for form in escaped(value) {
+        plain(form, placeholder);
+    }
+    plain(Zeroizing::new(hex::encode(value).into_bytes()), hex::encode(placeholder).as_bytes());
+    plain(Zeroizing::new(hex::encode_upper(value).into_bytes()), hex::encode_upper(placeholder).as_bytes());
     // What surrounds it in base64 depends on its length, so that one of the same length has to stand in.
-    let stand_in: Vec<u8> = placeholder.iter().copied().cycle().take(value.len()).collect();
+    let stand_in = as_long(placeholder, value);
     for alignment in 0..3 {
         let real = Base64::new(value, alignment);
         let shown = Base64::new(&stand_in, alignment);
-        let replacement = |text: &[u8]| Replacement { text: text.to_vec(), before: shown.before, after: shown.after };
+        let replacement = |text: &[u8]| Replacement {
+            text: text.to_vec(),
+            even: text.to_vec(),
+            before: shown.before,
+            after: shown.after,
+        };
         forms.push((urlsafe(&real.inner), replacement(&urlsafe(&shown.inner))));
         forms.push((real.inner, replacement(&shown.inner)));
     }
@@ -79,6 +89,7 @@ struct Region {
 /// messages with a brace or a new line has them at once.
 pub struct Mask {
     masks: Arc<Masks>,
+    is_even: bool,
     state: State,
     /// What came in and has not gone out, and where in the stream it begins.
     pending: Zeroizing<Vec<u8>>,
@@ -98,6 +109,7 @@ impl Mask {
     pub fn new(masks: Arc<Masks>) -> Self {
         Self {
             masks,
+            is_even: false,
             state: State::default(),
             pending: Zeroizing::new(Vec::new()),
             base: 0,
@@ -106,6 +118,14 @@ impl Mask {
             replaced_to: 0,
             after: Edge::default(),
         }
+    }
+
+    /// Puts in what is as long as the value, cut or repeated if need be: for formats that say how long their texts are, as
+    /// MessagePack does.
+    #[must_use]
+    pub fn of_equal_length(mut self) -> Self {
+        self.is_even = true;
+        self
     }
 
     /// Takes the next chunk; gives what can be passed on.
@@ -184,7 +204,7 @@ impl Mask {
             if touches && let Some(last) = out.last_mut() {
                 *last = replacement.before.apply(*last);
             }
-            out.extend_from_slice(&replacement.text);
+            out.extend_from_slice(if self.is_even { &replacement.even } else { &replacement.text });
             self.replaced_to = region.end;
             self.after = if region.exact_end { replacement.after } else { Edge::default() };
         }

@@ -7,10 +7,11 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::Write,
     net::ToSocketAddrs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -97,10 +98,19 @@ pub fn answers(home: &Path) -> bool {
 
 /// Runs a command of the product.
 pub fn ringfence(home: &Path, args: &[&str]) -> Output {
+    ringfence_with(home, args, "")
+}
+
+/// Runs a command of the product with something on its standard input.
+pub fn ringfence_with(home: &Path, args: &[&str], input: &str) -> Output {
     // Without the right to start a daemon of its own, a command says that none runs.
     let mut command = Command::new(BIN);
-    command.arg("--home").arg(home).args(args).env("RINGFENCE_NO_AUTOSTART", "1").stdin(Stdio::null());
-    command.output().expect("the executable runs")
+    command.arg("--home").arg(home).args(args).env("RINGFENCE_NO_AUTOSTART", "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the executable runs");
+    // One that wants no input may have ended already.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    child.wait_with_output().expect("it ends")
 }
 
 /// The shared daemon with its Python template ready. Blocks the first time for as long as a build takes.
@@ -124,9 +134,69 @@ pub fn shared() -> &'static Path {
     })
 }
 
+/// Where the programs and requirements of clients are.
+pub fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+/// Cargo's own directory.
+pub fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
+}
+
+#[track_caller]
+pub fn succeeded(command: &mut Command, otherwise: &str) -> String {
+    let Output { status, stdout, stderr } =
+        command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{otherwise}\n{command:?}: {e}"));
+    let said = format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{otherwise}\n{command:?} ended with {status}:\n{said}");
+    String::from_utf8_lossy(&stdout).into_owned()
+}
+
+/// The Python of a virtual environment with what a file of requirements demands, made when it is not there.
+#[track_caller]
+pub fn venv(requirements: &str) -> PathBuf {
+    // One at a time: the tests share them.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = clients().join(format!("requirements-{requirements}.txt"));
+    let wanted = fs::read_to_string(&file).expect("the requirements are beside the tests");
+    let dir = target().join("venv-clients").join(requirements);
+    let (python, made) = (dir.join("bin/python"), dir.join("made-of.txt"));
+    if fs::read_to_string(&made).is_ok_and(|made| made == wanted) {
+        return python;
+    }
+    succeeded(
+        Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir),
+        "a virtual environment could not be made: install python3 and python3-venv",
+    );
+    succeeded(
+        Command::new(&python)
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "--requirement",
+            ])
+            .arg(&file),
+        "the Python client could not be installed: PyPI must be reachable the first time (a proxy is taken from \
+         HTTPS_PROXY)",
+    );
+    fs::write(&made, wanted).expect("the directory was just made");
+    python
+}
+
 /// A configuration in which the registries of packages are where this host finds them, whatever it has in front of them.
 pub fn registries() -> String {
-    let mut text = "[gate.pins]\n".to_owned();
+    format!("[gate.pins]\n{}", registry_pins())
+}
+
+/// The lines of [`registries`] below its heading.
+pub fn registry_pins() -> String {
+    let mut text = String::new();
     for name in ["pypi.org", "files.pythonhosted.org"] {
         let found = (name, 443).to_socket_addrs().map(|all| all.map(|to| to.ip().to_string()).collect::<BTreeSet<_>>());
         text.push_str(&format!("\"{name}\" = {:?}\n", found.unwrap_or_default().into_iter().collect::<Vec<_>>()));

@@ -8,11 +8,17 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::{Duration, Instant},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use ringfence_engine::api::Sandboxes;
-use ringfence_model::api::{Actor, CreateAnswer, CreateRequest, ExecuteRequest, ExecutionAnswer, Network};
+use ringfence_model::{
+    SandboxId,
+    api::{
+        Actor, CreateAnswer, CreateRequest, ExecuteRequest, ExecutionAnswer, ExecutionRequest, ExecutionStatus, Network,
+    },
+};
 use ringfence_server::Client;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -31,6 +37,9 @@ use crate::common;
 /// Names that lead to the servers of this process.
 pub(crate) const NAMES: [&str; 3] = ["api.ringfence.test", "plain.ringfence.test", "other.ringfence.test"];
 
+/// Longest wait for a program to say something.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(crate) struct Scene {
     pub(crate) home: PathBuf,
     pub(crate) api: Arc<Client>,
@@ -43,7 +52,14 @@ impl Scene {
     }
 
     /// With these lines under `[gate]`.
-    pub(crate) async fn configured(lines: &'static str) -> Self {
+    pub(crate) async fn configured(lines: &str) -> Self {
+        let pins: String = NAMES.iter().map(|name| format!("\"{name}\" = [\"127.0.0.1\"]\n")).collect();
+        Self::with(lines, &pins).await
+    }
+
+    /// With these lines under `[gate]`, and these under `[gate.pins]`.
+    pub(crate) async fn with(settings: &str, pins: &str) -> Self {
+        let (settings, pins) = (settings.to_owned(), pins.to_owned());
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
@@ -55,16 +71,10 @@ impl Scene {
             let roots = home.join("servers.pem");
             fs::write(&roots, pem).expect("a file");
             let mut config = fs::File::create(home.join("config.toml")).expect("a file");
-            write!(
-                config,
-                "[gate]\n{lines}extra_roots = [{:?}]\n{}",
-                roots.display().to_string(),
-                common::registries()
-            )
-            .expect("written");
-            for name in NAMES {
-                writeln!(config, "\"{name}\" = [\"127.0.0.1\"]").expect("written");
-            }
+            let roots = roots.display().to_string();
+            let registries = common::registry_pins();
+            write!(config, "[gate]\nextra_roots = [{roots:?}]\n{settings}[gate.pins]\n{registries}{pins}")
+                .expect("written");
             common::start(&home, "none");
             Self { api: common::client_of(&home), home, authority }
         })
@@ -72,11 +82,16 @@ impl Scene {
         .expect("a daemon")
     }
 
+    /// A certificate for these names, and its key.
+    pub(crate) fn certificate(&self, names: &[&str]) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("names");
+        (params.signed_by(&key, &self.authority).expect("signed"), key)
+    }
+
     /// A server that answers each request with the head that it received, over TLS under this name; its port.
     pub(crate) async fn serve(&self, name: &str) -> u16 {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.authority).expect("signed");
+        let (certificate, key) = self.certificate(&[name]);
         let chain = vec![CertificateDer::from(certificate.der().to_vec())];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).expect("they fit");
@@ -106,8 +121,12 @@ impl Scene {
     }
 
     pub(crate) async fn python(&self, sandbox: &CreateAnswer, code: &str) -> ExecutionAnswer {
+        self.run(&sandbox.sandbox_id, code).await
+    }
+
+    pub(crate) async fn run(&self, sandbox: &SandboxId, code: &str) -> ExecutionAnswer {
         let request = ExecuteRequest {
-            sandbox_id: sandbox.sandbox_id.to_string(),
+            sandbox_id: sandbox.to_string(),
             code: code.to_owned(),
             language: Some("python".into()),
             ..ExecuteRequest::default()
@@ -138,6 +157,19 @@ impl Scene {
         holds(&memory(pid), bytes) || holds(&read("cmdline"), bytes) || holds(&read("environ"), bytes)
     }
 
+    /// Begins a program in the background.
+    pub(crate) async fn begin(&self, sandbox: &SandboxId, code: &str) -> Running {
+        let request = ExecuteRequest {
+            sandbox_id: sandbox.to_string(),
+            code: code.to_owned(),
+            background: true,
+            timeout: Some(300.0),
+            ..ExecuteRequest::default()
+        };
+        let begun = self.api.execute(Actor::Agent, request).await.expect("it is begun");
+        Running { api: self.api.clone(), execution: begun.execution_id.to_string() }
+    }
+
     /// The process of a role, as the host sees it.
     pub(crate) fn role(&self, name: &str) -> Option<i32> {
         let home = self.home.to_string_lossy().into_owned();
@@ -147,6 +179,37 @@ impl Scene {
             let mut words = line.split(|byte| *byte == 0);
             (words.next()? == name.as_bytes() && words.next()? == home.as_bytes()).then_some(pid)
         })
+    }
+}
+
+/// A program that runs in the background.
+pub(crate) struct Running {
+    api: Arc<Client>,
+    execution: String,
+}
+
+impl Running {
+    pub(crate) async fn now(&self) -> ExecutionAnswer {
+        let request = ExecutionRequest { execution_id: self.execution.clone(), wait: None };
+        self.api.execution(Actor::Agent, request).await.expect("it is known")
+    }
+
+    /// Waits until its output has this, so many times.
+    pub(crate) async fn says(&self, word: &str, times: usize) {
+        self.until(word, |run| run.output.matches(word).count() >= times).await;
+    }
+
+    async fn until(&self, what: &str, is: impl Fn(&ExecutionAnswer) -> bool) -> ExecutionAnswer {
+        let begun = Instant::now();
+        loop {
+            let run = self.now().await;
+            if is(&run) {
+                return run;
+            }
+            let waits = run.status == ExecutionStatus::Running && begun.elapsed() < PATIENCE;
+            assert!(waits, "no {what} ({:?})\n{}\n{}", run.status, run.output, run.stderr);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ringfence_model::net::{DenialReason, HostName, Protocol, Verdict};
+use ringfence_model::net::{DenialReason, HostName, Protocol, TlsMode, Verdict};
 use tokio::sync::watch;
 
 use super::Gate;
@@ -108,9 +108,6 @@ impl Gate {
         hello: &ClientHello,
         host: Option<&HostName>,
     ) -> Result<Tls, DenialReason> {
-        if hello.ech {
-            return Err(DenialReason::NoServerName);
-        }
         if !hello.is_modern() {
             return Err(DenialReason::Malformed);
         }
@@ -126,6 +123,15 @@ impl Gate {
             }
             (Verdict::Inspect { .. }, None) => Err(DenialReason::NoServerName),
             (Verdict::Pass { rule }, host) => {
+                // The name in sight may not be the one that is meant, or the encrypted hello may be the noise that browsers and
+                // their imitations send. Where TLS ends here it is the same: whatever is asked for, the host is the one in sight.
+                if hello.ech {
+                    let rule = rule.and_then(|rule| force.rulebook.rule(rule));
+                    let host = host.filter(|_| rule.is_none_or(|rule| rule.tls != TlsMode::Pass));
+                    let host = host.ok_or(DenialReason::NoServerName)?;
+                    self.check_given(room, host, to)?;
+                    return Ok(Tls::Intercept(host.clone()));
+                }
                 match host {
                     Some(host) if rule.is_some() => self.check_given(room, host, to)?,
                     _ => self.check_address(host, to)?,

@@ -211,6 +211,7 @@ impl Session {
         let (mut head, body) = response.into_parts();
         shape::strip_answer(&mut head, version);
         let mask = bound.then(|| force.injector.mask());
+        let mask = mask.map(|mask| if shape::is_text(&head.headers) { mask } else { mask.of_equal_length() });
         if bound {
             force.injector.mask_headers(&mut head.headers);
             // Of an answer without a body it is a fact about another one, whose length would be another as well.

@@ -30,7 +30,8 @@ pub struct ClientHello {
     pub server_name: Option<String>,
     /// Application protocols, the client's favourite first.
     pub alpn: Vec<Vec<u8>>,
-    /// There is an encrypted client hello inside. The name above is then not the one that is meant: to be refused.
+    /// There is an encrypted client hello inside. The name above may then not be the one that is meant: not
+    /// to be passed through.
     pub ech: bool,
     /// Versions that the client offers, as on the wire (0x0304 is TLS 1.3), without the invented ones of RFC 8701.
     pub versions: Vec<u16>,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::json;
+use std::future::Future;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::world::{LOOPBACK, PATIENCE, Server, Signer, World, get, read};
@@ -137,4 +138,67 @@ async fn a_kept_connection_that_the_host_closed_is_made_anew() {
     assert_eq!(read(sender.send_request(close).await.unwrap()).await.0, 200);
     assert_eq!(read(sender.send_request(get("api.test", "/")).await.unwrap()).await.0, 200);
     assert_eq!(*server.connections.lock().unwrap(), 2);
+}
+
+/// Servers that speak as they are told, and the raw connection to one of them.
+async fn raw(alpn: &[&str]) -> (World, tokio::net::TcpListener, tokio_rustls::TlsAcceptor, u16) {
+    let signer = Signer::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let world = World::new(&[&signer], &[("api.test", LOOPBACK)]).await;
+    world.policy(json!({"allow": [{"host": "api.test", "ports": [port], "methods": ["GET", "POST"]}]})).await;
+    world.given("api.test").await;
+    let acceptor = tokio_rustls::TlsAcceptor::from(signer.config("api.test", alpn));
+    (world, listener, acceptor, port)
+}
+
+async fn patiently<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.unwrap()
+}
+
+#[tokio::test]
+async fn bodies_under_way_end_with_the_policy_that_let_them_through() {
+    for (request, answer) in [
+        // A download, an upload, an upload after its answer, and a question that has none yet.
+        ("GET / HTTP/1.1\r\nHost: api.test\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegin"),
+        ("POST / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1000\r\n\r\nbegin", ""),
+        (
+            "POST / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1000\r\n\r\nbegin",
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        ),
+        ("GET / HTTP/1.1\r\nHost: api.test\r\n\r\n", ""),
+    ] {
+        let (mut world, listener, acceptor, port) = raw(&["http/1.1"]).await;
+        let mut client = world.tls(port, "api.test", &world.authority(), &["http/1.1"]).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut server = patiently(async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() }).await;
+        let mut seen = Vec::new();
+        let end = if request.starts_with("GET") { "\r\n\r\n" } else { "begin" };
+        while !seen.ends_with(end.as_bytes()) {
+            seen.push(patiently(server.read_u8()).await.unwrap());
+        }
+        server.write_all(answer.as_bytes()).await.unwrap();
+        let mut got = Vec::new();
+        while !answer.is_empty() && !got.ends_with(answer.rsplit("\r\n").next().unwrap().as_bytes()) {
+            got.push(patiently(client.read_u8()).await.unwrap());
+        }
+        // One that still allows it changes nothing.
+        world
+            .policy(
+                json!({"allow": [{"host": "api.test", "ports": [port], "methods": ["GET", "POST"], "paths": ["/"]}]}),
+            )
+            .await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(world.denials().is_empty());
+        world.policy(json!("none")).await;
+        // The host hears no more of it, and the program learns why, or that its connection is over.
+        let mut rest = Vec::new();
+        let _ = patiently(server.read_to_end(&mut rest)).await;
+        assert!(rest.is_empty(), "{request} {answer}: {rest:?}");
+        let mut told = Vec::new();
+        let _ = patiently(client.read_to_end(&mut told)).await;
+        let told = String::from_utf8_lossy(&told).into_owned();
+        assert!(told.is_empty() || told.starts_with("HTTP/1.1 403") && told.contains("policy_changed"), "{told}");
+        assert_eq!(world.denials()[0].reason.code(), "policy_changed", "{request} {answer}");
+    }
 }

@@ -178,3 +178,11 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
         |coding: &[u8]| [&b""[..], b"identity", b"chunked"].iter().any(|plain| coding.eq_ignore_ascii_case(plain));
     !codings.all(|coding| plain(coding.trim_ascii())) || headers.contains_key(header::CONTENT_RANGE)
 }
+
+/// Whether a body is text, in which nothing says how long a part of it is. What does not say what it is, is taken for one.
+pub(super) fn is_text(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return true };
+    let kind = kind.as_bytes().to_ascii_lowercase();
+    let texts = [&b"text"[..], b"json", b"xml", b"javascript", b"x-www-form-urlencoded"];
+    texts.iter().any(|text| kind.windows(text.len()).any(|part| part == *text))
+}

@@ -255,14 +255,16 @@ impl Socket {
         force.is_bound(to.host, to.port) || lock(&self.spoken).is_bound(to.host, to.port)
     }
 
-    /// Masks of what is in force, and of what was when the secrets went out.
-    fn masks(&self, force: &Arc<Force>) -> Vec<Mask> {
+    /// Masks of what is in force, and of what was when the secrets went out, for what begins with `begin`.
+    fn masks(&self, force: &Arc<Force>, begin: &[u8]) -> Vec<Mask> {
         let spoken = lock(&self.spoken).clone();
         let mut masks = vec![force.injector.mask()];
         if !Arc::ptr_eq(&spoken, force) {
             masks.push(spoken.injector.mask());
         }
-        masks
+        // JSON, or whatever else a person could read. MessagePack begins with a byte that is no letter.
+        let is_text = begin.trim_ascii_start().first().is_none_or(|byte| byte.is_ascii_graphic());
+        if is_text { masks } else { masks.into_iter().map(Mask::of_equal_length).collect() }
     }
 
     /// A control frame, which may come between the parts of a message.
@@ -275,7 +277,7 @@ impl Socket {
     ) -> io::Result<()> {
         let mut payload = vec![0; usize::try_from(head.length).unwrap_or_default()];
         from.read_exact(&mut payload).await?;
-        let masks = self.masks(force).into_iter();
+        let masks = self.masks(force, b"").into_iter();
         let payload = masks.fold(Bytes::from(payload), |payload, mask| mask.whole(payload));
         // A placeholder may be longer than what it stands for.
         let payload = payload.get(..payload.len().min(CONTROL_BYTES_MAX)).unwrap_or_default();
@@ -294,13 +296,16 @@ impl Socket {
         if message.is_some() != (head.opcode == CONTINUATION) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "frames out of order"));
         }
-        let mut begun = message.take().unwrap_or_else(|| Message { opcode: head.opcode, masks: self.masks(force) });
+        let mut begun = message.take().unwrap_or_else(|| Message { opcode: head.opcode, masks: Vec::new() });
         let mut left = head.length;
         loop {
             let mut part = vec![0; usize::try_from(left.min(MASKED_BYTES)).unwrap_or_default()];
             from.read_exact(&mut part).await?;
             left -= part.len() as u64;
             let is_last = left == 0 && head.fin;
+            if begun.masks.is_empty() && !part.is_empty() {
+                begun.masks = self.masks(force, &part);
+            }
             let mut out = begun.feed(Bytes::from(part));
             if is_last {
                 out = begun.finish(out);
@@ -330,6 +335,7 @@ impl Socket {
 struct Message {
     /// Of the next frame.
     opcode: u8,
+    /// None before there is a byte of it.
     masks: Vec<Mask>,
 }
 
