@@ -78,6 +78,8 @@ struct State {
     waiting: HashMap<u64, oneshot::Sender<Answer>>,
     /// Which sandbox lives in which shell: told to each new gateway.
     attached: HashMap<SandboxId, u32>,
+    /// All sandboxes that there were when this began, until a gateway was told.
+    to_keep: Option<Vec<SandboxId>>,
     /// Deleted while there was no gateway to tell it.
     to_forget: Vec<SandboxId>,
     denials: HashMap<SandboxId, VecDeque<Denial>>,
@@ -129,6 +131,9 @@ impl GateClient {
             let mut state = self.lock();
             state.generation += 1;
             state.waiting.clear();
+            if let Some(keep) = state.to_keep.take().and_then(|keep| keep_line(keep, &state.attached)) {
+                let _ = out.send(keep);
+            }
             let told = state.attached.iter().map(|(sandbox, shell)| attach(sandbox, *shell));
             let forgotten = state.to_forget.iter().map(|sandbox| GateOp::Forget { sandbox: sandbox.clone() });
             for op in told.chain(forgotten) {
@@ -236,6 +241,17 @@ impl GateClient {
         tell(&state, GateOp::Detach { sandbox: sandbox.clone() });
     }
 
+    /// These are all sandboxes that there are: called once, before there are more.
+    pub(crate) fn keep(&self, sandboxes: Vec<SandboxId>) {
+        let mut state = self.lock();
+        match &state.out {
+            Some(out) => {
+                let _ = keep_line(sandboxes, &state.attached).map(|line| out.send(line));
+            }
+            None => state.to_keep = Some(sandboxes),
+        }
+    }
+
     /// It is deleted.
     pub(crate) fn forget(&self, sandbox: &SandboxId) {
         let mut state = self.lock();
@@ -263,6 +279,13 @@ impl GateClient {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().expect("nothing panics under this lock")
     }
+}
+
+/// Nothing when there are more than a line holds: then what is gone is kept a while longer.
+fn keep_line(mut sandboxes: Vec<SandboxId>, attached: &HashMap<SandboxId, u32>) -> Option<Vec<u8>> {
+    sandboxes.extend(attached.keys().cloned());
+    let line = line(0, GateOp::Keep { sandboxes });
+    (line.len() <= LINE_BYTES_MAX).then_some(line)
 }
 
 fn attach(sandbox: &SandboxId, shell: u32) -> GateOp {

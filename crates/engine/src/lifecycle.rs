@@ -222,6 +222,8 @@ impl Engine {
         for row in store.sandboxes_in(&[Creating, Running, Paused, Stopped]).await? {
             self.adopt(row, &disks).await?;
         }
+        let kept = store.sandboxes_in(&[Creating, Running, Paused, Stopped, SandboxStatus::Failed]).await?;
+        self.inner.gate.keep(kept.into_iter().map(|row| row.id).collect());
         self.reconcile_disks().await;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `ringfence egress`: what sandboxes asked of the world, and what the gate answered.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::{Args, Subcommand};
 use ringfence_engine::api::Sandboxes;
@@ -23,7 +23,7 @@ Examples:
   ringfence egress tail --json -n 1000 | jq 'select(.verdict == \"refuse\")'
 
 Each question for a name, connection and request is one line, written down before anything leaves. Status, bytes and time \
-are there once it is over. With --json each line is an object.")]
+are there once it is over; with --follow, in a second line of the same number. With --json each line is an object.")]
 pub(crate) struct TailArgs {
     /// Only of this sandbox: id or unique name
     #[arg(value_name = "SANDBOX")]
@@ -57,10 +57,10 @@ async fn tail(api: &dyn Sandboxes, args: TailArgs, as_json: bool) -> anyhow::Res
         output::show(table)?;
         return Ok(0);
     }
-    let mut last = 0;
+    let mut shown = Shown::default();
     for decision in &answer.decisions {
         print(decision, as_json)?;
-        last = decision.number;
+        shown.is_news(decision);
     }
     if !args.follow {
         return Ok(0);
@@ -68,11 +68,39 @@ async fn tail(api: &dyn Sandboxes, args: TailArgs, as_json: bool) -> anyhow::Res
     const EVERY: Duration = Duration::from_millis(500);
     loop {
         tokio::time::sleep(EVERY).await;
-        let answer = api.egress_list(Actor::Operator, ask(Some(last), LIST_MAX)).await?;
-        for decision in &answer.decisions {
-            print(decision, as_json)?;
-            last = decision.number;
+        let ended = match shown.open.first() {
+            Some(first) => api.egress_list(Actor::Operator, ask(Some(first - 1), LIST_MAX)).await?.decisions,
+            None => Vec::new(),
+        };
+        let new = api.egress_list(Actor::Operator, ask(Some(shown.last), LIST_MAX)).await?.decisions;
+        for decision in ended.iter().filter(|decision| decision.number <= shown.last).chain(&new).collect::<Vec<_>>() {
+            if shown.is_news(decision) {
+                print(decision, as_json)?;
+            }
         }
+    }
+}
+
+/// What was shown already.
+#[derive(Debug, Default)]
+struct Shown {
+    last: u64,
+    /// Of these the end was not.
+    open: BTreeSet<u64>,
+}
+
+impl Shown {
+    /// Whether a decision is new, or is over since it was shown. One that goes on while a thousand others come is not waited for.
+    fn is_news(&mut self, decision: &EgressDecision) -> bool {
+        let number = decision.number;
+        let is_over = decision.verdict != "allow" || decision.milliseconds.is_some();
+        let is_new = number > self.last;
+        self.last = self.last.max(number);
+        if is_new && !is_over {
+            self.open.insert(number);
+            self.open = self.open.split_off(&self.last.saturating_sub(u64::from(LIST_MAX)));
+        }
+        is_new || is_over && self.open.remove(&number)
     }
 }
 
@@ -122,10 +150,9 @@ fn print(decision: &EgressDecision, as_json: bool) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_not_known_yet_is_left_out() {
-        let mut decision = EgressDecision {
-            number: 7,
+    fn decision(number: u64) -> EgressDecision {
+        EgressDecision {
+            number,
             timestamp: "2026-01-02T03:04:05Z".into(),
             sandbox_id: "ihhhhhhhhhhhhhhhhhhhh".into(),
             protocol: "http".into(),
@@ -138,7 +165,23 @@ mod tests {
             bytes_up: None,
             bytes_down: None,
             milliseconds: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_was_shown_is_shown_again_when_it_is_over() {
+        let mut shown = Shown::default();
+        let over = |number| EgressDecision { milliseconds: Some(3), ..decision(number) };
+        assert!(shown.is_news(&decision(1)) && shown.is_news(&over(2)));
+        assert!(!shown.is_news(&decision(1)), "it goes on");
+        assert!(shown.is_news(&over(1)) && !shown.is_news(&over(1)) && !shown.is_news(&over(2)));
+        assert!(shown.is_news(&decision(3)) && shown.is_news(&decision(3 + u64::from(LIST_MAX) + 1)));
+        assert_eq!(shown.open.len(), 1, "the oldest is not waited for");
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_left_out() {
+        let mut decision = decision(7);
         assert_eq!(cells(&decision)[7..], ["", "", "with KEY"]);
         decision.status = Some(200);
         decision.bytes_up = Some(10);

@@ -30,15 +30,22 @@ def line(reader):
     return reader.readline(65536).rstrip(b"\r\n")
 
 
+def exactly(reader, size):
+    body = reader.read(size)
+    if len(body) < size:
+        raise ValueError("it was cut off")
+    return body
+
+
 def chunks(reader):
     body = b""
     while True:
-        size = int(line(reader).split(b";")[0] or b"0", 16)
+        size = int(line(reader).split(b";")[0], 16)
         if size == 0:
             while line(reader):
                 pass
             return body
-        body += reader.read(size)
+        body += exactly(reader, size)
         line(reader)
 
 
@@ -110,9 +117,11 @@ def serve(connection):
                 continue
             name, _, value = field.decode("latin-1").partition(":")
             name = name.strip().lower()
-            headers[name] = value.strip()
+            # Of several lengths the first counts, of several of any other kind the last.
+            if not (name == "content-length" and name in headers):
+                headers[name] = value.strip()
         if "content-length" in headers:
-            body = reader.read(int(headers["content-length"].split(",")[0]))
+            body = exactly(reader, int(headers["content-length"].split(",")[0]))
         elif "chunked" in headers.get("transfer-encoding", ""):
             body = chunks(reader)
         else:

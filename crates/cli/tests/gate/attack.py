@@ -103,7 +103,6 @@ def name_twice(): greet(hello(server_name(PLAIN), server_name(OTHER)))
 def name_with_nul(): greet(hello(server_name(PLAIN + "\0." + OTHER)))
 def encrypted_hello(): greet(hello(server_name(PLAIN), extension(0xfe0d, b"\0" + b"\0\1\0\1" + b"\0" + struct.pack("!H", 32) + bytes(32) + struct.pack("!H", 16) + bytes(16))))
 def old_version(): greet(hello(server_name(PLAIN), version=0x0302, versions=None))
-def old_record(): talk(RAW, b"\x80\x2e\1\3\1" + bytes(43), host=PLAIN, patience=1.0)
 def silence_then_hello():
     with socket.create_connection((at(PLAIN), RAW), 5) as s:
         time.sleep(6)

@@ -11,7 +11,7 @@ use std::{
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     SandboxId,
-    api::{Actor, SecretSetRequest},
+    api::{Actor, ConfigureRequest, SecretSetRequest},
 };
 use serde_json::{Value, json};
 
@@ -75,7 +75,8 @@ impl Field {
         scene.api.secret_set(Actor::Operator, secret).await.expect("it is stored");
         let network = json!({"allow": [
             {"host": NAMES[0], "ports": [http, tls], "paths": ["/v2/**"]},
-            {"host": NAMES[1], "ports": [raw, tls]},
+            {"host": NAMES[1], "ports": [raw]},
+            {"host": NAMES[1], "ports": [tls], "paths": ["/**"]},
         ]});
         let made = scene.create(network, &["TOKEN"]).await;
         let token = scene.python(&made, "import os; print(os.environ['TOKEN'])").await.output.trim().to_owned();
@@ -233,7 +234,6 @@ async fn no_hello_that_hides_its_name_reaches_a_server() {
         "name_with_nul",
         "encrypted_hello",
         "old_version",
-        "old_record",
         "silence_then_hello",
         "http_in_place_of_tls",
     ];
@@ -311,7 +311,10 @@ async fn no_answer_tells_the_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_address_of_the_host_or_of_a_private_network_is_reached_under_any_policy() {
     let field = Field::new().await;
-    let open = field.scene.create(json!("open"), &[]).await.sandbox_id;
+    let open = field.scene.create(json!("none"), &[]).await.sandbox_id;
+    let network = Some(serde_json::from_value(json!("open")).expect("a policy"));
+    let request = ConfigureRequest { sandbox_id: open.to_string(), network, ..ConfigureRequest::default() };
+    field.scene.api.configure(Actor::Operator, request).await.expect("the operator may open it");
     let none = field.scene.create(json!("none"), &[]).await.sandbox_id;
     // The control has these addresses, and somebody listens at them.
     let listening = "import subprocess, threading, http.server\n\
@@ -372,7 +375,9 @@ async fn no_address_of_the_host_or_of_a_private_network_is_reached_under_any_pol
         );
         for sandbox in [&open, &none] {
             let run = field.scene.run(sandbox, &program).await;
-            assert!(run.output.starts_with("BLOCKED"), "{address}: {}{}", run.output, run.stderr);
+            // By a reset, or in words of HTTP; its own loopback is empty.
+            let in_words = run.output.trim() == "False" && !run.denials.is_empty();
+            assert!(run.output.starts_with("BLOCKED") || in_words, "{address}: {}{}", run.output, run.stderr);
         }
         assert_eq!(on_host(Command::new(python()), program).await.trim(), "True", "{address}");
     }
@@ -413,7 +418,7 @@ def closed(port, server="8.8.8.8", kind=socket.SOCK_STREAM):
             s.settimeout(3)
             s.connect((server, port))
             s.send(b"\x16\x03\x01\x00\x05hello")
-            return not s.recv(10)
+            return "answered" if s.recv(10)[:1] not in (b"", b"\x15") else "ConnectionClosed"
     except (ConnectionError, TimeoutError) as error:
         return type(error).__name__
 print("dot", closed(853), "doh", closed(443), "quic", closed(443, kind=socket.SOCK_DGRAM), "mdns", closed(5353, "224.0.0.251", socket.SOCK_DGRAM))
@@ -432,7 +437,8 @@ print("dot", closed(853), "doh", closed(443), "quic", closed(443, kind=socket.SO
         assert!(line.ends_with(", 0)") && !line.ends_with("(0, 0)"), "{line}");
     }
     let closed = lines[10];
-    for (what, how) in [("dot", "Connection"), ("doh", "Connection"), ("quic", "Connection"), ("mdns", "Connection")] {
+    for (what, how) in [("dot", "Connection"), ("doh", "Connection"), ("quic", "Connection"), ("mdns", "TimeoutError")]
+    {
         let (_, rest) = closed.split_once(what).expect("it was tried");
         assert!(rest.trim_start().starts_with(how), "{what}: {closed}");
     }
@@ -444,7 +450,7 @@ print("dot", closed(853), "doh", closed(443), "quic", closed(443, kind=socket.SO
 async fn one_sandbox_does_not_starve_another() {
     let field = Field::new().await;
     let [_, tls, raw] = field.ports;
-    let network = json!({"allow": [{"host": NAMES[0], "ports": [tls], "paths": ["/v2/**"]}, {"host": NAMES[1], "ports": [raw]}, {"host": "*.invalid", "ports": [443]}]});
+    let network = json!({"allow": [{"host": NAMES[0], "ports": [tls], "paths": ["/v2/**"]}, {"host": NAMES[1], "ports": [raw]}, {"host": "*.flood.invalid", "ports": [443]}]});
     let hostile = field.scene.create(network.clone(), &[]).await.sandbox_id;
     let other = field.scene.create(network, &[]).await.sandbox_id;
     let work = format!(
@@ -482,7 +488,7 @@ def connections():
         if len(held) > 300: held[random.randrange(300)].close(); del held[0]
 def names():
     while True:
-        try: socket.getaddrinfo(f"n{{random.random()}}.invalid", 443)
+        try: socket.getaddrinfo(f"n{{random.randrange(10**9)}}.flood.invalid", 443)
         except OSError: pass
 def bodies():
     while True:

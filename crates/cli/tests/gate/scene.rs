@@ -1,4 +1,5 @@
 //! A daemon of its own with a configuration of its own, and servers outside that its names are pinned to.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
     fs,

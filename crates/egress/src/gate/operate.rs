@@ -2,7 +2,7 @@
 
 use ringfence_model::api::{AuditHeadView, GateChain, Network};
 use ringfence_model::net::control::{DecisionView, GateAnswer, GateOp, Traffic};
-use ringfence_model::net::{Destination, HostPattern, Policy, PortRange, Rule, Rulebook, TlsMode};
+use ringfence_model::net::{Destination, HostName, HostPattern, Policy, PortRange, Rule, Rulebook, TlsMode};
 use ringfence_model::{ApiError, Code, SandboxId};
 use ringfence_store::gate::{DecisionFilter, DecisionId, DecisionRow};
 use ringfence_store::{Actor, AuditEntry, StoreError, Verification};
@@ -22,6 +22,7 @@ impl Gate {
             GateOp::Attach { sandbox, shell } => Ok(self.attach(&sandbox, shell)),
             GateOp::Detach { sandbox } => Ok(self.detach(&sandbox)),
             GateOp::Forget { sandbox } => self.forget(&sandbox).await,
+            GateOp::Keep { sandboxes } => self.keep(&sandboxes).await,
             GateOp::SetPolicy { sandbox, network } => self.set_policy(&sandbox, network).await,
             GateOp::Registries { sandbox, open } => self.open_registries(&sandbox, open).await,
             GateOp::Status { sandbox } => self.status(sandbox).await,
@@ -66,6 +67,16 @@ impl Gate {
         self.detach(sandbox);
         lock(&self.rooms).remove(sandbox);
         self.store.forget_sandbox(now_ms(), sandbox).await.map_err(failed)?;
+        Ok(GateAnswer::Done)
+    }
+
+    /// Forgets every sandbox but these: that one was deleted may have been said to a gateway that died before it was done.
+    async fn keep(&self, sandboxes: &[SandboxId]) -> Result<GateAnswer, ApiError> {
+        let known: Vec<SandboxId> = lock(&self.rooms).keys().cloned().collect();
+        for sandbox in known.iter().filter(|known| !sandboxes.contains(known)) {
+            tracing::info!(%sandbox, "what was kept of a sandbox that is gone is forgotten");
+            self.forget(sandbox).await?;
+        }
         Ok(GateAnswer::Done)
     }
 
@@ -168,8 +179,9 @@ impl Gate {
         if registries {
             rulebook = rulebook.with_registries(&self.registries);
         }
+        let policy_rules = rulebook.rules().to_vec();
         for secret in secrets.iter().filter(|secret| secret.value.is_some()) {
-            rulebook = open_hosts(rulebook, secret)?;
+            rulebook = open_hosts(rulebook, &policy_rules, secret)?;
         }
         let names = secrets.iter().map(|secret| secret.name.clone()).collect();
         let usable = secrets.iter().filter(|secret| secret.value.is_some());
@@ -179,17 +191,36 @@ impl Gate {
     }
 }
 
-/// The hosts that a secret is bound to are allowed, and nothing beside.
-fn open_hosts(mut rulebook: Rulebook, secret: &BoundSecret) -> Result<Rulebook, ApiError> {
+/// The hosts that a secret is bound to are allowed, and nothing beside. What the policy says about one of them holds for it with
+/// the secret too: a rule that allows some paths is not widened by a key for that host.
+fn open_hosts(mut rulebook: Rulebook, policy: &[Rule], secret: &BoundSecret) -> Result<Rulebook, ApiError> {
     for host in &secret.binding.hosts {
-        let host = HostPattern::parse(host).map_err(|error| invalid(error.to_string()))?;
-        let rule = Rule {
-            ports: ranges(&secret.binding.ports),
-            tls: TlsMode::Intercept,
-            secrets: vec![secret.name.clone()],
-            ..Rule::host(host)
-        };
-        rulebook = rulebook.with_binding(rule).map_err(|error| invalid(error.to_string()))?;
+        let name = HostName::parse(host).map_err(|error| invalid(error.to_string()))?;
+        let mut left = secret.binding.ports.clone();
+        let mut rules = Vec::new();
+        for rule in policy {
+            let ports: Vec<u16> =
+                secret.binding.ports.iter().copied().filter(|port| rule.covers(&name, *port)).collect();
+            left.retain(|port| !ports.contains(port));
+            if !ports.is_empty() {
+                rules.push((ports, rule.methods.clone(), rule.paths.clone()));
+            }
+        }
+        if !left.is_empty() {
+            rules.push((left, vec![], vec![]));
+        }
+        for (ports, methods, paths) in rules {
+            let host = HostPattern::parse(host).map_err(|error| invalid(error.to_string()))?;
+            let rule = Rule {
+                ports: ranges(&ports),
+                methods,
+                paths,
+                tls: TlsMode::Intercept,
+                secrets: vec![secret.name.clone()],
+                ..Rule::host(host)
+            };
+            rulebook = rulebook.with_binding(rule).map_err(|error| invalid(error.to_string()))?;
+        }
     }
     Ok(rulebook)
 }

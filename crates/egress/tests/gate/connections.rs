@@ -162,6 +162,17 @@ async fn a_sandbox_that_is_detached_has_no_connection_left() {
 }
 
 #[tokio::test]
+async fn what_is_kept_of_a_sandbox_that_is_gone_is_forgotten() {
+    let world = World::new(&[], &[]).await;
+    world.allow("db.test", 5432).await;
+    let keep = |sandboxes| world.gateway.call(GateOp::Keep { sandboxes });
+    keep(vec![world.sandbox.clone()]).await.unwrap();
+    assert_eq!(world.gateway.store().policies().await.unwrap().len(), 1);
+    keep(vec![]).await.unwrap();
+    assert!(world.gateway.store().policies().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_policy_outlives_the_gateway() {
     let world = World::new(&[], &[]).await;
     world.allow("db.test", 5432).await;

@@ -1,6 +1,7 @@
 //! The gateway from its sockets to real servers, with nothing of it replaced.
 
 mod connections;
+mod http2;
 mod names;
 mod requests;
 mod secrets;

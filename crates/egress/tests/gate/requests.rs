@@ -196,9 +196,11 @@ async fn bodies_under_way_end_with_the_policy_that_let_them_through() {
         let _ = patiently(server.read_to_end(&mut rest)).await;
         assert!(rest.is_empty(), "{request} {answer}: {rest:?}");
         let mut told = Vec::new();
-        let _ = patiently(client.read_to_end(&mut told)).await;
+        // A connection whose answer was whole may stay: what its program goes on to send is thrown away.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), client.read_to_end(&mut told)).await;
         let told = String::from_utf8_lossy(&told).into_owned();
-        assert!(told.is_empty() || told.starts_with("HTTP/1.1 403") && told.contains("policy_changed"), "{told}");
+        let refused = told.starts_with("HTTP/1.1 403") && told.contains("policy_changed");
+        assert!(told.is_empty() || refused || !answer.is_empty() && told.starts_with("HTTP/1.1 200"), "{told}");
         assert_eq!(world.denials()[0].reason.code(), "policy_changed", "{request} {answer}");
     }
 }

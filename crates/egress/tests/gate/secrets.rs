@@ -138,3 +138,25 @@ async fn another_host_gets_no_value() {
     assert_eq!(world.denied().1, "placeholder_misplaced");
     assert!(server.seen().is_empty());
 }
+
+#[tokio::test]
+async fn a_key_for_a_host_does_not_widen_what_the_policy_says_about_it() {
+    let (mut world, server, placeholder) = with_secret(&["http/1.1"]).await;
+    let allow =
+        serde_json::json!({"host": "api.test", "ports": [server.port], "methods": ["POST"], "paths": ["/v2/**"]});
+    world.policy(serde_json::json!({"allow": [allow]})).await;
+    let mut sender = world.http1(server.port, "api.test").await;
+    assert_eq!(read(sender.send_request(with(&placeholder, "")).await.unwrap()).await.0, 200);
+    assert_eq!(server.seen()[0].headers["authorization"], format!("Bearer {VALUE}"));
+    for (method, path, reason) in
+        [("POST", "/v1/orders", "path_not_allowed"), ("DELETE", "/v2/orders", "method_not_allowed")]
+    {
+        let mut request = with(&placeholder, "");
+        *request.uri_mut() = path.parse().unwrap();
+        *request.method_mut() = method.parse().unwrap();
+        let mut sender = world.http1(server.port, "api.test").await;
+        assert_eq!(sender.send_request(request).await.unwrap().status(), 403);
+        assert_eq!(world.denied().1, reason);
+    }
+    assert_eq!(server.seen().len(), 1);
+}

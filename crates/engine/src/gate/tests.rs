@@ -39,7 +39,10 @@ async fn a_new_gateway_is_told_of_every_sandbox_that_lives() {
     client.attach(&sandbox(2), 8);
     client.detach(&sandbox(2));
     client.forget(&sandbox(3));
+    client.keep(vec![sandbox(4)]);
     let mut gateway = Gateway::of(&client);
+    let keep = GateOp::Keep { sandboxes: vec![sandbox(4), sandbox(1)] };
+    assert_eq!(gateway.hears().await, Call { id: 0, op: keep }, "first of all, and with what lives by now");
     assert_eq!(gateway.hears().await, Call { id: 0, op: attach(&sandbox(1), 7) });
     assert_eq!(gateway.hears().await, Call { id: 0, op: GateOp::Forget { sandbox: sandbox(3) } });
     drop(gateway);

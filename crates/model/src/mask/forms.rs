@@ -97,7 +97,7 @@ pub fn urlsafe(standard: &[u8]) -> Zeroizing<Vec<u8>> {
     )
 }
 
-/// What a program may write instead of `bytes` within a JSON string (RFC 8259, section 7) or a URL, without repeating any.
+/// What a program may write instead of `bytes` within a JSON string (RFC 8259, section 7), a URL or HTML, without repeating any.
 pub fn escaped(bytes: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let solidus = |byte: u8| (byte == b'/').then(|| b"\\/".to_vec());
     let lower = |byte: u8| (!byte.is_ascii_alphanumeric()).then(|| format!("\\u{byte:04x}").into_bytes());
@@ -114,11 +114,34 @@ pub fn escaped(bytes: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
         write(bytes, &|byte| (!unreserved(byte)).then(|| format!("%{byte:02x}").into_bytes())),
         write(bytes, &|byte| (!byte.is_ascii_alphanumeric()).then(|| format!("%{byte:02X}").into_bytes())),
         write(bytes, &|byte| (!unreserved(byte) && byte != b'/').then(|| format!("%{byte:02X}").into_bytes())),
+        // As pages of HTML have it.
+        write(bytes, &|byte| b"&<>\"'".contains(&byte).then(|| format!("&#{byte};").into_bytes())),
+        write(bytes, &html),
+        // Every byte of it, as nobody writes who does not want to hide it.
+        write(bytes, &|byte| Some(format!("%{byte:02X}").into_bytes())),
+        write(bytes, &|byte| Some(format!("%{byte:02x}").into_bytes())),
+        write(bytes, &|byte| Some(format!("\\u{byte:04x}").into_bytes())),
+        write(bytes, &|byte| Some(format!("\\u{byte:04X}").into_bytes())),
+        write(bytes, &|byte| Some(format!("\\x{byte:02x}").into_bytes())),
+        write(bytes, &|byte| Some(format!("&#{byte};").into_bytes())),
+        write(bytes, &|byte| Some(format!("&#x{byte:x};").into_bytes())),
     ];
     forms.sort_unstable_by(|one, other| one.as_slice().cmp(other.as_slice()));
     forms.dedup();
     forms.retain(|form| form.as_slice() != bytes);
     forms
+}
+
+/// The references that every writer of HTML uses.
+fn html(byte: u8) -> Option<Vec<u8>> {
+    Some(match byte {
+        b'&' => b"&amp;".to_vec(),
+        b'<' => b"&lt;".to_vec(),
+        b'>' => b"&gt;".to_vec(),
+        b'"' => b"&quot;".to_vec(),
+        b'\'' => b"&#39;".to_vec(),
+        _ => return None,
+    })
 }
 
 /// The escapes that every JSON writer uses.

@@ -47,6 +47,11 @@ pub enum GateOp {
         /// Which.
         sandbox: SandboxId,
     },
+    /// These are all sandboxes that there are: whatever is kept of another is forgotten. Said once, when `serve` begins.
+    Keep {
+        /// All of them.
+        sandboxes: Vec<SandboxId>,
+    },
     /// Sets a policy. Answered when it is on disk and in force, open connections included. Answer: [`GateAnswer::Done`].
     SetPolicy {
         /// Whose.
