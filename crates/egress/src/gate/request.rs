@@ -44,8 +44,9 @@ use crate::tls::server::Alpn;
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Longest time for the head of a request to come.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Longest time for the head of a request to come. The time that a kept connection lies idle counts, so that it is longer than
+/// clients poll apart, and than servers and load balancers keep one: a program finds its connection closed as it would without the gate.
+const HEAD_TIME: Duration = Duration::from_secs(90);
 /// Longest time for a handshake with the sandbox.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Requests of one HTTP/2 connection at once.

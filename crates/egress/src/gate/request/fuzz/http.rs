@@ -1,7 +1,7 @@
 //! Requests from the bytes of a client to the bytes of the connection upstream, through all that the gate does with a head.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::{convert::Infallible, io};
@@ -76,6 +76,18 @@ struct Scene {
     /// The values may be in the input: then they may go out.
     is_known: bool,
     became: Mutex<Became>,
+    /// A request of HTTP/2 is handled in a task of its own, whose panic nobody would hear of.
+    panicked: AtomicBool,
+}
+
+struct Watch(Arc<Scene>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panicked.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 fn connection(input: &[u8], secure: bool, http2: bool, pieces: usize) -> Became {
@@ -87,6 +99,7 @@ fn connection(input: &[u8], secure: bool, http2: bool, pieces: usize) -> Became 
         busy: busy.clone(),
         is_known: http2 || holds(input, VALUE) || holds(input, OTHER_VALUE),
         became: Mutex::default(),
+        panicked: AtomicBool::new(false),
     });
     let wire = TokioIo::new(Wire { input: input.to_vec(), at: 0, pieces, busy, patience: PATIENCE });
     let served = scene.clone();
@@ -94,6 +107,7 @@ fn connection(input: &[u8], secure: bool, http2: bool, pieces: usize) -> Became 
         let service = service_fn(move |request| {
             let scene = scene.clone();
             async move {
+                let _watch = Watch(scene.clone());
                 scene.busy.fetch_add(1, Ordering::Relaxed);
                 let answer = scene.handle(request).await;
                 scene.busy.fetch_sub(1, Ordering::Relaxed);
@@ -109,6 +123,7 @@ fn connection(input: &[u8], secure: bool, http2: bool, pieces: usize) -> Became 
             tokio::task::yield_now().await;
         }
     });
+    assert!(!served.panicked.load(Ordering::Relaxed), "a property does not hold; see above");
     let became = std::mem::take(&mut *lock(&served.became));
     became
 }
