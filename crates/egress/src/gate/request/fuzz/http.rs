@@ -274,9 +274,13 @@ async fn server(mut stream: DuplexStream) -> Vec<u8> {
     let mut read = Vec::new();
     let mut answered = false;
     while stream.read_buf(&mut read).await.is_ok_and(|length| length > 0) {
-        if !answered && matches!(strict::parse(&read), Parsed::Whole(..)) {
-            answered = true;
-            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        match strict::parse(&read) {
+            Parsed::Whole(..) if !answered => {
+                answered = true;
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+            }
+            Parsed::Bad(_) => break,
+            _ => {}
         }
     }
     read

@@ -48,7 +48,8 @@ fn read(bytes: &[u8]) -> Read<(Request, usize)> {
     if method.is_empty() || !method.iter().all(is_token) {
         return Err("a method that is none");
     }
-    if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+    // Bytes beyond ASCII do not belong there either, but several clients send letters as they are, and no framing hangs on them.
+    if target.is_empty() || !target.iter().all(|byte| byte.is_ascii_graphic() || !byte.is_ascii()) {
         return Err("a target with what does not belong there");
     }
     let mut headers: Vec<(String, Vec<u8>)> = Vec::new();
