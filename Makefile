@@ -16,7 +16,7 @@ BENCH_PACKAGES := bubblewrap crun
 # rustup's place, for a root shell that has not read the profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help deps bench-deps build template demo test root checks unit integration bench suites clean install
+.PHONY: help deps bench-deps build template demo test root checks unit integration bench suites fuzz clean install
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,32 @@ bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubb
 
 suites: ## The integration tests with the long ones: attacks, thousands of cycles
 	@RINGFENCE_LONG=1 $(MAKE) --no-print-directory test
+
+# What a run finds is kept in target/fuzz-corpora; what of it reaches something new is brought into the repository by hand, with
+# `cargo fuzz cmin`. The properties are beside the code that they are about: `make test` runs them over fuzz/corpus.
+FUZZ_SECONDS ?= 900
+FUZZ_TARGETS ?= hello http dns websocket policy frames control
+FUZZ := target/fuzz-tools/bin/cargo-fuzz
+FUZZ_BUILD := --fuzz-dir fuzz --sanitizer none --release --debug-assertions --target-dir target/fuzz
+fuzz: ## Run every fuzz target for FUZZ_SECONDS (900) each; ends with a line for each
+	@test -x $(FUZZ) || $(CARGO) install --locked --root target/fuzz-tools cargo-fuzz
+	@$(FUZZ) build $(FUZZ_BUILD)
+	@mkdir -p target/fuzz-runs; status=0; \
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p target/fuzz-corpora/$$target; \
+		echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
+		target/fuzz/*/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=4096 \
+			-print_final_stats=1 -artifact_prefix=target/fuzz-runs/$$target- \
+			target/fuzz-corpora/$$target fuzz/corpus/$$target >target/fuzz-runs/$$target.log 2>&1 \
+			|| { status=1; echo "fuzz: $$target found something: target/fuzz-runs/$$target.log"; }; \
+	done; \
+	for target in $(FUZZ_TARGETS); do \
+		awk -v target=$$target '/ cov: / { for (i = 1; i < NF; i++) if ($$i == "cov:") cov = $$(i + 1) } \
+			/stat::number_of_executed_units/ { runs = $$2 } /^SUMMARY:/ { found = found " " $$0 } \
+			END { printf "%-10s %12d executions %6d edges %s\n", target, runs, cov, found == "" ? "nothing found" : found }' \
+			target/fuzz-runs/$$target.log; \
+	done; \
+	exit $$status
 
 clean: ## Remove what was compiled; state directories stay
 	$(CARGO) clean

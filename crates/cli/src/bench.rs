@@ -5,6 +5,7 @@ mod audit;
 mod burst;
 mod contender;
 mod cycles;
+mod gate;
 mod latency;
 mod leftovers;
 mod result;
@@ -83,6 +84,12 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
     if is_wanted(Part::Audit) {
         output::note("bench: the audit chain");
         let (found, outcome) = audit::run(&daemon.home).await?;
+        rows.extend(found);
+        outcomes.push(outcome);
+    }
+    if is_wanted(Part::Gate) {
+        output::note("bench: the gate");
+        let (found, outcome) = gate::run(&daemon.home, TEMPLATE, args.rounds).await?;
         rows.extend(found);
         outcomes.push(outcome);
     }

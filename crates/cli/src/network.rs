@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     api::{Actor, NamedNetwork, Network, SandboxRequest},
-    net::{HostPattern, Policy, PortRange, Rule},
+    net::{Policy, Rule},
 };
 
 use crate::{failure, output};
@@ -16,7 +16,7 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "POLICY", help_heading = "Network")]
     network: Option<PolicyName>,
     /// A host that it may reach, `*.example.com` for all below it; port 443 unless one or a range is named; may be repeated
-    #[arg(long, value_name = "HOST[:PORT]", value_parser = rule, help_heading = "Network")]
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "Network")]
     allow: Vec<Rule>,
     /// A stored secret that it may use (`ringfence secret ls`); its hosts are opened; may be repeated
     #[arg(long = "secret", value_name = "NAME", help_heading = "Network")]
@@ -103,19 +103,6 @@ impl NetworkArgs {
             _ => Ok(()),
         }
     }
-}
-
-/// Reads `HOST`, `HOST:PORT` or `HOST:FIRST-LAST`.
-fn rule(text: &str) -> Result<Rule, String> {
-    let (host, port) = match text.split_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (text, None),
-    };
-    let mut rule = Rule::host(HostPattern::parse(host).map_err(|fault| fault.to_string())?);
-    if let Some(port) = port {
-        rule.ports = vec![PortRange::parse(port).map_err(|fault| fault.to_string())?];
-    }
-    Ok(rule)
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ use crate::tls::authority::{Authority, AuthorityError};
 use crate::tls::client::{Roots, RootsError, Upstream};
 use crate::tls::server::{Interceptor, ServerError};
 use limits::lock;
+#[cfg(any(test, fuzzing))]
+pub(crate) use request::fuzz;
 use room::Room;
 use shell::Shell;
 

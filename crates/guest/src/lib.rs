@@ -3,4 +3,7 @@
 //! No host types, and no I/O: this crate is compiled into the static binary that is pid 1 of every sandbox.
 
 pub mod frames;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod park;

@@ -4,6 +4,9 @@
 
 pub mod api;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod ids;
 pub mod limits;
 pub mod mask;

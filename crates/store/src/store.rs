@@ -20,7 +20,7 @@ use crate::migrate;
 use crate::reader::{self, Query};
 use crate::seal::{self, Sealer, SealingKey, SecretValue};
 use crate::tx::{Tx, View};
-use crate::writer::{self, Counters, Message, Pending, Writer};
+use crate::writer::{self, Counters, Message, Pending, When, Writer};
 
 /// How long SQLite waits for another connection. Ours do not stand in each other's way for longer than a checkpoint.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -180,7 +180,7 @@ impl<K: Kind> Database<K> {
         F: FnOnce(&Tx<'_, K>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        self.change(op, true).await
+        self.change(op, When::Lasting).await
     }
 
     /// As [`Store::write`], but returns when the operating system has it: a crash of this program loses nothing of it, a
@@ -193,10 +193,23 @@ impl<K: Kind> Database<K> {
         F: FnOnce(&Tx<'_, K>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        self.change(op, false).await
+        self.change(op, When::Noted).await
     }
 
-    async fn change<T, F>(&self, op: F, lasting: bool) -> Result<T>
+    /// As [`Database::note`], and in nobody's way: it is made after the change that comes next, or a little later when none
+    /// comes. A crash of this program may lose the last hundredth of a second of these.
+    ///
+    /// # Errors
+    /// As [`Database::note`].
+    pub async fn note_later<T, F>(&self, op: F) -> Result<T>
+    where
+        F: FnOnce(&Tx<'_, K>) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.change(op, When::Later).await
+    }
+
+    async fn change<T, F>(&self, op: F, when: When) -> Result<T>
     where
         F: FnOnce(&Tx<'_, K>) -> Result<T> + Send + 'static,
         T: Send + 'static,
@@ -204,7 +217,7 @@ impl<K: Kind> Database<K> {
         let places = Arc::clone(&self.inner.change_places);
         let place = places.acquire_owned().await.map_err(|_| self.gone())?;
         let (reply, answer) = oneshot::channel();
-        let change = Pending { op: Some(op), lasting, result: None, reply, _place: place };
+        let change = Pending { op: Some(op), when, result: None, reply, _place: place };
         self.changes().send(Message::Change(Box::new(change))).map_err(|_| self.gone())?;
         answer.await.unwrap_or_else(|_| Err(self.gone()))
     }

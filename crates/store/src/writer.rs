@@ -26,6 +26,20 @@ const HEAD_INTERVAL: Duration = Duration::from_secs(1);
 /// How long erasing a replaced secret from the log waits for readers; it is tried again after that.
 const ERASE_WAIT: Duration = Duration::from_millis(100);
 
+/// How long a change that may come later waits for one that may not.
+const LATER: Duration = Duration::from_millis(10);
+
+/// When a change is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// When it is on disk.
+    Lasting,
+    /// When the operating system has it.
+    Noted,
+    /// As above, after what cannot wait.
+    Later,
+}
+
 /// What the writer's queue holds.
 pub(crate) enum Message<K: Kind> {
     Change(Box<dyn Change<K>>),
@@ -34,8 +48,8 @@ pub(crate) enum Message<K: Kind> {
 
 /// A change whose type of result the writer does not know.
 pub(crate) trait Change<K>: Send {
-    /// Whether it is settled only when it is on disk.
-    fn lasting(&self) -> bool;
+    /// When it is settled.
+    fn when(&self) -> When;
     /// Runs it, and says what is to become of its savepoint.
     fn run(&mut self, tx: &Tx<'_, K>) -> Ran;
     /// Tells the one who waits: after the commit, or what came instead of it.
@@ -53,7 +67,7 @@ pub(crate) enum Ran {
 /// A change with its closure, its result, and its place in the queue.
 pub(crate) struct Pending<T, F> {
     pub(crate) op: Option<F>,
-    pub(crate) lasting: bool,
+    pub(crate) when: When,
     pub(crate) result: Option<Result<T>>,
     pub(crate) reply: oneshot::Sender<Result<T>>,
     pub(crate) _place: OwnedSemaphorePermit,
@@ -64,8 +78,8 @@ where
     F: FnOnce(&Tx<'_, K>) -> Result<T> + Send,
     T: Send,
 {
-    fn lasting(&self) -> bool {
-        self.lasting
+    fn when(&self) -> When {
+        self.when
     }
 
     fn run(&mut self, tx: &Tx<'_, K>) -> Ran {
@@ -123,6 +137,8 @@ impl<K: Kind> Writer<K> {
         let mut head_noted_at = Instant::now();
         let mut closer = None;
         let mut orderly = true;
+        let mut later = Vec::new();
+        let mut later_since = Instant::now();
         while closer.is_none() && orderly {
             let timeout = if !self.head_is_due() && !self.erase {
                 // Nothing is due: sleep until something comes. (A day, because there is no "for ever" here.)
@@ -130,6 +146,8 @@ impl<K: Kind> Writer<K> {
             } else {
                 HEAD_INTERVAL.saturating_sub(head_noted_at.elapsed())
             };
+            let timeout =
+                if later.is_empty() { timeout } else { timeout.min(LATER.saturating_sub(later_since.elapsed())) };
             let mut batch = Vec::new();
             let mut message = match self.queue.recv_timeout(timeout) {
                 Ok(message) => Some(message),
@@ -138,21 +156,36 @@ impl<K: Kind> Writer<K> {
             };
             while let Some(next) = message.take() {
                 match next {
+                    Message::Change(change) if change.when() == When::Later => {
+                        if later.is_empty() {
+                            later_since = Instant::now();
+                        }
+                        later.push(change);
+                    }
                     Message::Change(change) => batch.push(change),
                     Message::Close(reply) => closer = Some(reply),
                 }
-                if closer.is_none() && batch.len() < BATCH_MAX {
+                if closer.is_none() && batch.len().max(later.len()) < BATCH_MAX {
                     message = self.queue.try_recv().ok();
                 }
             }
+            let is_time =
+                !batch.is_empty() || closer.is_some() || later.len() >= BATCH_MAX || later_since.elapsed() >= LATER;
             if !batch.is_empty() {
                 orderly = self.commit(batch);
+            }
+            // Whoever waited for the disk has been answered, and is busy with what comes after.
+            if orderly && is_time && !later.is_empty() {
+                orderly = self.commit(std::mem::take(&mut later));
             }
             if orderly && head_noted_at.elapsed() >= HEAD_INTERVAL {
                 self.note_head();
                 self.erase_log();
                 head_noted_at = Instant::now();
             }
+        }
+        if orderly && !later.is_empty() {
+            orderly = self.commit(later);
         }
         if orderly {
             self.set_gone("it was closed");
@@ -199,7 +232,7 @@ impl<K: Kind> Writer<K> {
 
     fn transact(&mut self, batch: &mut [Box<dyn Change<K>>]) -> Result<(), Arc<rusqlite::Error>> {
         let conn = &self.conn;
-        let waits = batch.iter().any(|change| change.lasting());
+        let waits = batch.iter().any(|change| change.when() == When::Lasting);
         if waits != self.waits {
             conn.prepare_cached(if waits { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?
                 .execute([])?;
@@ -210,7 +243,7 @@ impl<K: Kind> Writer<K> {
         let erase = Cell::new(self.erase);
         for change in batch {
             let view = View { conn, sealer: &self.sealer, kind: PhantomData };
-            let tx = Tx { view, chain: &chain, erase: &erase, lasting: change.lasting() };
+            let tx = Tx { view, chain: &chain, erase: &erase, lasting: change.when() == When::Lasting };
             let before = *chain.borrow();
             step(conn, "SAVEPOINT change")?;
             let ran = change.run(&tx);

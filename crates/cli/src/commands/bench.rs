@@ -14,6 +14,7 @@ Examples:
   sudo ringfence bench --only create --rounds 1000
   sudo ringfence bench --only alive --alive 1000
   sudo ringfence bench --only cycles --cycles 10000
+  sudo ringfence bench --only gate --rounds 1000
 
 Beside bare python3, bubblewrap and crun on the same root file system, where they are installed, in turns. Every output \
 is checked. Stop other daemons and programs first: what they do is measured too.")]
@@ -56,6 +57,8 @@ pub(crate) enum Part {
     Cycles,
     /// Entries of the audit chain
     Audit,
+    /// What the gate adds to a request, beside a direct connection and mitmproxy
+    Gate,
 }
 
 pub(crate) async fn run(global: Global, args: BenchArgs) -> anyhow::Result<i32> {

@@ -1,6 +1,8 @@
 //! Requests of a connection that the gate sees into, phase after phase.
 
 mod body;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod leash;
 mod link;
 mod shape;
@@ -16,6 +18,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ringfence_model::net::{Denial, DenialReason, HostName, Protocol, Verdict};
@@ -122,19 +125,29 @@ where
     });
     let stream = TokioIo::new(stream);
     let ended = if http2 {
-        let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        server.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEAD_BYTES_MAX as u32);
-        server.serve_connection(stream, service).await
+        server2().serve_connection(stream, service).await
     } else {
-        let mut server = hyper::server::conn::http1::Builder::new();
-        server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES_MAX);
-        server.serve_connection(stream, service).with_upgrades().await
+        server1().serve_connection(stream, service).with_upgrades().await
     };
     if let Err(error) = ended {
         tracing::debug!(sandbox = %session.room.id, to = %session.to, %error, "a connection of HTTP ended");
     }
     let mut tasks = std::mem::take(&mut *lock(&session.tasks));
     while tasks.join_next().await.is_some() {}
+}
+
+/// What reads requests of HTTP/1.1.
+fn server1() -> http1::Builder {
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES_MAX);
+    server
+}
+
+/// What reads requests of HTTP/2.
+fn server2() -> http2::Builder<TokioExecutor> {
+    let mut server = http2::Builder::new(TokioExecutor::new());
+    server.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEAD_BYTES_MAX as u32);
+    server
 }
 
 impl Session {

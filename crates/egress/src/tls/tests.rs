@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// The seeds of the fuzz target for first bytes: real clients' first bytes.
 fn seeds() -> Vec<(String, Vec<u8>)> {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/hello");
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/hello");
     let mut seeds: Vec<_> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap())

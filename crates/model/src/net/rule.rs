@@ -302,3 +302,19 @@ impl Rule {
         self.paths.is_empty() || path.is_some_and(|path| self.paths.iter().any(|allowed| allowed.matches(path)))
     }
 }
+
+/// As the command line has it: `HOST`, `HOST:PORT` or `HOST:FIRST-LAST`.
+impl std::str::FromStr for Rule {
+    type Err = BadRule;
+    fn from_str(text: &str) -> Result<Self, BadRule> {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        };
+        let mut rule = Self::host(HostPattern::parse(host)?);
+        if let Some(port) = port {
+            rule.ports = vec![PortRange::parse(port)?];
+        }
+        Ok(rule)
+    }
+}

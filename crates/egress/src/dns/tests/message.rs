@@ -9,7 +9,7 @@ use crate::dns::message::{Answer, Query, QueryError, Transport, Wanted, read_fra
 use crate::fuzz::fuzz_dns;
 
 fn seeds() -> Vec<(String, Vec<u8>)> {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/dns");
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/dns");
     let mut seeds: Vec<_> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap())

@@ -179,11 +179,16 @@ where
         let driver = tokio::spawn(async move { ended(connection.await) });
         return Ok(Sender { kind: Kind::Http2(sender), driver: driver.abort_handle() });
     }
-    let mut client = http1::Builder::new();
-    client.max_buf_size(HEAD_BYTES_MAX);
-    let (sender, connection) = client.handshake(stream).await.map_err(LinkError::Http)?;
+    let (sender, connection) = client1().handshake(stream).await.map_err(LinkError::Http)?;
     let driver = tokio::spawn(async move { ended(connection.with_upgrades().await) });
     Ok(Sender { kind: Kind::Http1(sender), driver: driver.abort_handle() })
+}
+
+/// What writes requests of HTTP/1.1.
+pub(super) fn client1() -> http1::Builder {
+    let mut client = http1::Builder::new();
+    client.max_buf_size(HEAD_BYTES_MAX);
+    client
 }
 
 fn ended(result: hyper::Result<()>) {
@@ -193,7 +198,7 @@ fn ended(result: hyper::Result<()>) {
 }
 
 /// The form that HTTP/1.1 has: the host in its header, the target without it.
-fn for_http1(mut request: Request<Sent>, websocket: bool) -> Request<Sent> {
+pub(super) fn for_http1<B>(mut request: Request<B>, websocket: bool) -> Request<B> {
     shape::strip_hop(request.headers_mut());
     if websocket {
         shape::keep_upgrade(request.headers_mut());
@@ -202,7 +207,7 @@ fn for_http1(mut request: Request<Sent>, websocket: bool) -> Request<Sent> {
 }
 
 /// The form that HTTP/2 has: the host in the target.
-fn for_http2(mut request: Request<Sent>, name: Option<&HostName>) -> Request<Sent> {
+pub(super) fn for_http2<B>(mut request: Request<B>, name: Option<&HostName>) -> Request<B> {
     shape::strip_hop(request.headers_mut());
     let authority = request.headers_mut().remove(header::HOST);
     let authority = authority.as_ref().and_then(|host| host.to_str().ok()).map(str::to_owned);

@@ -43,6 +43,10 @@ pub(super) fn read(parts: &Parts, name: Option<&HostName>, port: u16) -> Result<
     if parts.method == Method::CONNECT {
         return Err(DenialReason::MethodNotAllowed);
     }
+    // The form of CONNECT alone (RFC 9112 3.2.3): it has no path that could be judged.
+    if parts.uri.authority().is_some() && parts.uri.scheme().is_none() {
+        return Err(DenialReason::Malformed);
+    }
     framing(&parts.headers)?;
     let mut named = Vec::new();
     if let Some(authority) = parts.uri.authority() {

@@ -192,12 +192,13 @@ impl GateTx<'_> {
 }
 
 impl GateStore {
-    /// [`GateTx::settle`]. It shares a transaction with whatever else is written at the time.
+    /// [`GateTx::settle`], after what cannot wait ([`note_later`](crate::Database::note_later)): no decision waits for the disk
+    /// because of what became of an earlier one.
     ///
     /// # Errors
     /// As there.
     pub async fn settle(&self, decision: DecisionId, settlement: Settlement) -> Result<bool> {
-        self.write(move |tx| tx.settle(decision, &settlement)).await
+        self.note_later(move |tx| tx.settle(decision, &settlement)).await
     }
 
     /// [`GateTx::prune_decisions`] until nothing is left to prune, a change each, so that others come in between.
