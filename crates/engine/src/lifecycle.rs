@@ -12,7 +12,7 @@ use ringfence_store::{
 use crate::{
     engine::{Engine, now_ms},
     error::Failure,
-    registry::Template,
+    registry::{Template, Warm},
     sandbox::{Environment, Lifetime, Lingering, Made, Next, Sandbox, State},
 };
 
@@ -282,8 +282,10 @@ impl Engine {
                 name: template.name.clone(),
                 layers,
                 zygote: template.zygote,
-                preload: String::new(),
+                warm: if template.warm == Warm::Node { Warm::Node } else { Warm::Nothing },
+                shelf: template.shelf,
                 language: template.language,
+                languages: template.languages.clone(),
                 env: template.env.clone(),
                 row: template.row.clone(),
             }),

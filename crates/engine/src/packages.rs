@@ -42,7 +42,7 @@ impl Engine {
         if packages.is_empty() {
             return Ok(Vec::new());
         }
-        if sandbox.template.language != "python" {
+        if sandbox.template.language != Language::Python {
             let text = format!("packages can be installed in Python templates; `{}` is none", sandbox.template.name);
             return Err(ApiError::new(Code::NotSupported, text).into());
         }

@@ -3,4 +3,5 @@
 //! No host types, and no I/O: this crate is compiled into the static binary that is pid 1 of every sandbox.
 
 pub mod frames;
+pub mod node;
 pub mod park;
