@@ -25,7 +25,7 @@ for (const name of ["axios", "ws", "@alpacahq/alpaca-trade-api", "@alpacahq/alpa
     execFileSync("node", ["--input-type=module", "-e", code], { stdio: "inherit" });
 }
 assert.match(execFileSync("npm", ["--version"], { encoding: "utf8" }), /^\d+\./);
-assert.equal(execFileSync("npm", ["root", "-g"], { encoding: "utf8" }).trim(), "/usr/local/lib/node_modules");
+assert.equal(execFileSync("npm", ["root", "-g"], { encoding: "utf8" }).trim(), "/home/user/.local/lib/node_modules");
 fs.rmSync("/home/user/.npm", { recursive: true, force: true });
 console.log(`check: ${packages.length} packages (${Date.now() - started} ms)`);
 console.log("@packages " + JSON.stringify(packages));

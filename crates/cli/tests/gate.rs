@@ -2,8 +2,12 @@
 //! operator has pinned. Nothing here needs the wider internet.
 
 mod common;
+#[path = "gate/node.rs"]
+mod node;
 #[path = "gate/scene.rs"]
 mod scene;
+#[path = "gate/websocket.rs"]
+mod websocket;
 
 use std::time::{Duration, Instant};
 

@@ -388,7 +388,7 @@ fn language(recipe: &Recipe) -> Language {
 
 fn warm(recipe: &Recipe) -> Warm {
     match language(recipe) {
-        Language::JavaScript | Language::TypeScript => Warm::Node,
+        Language::JavaScript | Language::TypeScript => Warm::Node(recipe.preload.join(",")),
         _ if recipe.preload.is_empty() => Warm::Nothing,
         _ => Warm::Forked(recipe.preload.join(",")),
     }

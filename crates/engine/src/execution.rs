@@ -239,7 +239,8 @@ pub(crate) async fn attend(
 
 /// The accounts of an execution that is on its way out, with its exit code; `None` when it only closed its outputs.
 async fn ending(machine: &Machine, execution: &Execution) -> Option<Exited> {
-    const LOOKS: u32 = 3;
+    // Node, which has closed its outputs, takes 1 to 2 ms until its exit begins.
+    const LOOKS: u32 = 10;
     const BETWEEN: Duration = Duration::from_micros(200);
     let (shell, exec) = execution.place()?;
     for _ in 0..LOOKS {

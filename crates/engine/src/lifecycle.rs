@@ -282,7 +282,10 @@ impl Engine {
                 name: template.name.clone(),
                 layers,
                 zygote: template.zygote,
-                warm: if template.warm == Warm::Node { Warm::Node } else { Warm::Nothing },
+                warm: match &template.warm {
+                    Warm::Node(packages) => Warm::Node(packages.clone()),
+                    _ => Warm::Nothing,
+                },
                 shelf: template.shelf,
                 language: template.language,
                 languages: template.languages.clone(),

@@ -321,11 +321,10 @@ impl Machine {
     /// It could not be started.
     pub(crate) async fn park(&self, shell: &Shell, template: &Template) -> Result<Process, MachineError> {
         let _turn = self.parking.acquire().await.expect("the semaphore is never closed");
-        if template.warm != Warm::Node {
-            return self.fork(shell).await;
-        }
+        let Warm::Node(packages) = &template.warm else { return self.fork(shell).await };
         let argv = ringfence_guest::node::argv(ringfence_guest::node::PARKED_PROGRAM);
-        let env = crate::run::base_environment(template);
+        let mut env = crate::run::base_environment(template);
+        env.push(format!("{}={packages}", ringfence_guest::node::PRELOAD_VARIABLE));
         self.spawn(shell, argv, env, crate::run::HOME.to_owned(), None).await
     }
 

@@ -18,8 +18,8 @@ pub(crate) enum Warm {
     Nothing,
     /// A child of the template's zygote, which has imported these modules, separated by commas.
     Forked(String),
-    /// A Node that was started ahead: Node cannot fork.
-    Node,
+    /// A Node that was started ahead, for Node cannot fork, and has loaded these packages, separated by commas.
+    Node(String),
 }
 
 /// A template whose layers are there.

@@ -457,7 +457,7 @@ fn not_started(error: MachineError) -> Failure {
 fn waits_for(sandbox: &Sandbox, program: &Program) -> bool {
     match (&sandbox.template.warm, program.language) {
         (Warm::Forked(_), language) => language == Language::Python,
-        (Warm::Node, Language::JavaScript | Language::TypeScript) => {
+        (Warm::Node(_), Language::JavaScript | Language::TypeScript) => {
             let read = |(name, _): (&String, &String)| ringfence_guest::node::is_read_at_start(name);
             !sandbox.environment().values.iter().any(read) && !program.env.iter().any(|(n, v)| read((n, v)))
         }

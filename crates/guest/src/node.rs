@@ -14,6 +14,10 @@ pub const HARNESS: &str = "/usr/lib/ringfence/node.cjs";
 /// The program of a Node that waits: nothing is there.
 pub const PARKED_PROGRAM: &str = "/run/ringfence/node-waits-for-its-program.js";
 
+/// Names the packages of the template that one that waits loads meanwhile, separated by commas. Its own affair: no program
+/// sees it.
+pub const PRELOAD_VARIABLE: &str = "RINGFENCE_PRELOAD";
+
 /// argv of a program at that path.
 #[must_use]
 pub fn argv(path: &str) -> Vec<String> {

@@ -59,7 +59,7 @@ pub struct Recipe {
     /// Name of the program that tries the result, as its user and without network: Python (`.py`), Node (`.mjs`) or shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<String>,
-    /// Modules that the warm interpreter imports.
+    /// Modules, or packages of Node, that what waits for a program has loaded.
     #[serde(default)]
     pub preload: Vec<String>,
     /// How many sandboxes are made ahead.
@@ -175,7 +175,7 @@ impl Recipe {
         }
         for module in &self.preload {
             one("preload", module, "a module's name", |t| {
-                t.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
+                t.chars().all(|c| c.is_ascii_alphanumeric() || "_.-@/".contains(c)) && !t.contains("..")
             })?;
         }
         for path in &self.strip {

@@ -33,6 +33,8 @@ cd /usr/local/lib
 echo "npm: installing $(grep -c '"integrity"' package-lock.json) packages"
 node /tmp/npm/bin/npm-cli.js ci --ignore-scripts --no-audit --no-fund --no-update-notifier --cache /tmp/npm-cache
 rm -rf package.json package-lock.json node_modules/.package-lock.json
+# What it says by itself would ask the network, and `install --global` is for the user.
+printf 'update-notifier=false\nfund=false\nprefix=/home/user/.local\n' > node_modules/npm/npmrc
 for name in npm npx; do ln -sf ../lib/node_modules/npm/bin/$name-cli.js /usr/local/bin/$name; done
 # Where Node looks last, from any directory.
 ln -sfn usr/local/lib/node_modules /node_modules

@@ -15,6 +15,22 @@ const PARKED = "/run/ringfence/node-waits-for-its-program.js";
 const HEADER = Buffer.from("RFRUN\x01\0\0", "latin1");
 const REQUEST_BYTES_MAX = 8 << 20;
 
+// What most programs use, while nobody waits. Outputs are left alone: a program that does not print must not find them changed.
+function warmUp() {
+    for (const name of ["net", "tty", "stream", "util", "url", "vm", "events", "os", "crypto", "http", "https", "zlib",
+        "child_process", "fs/promises", "timers/promises"]) {
+        require(name);
+    }
+    const { formatWithOptions } = require("util");
+    formatWithOptions({}, "%s %o", "a", { b: [1.5, "c", null, new Map([[1, new Date(0)]])] }, new Error("d"));
+    const fromTemplate = Module.createRequire("/usr/local/lib/package.json");
+    for (const name of (process.env.RINGFENCE_PRELOAD || "").split(",").filter(Boolean)) {
+        try {
+            fromTemplate(name);
+        } catch {} // the program that asks for it is told
+    }
+}
+
 function readExactly(length) {
     const bytes = Buffer.allocUnsafe(length);
     for (let at = 0; at < length; ) {
@@ -76,6 +92,10 @@ function become(request) {
             process.reallyExit(126);
         }
     }
+    // For workers and children that begin with the program's own file.
+    try {
+        fs.symlinkSync("/home/user/node_modules", path.join(RUN_DIR, "node_modules"));
+    } catch {}
     process.argv.splice(1, process.argv.length, program, ...request.argv);
     // Node asks twice where its main module is: first which kind it is, then to load it.
     const find = Module._findPath;
@@ -109,8 +129,47 @@ function resolveFromHere(program, here, uses) {
     const parentURL = pathToFileURL(path.join(here, path.basename(program))).href;
     Module.registerHooks({
         resolve(specifier, context, next) {
-            return next(specifier, context.parentURL === url ? { ...context, parentURL } : context);
+            try {
+                return next(specifier, context.parentURL === url ? { ...context, parentURL } : context);
+            } catch (error) {
+                withoutHooks(error);
+                throw error;
+            }
         },
+    });
+}
+
+function withoutHooks(error) {
+    if (typeof error?.stack !== "string") return;
+    const ours = /^    at .*(\/usr\/lib\/ringfence\/node\.cjs|node:internal\/modules\/customization_hooks).*\n?/gm;
+    error.stack = error.stack.replace(ours, "").trimEnd();
+}
+
+// Node takes 4 ms to end. Whoever reads its outputs learns that the program is over once all that it asked to run at its end has
+// run, and those are closed.
+function endSoon(program) {
+    process.once("exit", () => {
+        try {
+            fs.unlinkSync(program);
+        } catch {}
+        const end = process.reallyExit;
+        process.reallyExit = function (code) {
+            for (const fd of [1, 2]) {
+                try {
+                    fs.closeSync(fd);
+                } catch {}
+            }
+            return end.call(process, code);
+        };
+    });
+    // Where nothing is left to do and nothing failed, the same end as by `process.exit()`.
+    process.once("beforeExit", () => {
+        const emit = process.emit;
+        process.emit = function (event) {
+            const heard = emit.apply(this, arguments);
+            if (event === "exit" && arguments[1] === 0 && !process.exitCode) process.reallyExit(0);
+            return heard;
+        };
     });
 }
 
@@ -128,13 +187,19 @@ function allowAwait(program) {
         try {
             vm.compileFunction(content, names, { filename });
         } catch {
+            const warn = process.emitWarning;
             try {
+                process.emitWarning = () => {}; // of importModuleDynamically
                 body = new vm.Script(`${prefix}${content.replace(/^#!.*/, "")}\n})`, {
                     filename,
                     columnOffset: -prefix.length,
                     importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
                 });
-            } catch {} // it is a module, or wrong in itself: Node says which
+            } catch {
+                // It is a module, or wrong in itself: Node says which.
+            } finally {
+                process.emitWarning = warn;
+            }
         }
         if (!body) return compile.apply(this, arguments);
         body.runInThisContext().call(this.exports, this.exports, Module.createRequire(filename), this, filename, path.dirname(filename));
@@ -144,9 +209,11 @@ function allowAwait(program) {
 function main() {
     // Workers inherit the option by which this is loaded; children that are forked must not.
     process.execArgv.length = 0;
+    delete require.cache[__filename];
     let program = process.argv[1];
     let code;
     if (program === PARKED && isMainThread) {
+        warmUp();
         const request = readRequest();
         code = request.code.toString();
         program = become(request);
@@ -162,11 +229,7 @@ function main() {
     resolveFromHere(program, process.cwd(), { imports: /\bimport\b/.test(code) });
     if (!isMainThread) return;
     if (/\bawait\b/.test(code) && /\b(require|module|exports|__filename|__dirname)\b/.test(code)) allowAwait(program);
-    process.once("exit", () => {
-        try {
-            fs.unlinkSync(program);
-        } catch {}
-    });
+    endSoon(program);
 }
 
 main();
