@@ -26,6 +26,10 @@ for (const name of ["axios", "ws", "@alpacahq/alpaca-trade-api", "@alpacahq/alpa
 }
 assert.match(execFileSync("npm", ["--version"], { encoding: "utf8" }), /^\d+\./);
 assert.equal(execFileSync("npm", ["root", "-g"], { encoding: "utf8" }).trim(), "/home/user/.local/lib/node_modules");
+// The packages at the root of the file system are not taken for a project.
+for (const directory of ["/home/user", "/tmp"]) {
+    assert.equal(execFileSync("npm", ["prefix"], { cwd: directory, encoding: "utf8" }).trim(), directory);
+}
 fs.rmSync("/home/user/.npm", { recursive: true, force: true });
 console.log(`check: ${packages.length} packages (${Date.now() - started} ms)`);
 console.log("@packages " + JSON.stringify(packages));

@@ -45,7 +45,7 @@ if (ran.status === 0) {
         installed.push({ name, version });
     }
 }
-const missing = [...said.matchAll(/'(@?[^@']+)@[^']*' is not in this registry/g)].map((match) => match[1]);
+const missing = [...said.matchAll(/'(@?[^@']+)@[^']*' (?:is not in this registry|could not be found)/g)].map((match) => match[1]);
 const last = said.split("\n").filter((line) => line.trim()).slice(-12);
 const report = { exit_code: ran.status ?? 1, installed, near: Object.fromEntries(missing.map((name) => [name, near(name)])), said: last };
 console.log(JSON.stringify(report));

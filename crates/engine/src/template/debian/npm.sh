@@ -35,6 +35,11 @@ node /tmp/npm/bin/npm-cli.js ci --ignore-scripts --no-audit --no-fund --no-updat
 rm -rf package.json package-lock.json node_modules/.package-lock.json
 # What it says by itself would ask the network, and `install --global` is for the user.
 printf 'update-notifier=false\nfund=false\nprefix=/home/user/.local\n' > node_modules/npm/npmrc
+# npm takes the nearest directory above with a package.json or node_modules for the project. The root of the file system, which
+# has the template's packages, is none.
+config=node_modules/npm/node_modules/@npmcli/config/lib/index.js
+grep -q 'for (const p of walkUp(this.cwd)) {$' $config
+sed -i 's|for (const p of walkUp(this.cwd)) {$|&\n      if (p === "/") break|' $config
 for name in npm npx; do ln -sf ../lib/node_modules/npm/bin/$name-cli.js /usr/local/bin/$name; done
 # Where Node looks last, from any directory.
 ln -sfn usr/local/lib/node_modules /node_modules

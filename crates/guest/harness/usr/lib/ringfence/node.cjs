@@ -184,12 +184,13 @@ function allowAwait(program) {
         const names = ["exports", "require", "module", "__filename", "__dirname"];
         const prefix = `(async function (${names.join(", ")}) { `;
         let body;
+        const warn = process.emitWarning;
+        process.emitWarning = () => {}; // of what is experimental below
         try {
+            if (filename.endsWith(".ts")) content = Module.stripTypeScriptTypes(content);
             vm.compileFunction(content, names, { filename });
         } catch {
-            const warn = process.emitWarning;
             try {
-                process.emitWarning = () => {}; // of importModuleDynamically
                 body = new vm.Script(`${prefix}${content.replace(/^#!.*/, "")}\n})`, {
                     filename,
                     columnOffset: -prefix.length,
@@ -197,9 +198,9 @@ function allowAwait(program) {
                 });
             } catch {
                 // It is a module, or wrong in itself: Node says which.
-            } finally {
-                process.emitWarning = warn;
             }
+        } finally {
+            process.emitWarning = warn;
         }
         if (!body) return compile.apply(this, arguments);
         body.runInThisContext().call(this.exports, this.exports, Module.createRequire(filename), this, filename, path.dirname(filename));
