@@ -380,6 +380,19 @@ impl Machine {
         Ok(self.jailer.tell(Op::Arm { shell, exec, timeout_ms }).await?)
     }
 
+    /// As [`Self::arm`], for one whose program is sent on another way, which the jailer does not see: it has begun to measure
+    /// when this returns.
+    ///
+    /// # Errors
+    /// The jailer is gone.
+    pub(crate) async fn arm_first(&self, shell: ShellId, exec: ExecNo, timeout_ms: u64) -> Result<(), MachineError> {
+        match self.jailer.done(Op::Arm { shell, exec, timeout_ms }).await {
+            // It has died meanwhile, and its end tells.
+            Ok(()) | Err(JailerError::Refused(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// What an execution has used, while its first process is still there.
     ///
     /// # Errors

@@ -254,7 +254,10 @@ impl Engine {
             env,
         };
         let bytes = park::encode(&request).map_err(|e| ApiError::new(Code::InvalidArgument, e.to_string()))?;
-        machine.arm(shell.id, process.exec, timeout_ms).await?;
+        match process.control {
+            Some(_) => machine.arm(shell.id, process.exec, timeout_ms).await?,
+            None => machine.arm_first(shell.id, process.exec, timeout_ms).await?,
+        }
         Ok((*process, bytes))
     }
 
