@@ -13,6 +13,7 @@ pub(crate) struct Language {
 
 const PYTHON: Language = Language { name: "python", template: "python" };
 const JAVASCRIPT: Language = Language { name: "javascript", template: "node" };
+const TYPESCRIPT: Language = Language { name: "typescript", template: "node" };
 // The Python template has bash too, and is the one that is there first.
 const BASH: Language = Language { name: "bash", template: "python" };
 
@@ -22,6 +23,7 @@ pub(crate) fn of_file(path: &Path, code: &str) -> Option<Language> {
     match extension.to_ascii_lowercase().as_str() {
         "py" | "pyw" => Some(PYTHON),
         "js" | "mjs" | "cjs" => Some(JAVASCRIPT),
+        "ts" | "mts" | "cts" => Some(TYPESCRIPT),
         "sh" | "bash" => Some(BASH),
         _ => of_first_line(code),
     }
@@ -31,7 +33,8 @@ pub(crate) fn of_file(path: &Path, code: &str) -> Option<Language> {
 pub(crate) fn of_name(name: &str) -> Option<Language> {
     match name {
         "python" => Some(PYTHON),
-        "javascript" | "node" => Some(JAVASCRIPT),
+        "javascript" | "js" | "node" => Some(JAVASCRIPT),
+        "typescript" | "ts" => Some(TYPESCRIPT),
         "bash" | "sh" => Some(BASH),
         _ => None,
     }
@@ -62,6 +65,7 @@ mod tests {
     fn a_file_says_its_language_by_name_or_first_line() {
         check("backtest.py", "", Some("python"));
         check("a/b.MJS", "", Some("javascript"));
+        check("live.ts", "", Some("typescript"));
         check("run.sh", "#!/usr/bin/env python3\n", Some("bash"));
         check("tool", "#!/usr/bin/env python3\nprint(1)", Some("python"));
         check("tool", "#!/bin/bash -e\n", Some("bash"));

@@ -6,8 +6,12 @@ mod alpaca;
 #[path = "gate/attacks.rs"]
 mod attacks;
 mod common;
+#[path = "gate/node.rs"]
+mod node;
 #[path = "gate/scene.rs"]
 mod scene;
+#[path = "gate/websocket.rs"]
+mod websocket;
 
 use std::time::{Duration, Instant};
 

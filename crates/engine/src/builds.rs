@@ -25,7 +25,7 @@ use crate::{
     engine::{Engine, now_ms},
     error::Failure,
     language::Language,
-    registry::{Template, canonical},
+    registry::{Template, Warm, canonical},
     template::{self, BuildError, BuildProgress, Recipe, Record},
     view,
 };
@@ -129,13 +129,14 @@ impl Engine {
 
     fn usable(&self, row: TemplateRow) -> Arc<Template> {
         let recipe = Record::from_json(&row.recipe).map(|record| record.recipe);
-        let language = recipe.as_ref().map_or(Language::Bash, language);
         Arc::new(Template {
             name: row.name.clone(),
             layers: row.layers.iter().rev().cloned().collect(),
             zygote: self.inner.builds.zygote_number(),
-            preload: recipe.as_ref().map_or_else(String::new, |r| r.preload.join(",")),
-            language: language.as_str(),
+            warm: recipe.as_ref().map_or(Warm::Nothing, warm),
+            shelf: recipe.as_ref().map(|r| r.shelf).unwrap_or_default(),
+            language: recipe.as_ref().map_or(Language::Bash, language),
+            languages: recipe.as_ref().map(Language::of_recipe),
             env: recipe.map_or_else(Vec::new, |r| r.env.into_iter().collect()),
             row,
         })
@@ -382,7 +383,15 @@ fn shipped(name: &str) -> Result<Recipe, ApiError> {
 }
 
 fn language(recipe: &Recipe) -> Language {
-    Language::parse(&recipe.language).unwrap_or(Language::Bash)
+    Language::named(&recipe.language).unwrap_or(Language::Bash)
+}
+
+fn warm(recipe: &Recipe) -> Warm {
+    match language(recipe) {
+        Language::JavaScript | Language::TypeScript => Warm::Node(recipe.preload.join(",")),
+        _ if recipe.preload.is_empty() => Warm::Nothing,
+        _ => Warm::Forked(recipe.preload.join(",")),
+    }
 }
 
 /// A failed build in one line for people, with the last lines of the step that failed.

@@ -17,7 +17,7 @@ use crate::{
     execution::Execution,
     jailer::{Death, Jailer},
     machine::Machine,
-    registry::Registry,
+    registry::{Registry, Warm},
     sandbox::Sandbox,
     shelf::Shelf,
 };
@@ -228,7 +228,7 @@ impl Engine {
 
     /// Starts a template's zygote and its shelf. The shelf fills once the zygote is warm.
     pub(crate) fn open_shelf(&self, template: Arc<crate::registry::Template>) {
-        let target = crate::shelf::target(host_memory_mib());
+        let target = crate::shelf::target(host_memory_mib(), template.shelf.sandbox_mib as usize);
         let shelf = Arc::new(Shelf::new(Arc::clone(&template), target));
         let old = self
             .inner
@@ -259,7 +259,7 @@ impl Engine {
 
     /// Starts a zygote, again and again until it lives.
     async fn start_zygote(&self, template: &crate::registry::Template) {
-        if template.preload.is_empty() {
+        if !matches!(template.warm, Warm::Forked(_)) {
             return;
         }
         const MEMORY_MIB: u32 = 1024;

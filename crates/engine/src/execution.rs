@@ -198,11 +198,16 @@ pub(crate) async fn attend(
     let Process { stdin: pipe, stdout, stderr, mut exit, control, .. } = process;
     // It may have died, or be hostile: what it does not read until it is over is its own loss, and not kept for it.
     let mut feeding = tokio::task::JoinSet::new();
-    if let Some(mut control) = control {
-        feeding.spawn(async move {
-            let _ = control.write_all(&request).await;
-        });
-    }
+    let stdin = match control {
+        Some(mut control) => {
+            feeding.spawn(async move {
+                let _ = control.write_all(&request).await;
+            });
+            stdin
+        }
+        // A Node that waited reads its program where the program then reads its input.
+        None => [request, stdin].concat(),
+    };
     if stdin.is_empty() {
         drop(pipe);
     } else {
@@ -234,7 +239,8 @@ pub(crate) async fn attend(
 
 /// The accounts of an execution that is on its way out, with its exit code; `None` when it only closed its outputs.
 async fn ending(machine: &Machine, execution: &Execution) -> Option<Exited> {
-    const LOOKS: u32 = 3;
+    // Node, which has closed its outputs, takes 1 to 2 ms until its exit begins.
+    const LOOKS: u32 = 10;
     const BETWEEN: Duration = Duration::from_micros(200);
     let (shell, exec) = execution.place()?;
     for _ in 0..LOOKS {

@@ -12,7 +12,7 @@ use ringfence_store::{
 use crate::{
     engine::{Engine, now_ms},
     error::Failure,
-    registry::Template,
+    registry::{Template, Warm},
     sandbox::{Environment, Lifetime, Lingering, Made, Next, Sandbox, State},
 };
 
@@ -285,8 +285,13 @@ impl Engine {
                 name: template.name.clone(),
                 layers,
                 zygote: template.zygote,
-                preload: String::new(),
+                warm: match &template.warm {
+                    Warm::Node(packages) => Warm::Node(packages.clone()),
+                    _ => Warm::Nothing,
+                },
+                shelf: template.shelf,
                 language: template.language,
+                languages: template.languages.clone(),
                 env: template.env.clone(),
                 row: template.row.clone(),
             }),

@@ -25,7 +25,7 @@ use crate::{
     guest::GuestClient,
     jailer::{Jailer, JailerError},
     recent::Recent,
-    registry::Template,
+    registry::{Template, Warm},
 };
 
 /// Length of a program's path inside: ids of executions have 24 characters.
@@ -206,7 +206,8 @@ impl Machine {
     pub(crate) async fn start_zygote(&self, template: &Template, memory_mib: u32) -> Result<(u32, u64), MachineError> {
         let mut layers = vec![self.harness.clone()];
         layers.extend_from_slice(&template.layers);
-        let preload: Vec<&str> = template.preload.split(',').collect();
+        let Warm::Forked(preload) = &template.warm else { return Err(JailerError::Confused.into()) };
+        let preload: Vec<&str> = preload.split(',').collect();
         let plan = ZygotePlan {
             zygote: template.zygote,
             layers,
@@ -314,12 +315,24 @@ impl Machine {
         }
     }
 
+    /// Has an interpreter wait in the shell, as its template has them.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub(crate) async fn park(&self, shell: &Shell, template: &Template) -> Result<Process, MachineError> {
+        let _turn = self.parking.acquire().await.expect("the semaphore is never closed");
+        let Warm::Node(packages) = &template.warm else { return self.fork(shell).await };
+        let argv = ringfence_guest::node::argv(ringfence_guest::node::PARKED_PROGRAM);
+        let mut env = crate::run::base_environment(template);
+        env.push(format!("{}={packages}", ringfence_guest::node::PRELOAD_VARIABLE));
+        self.spawn(shell, argv, env, crate::run::HOME.to_owned(), None).await
+    }
+
     /// Forks the zygote into the shell and parks the child.
     ///
     /// # Errors
     /// The zygote is dead, or what came out was not as planned.
-    pub(crate) async fn park(&self, shell: &Shell) -> Result<Process, MachineError> {
-        let _turn = self.parking.acquire().await.expect("the semaphore is never closed");
+    async fn fork(&self, shell: &Shell) -> Result<Process, MachineError> {
         let exec = ExecNo(shell.next_exec.fetch_add(1, Ordering::Relaxed));
         let exit = self.jailer.on_exit(shell.id, exec);
         let begin = Instant::now();
@@ -334,7 +347,7 @@ impl Machine {
         process(exec, Some(control), fds, exit, posture)
     }
 
-    /// Executes a program in the shell as its user.
+    /// Executes a program in the shell as its user. Without a time limit it waits, to be armed when it is given its work.
     ///
     /// # Errors
     /// It could not be started.
@@ -344,7 +357,7 @@ impl Machine {
         argv: Vec<String>,
         env: Vec<String>,
         cwd: String,
-        timeout_ms: u64,
+        timeout_ms: Option<u64>,
     ) -> Result<Process, MachineError> {
         let exec = ExecNo(shell.next_exec.fetch_add(1, Ordering::Relaxed));
         let exit = self.jailer.on_exit(shell.id, exec);
@@ -365,6 +378,19 @@ impl Machine {
     /// The jailer is gone.
     pub(crate) async fn arm(&self, shell: ShellId, exec: ExecNo, timeout_ms: u64) -> Result<(), MachineError> {
         Ok(self.jailer.tell(Op::Arm { shell, exec, timeout_ms }).await?)
+    }
+
+    /// As [`Self::arm`], for one whose program is sent on another way, which the jailer does not see: it has begun to measure
+    /// when this returns.
+    ///
+    /// # Errors
+    /// The jailer is gone.
+    pub(crate) async fn arm_first(&self, shell: ShellId, exec: ExecNo, timeout_ms: u64) -> Result<(), MachineError> {
+        match self.jailer.done(Op::Arm { shell, exec, timeout_ms }).await {
+            // It has died meanwhile, and its end tells.
+            Ok(()) | Err(JailerError::Refused(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What an execution has used, while its first process is still there.

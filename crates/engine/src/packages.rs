@@ -1,4 +1,4 @@
-//! Installing packages into a sandbox: by its own pip, as its own user, within its limits. The gate opens the registries for as
+//! Installing packages into a sandbox: by its own pip or npm, as its own user, within its limits. The gate opens the registries for as
 //! long as that takes.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -11,9 +11,11 @@ use ringfence_model::{
 use ringfence_store::{Actor, ExecutionStatus};
 use serde::Deserialize;
 
-use crate::{engine::Engine, error::Failure, language::Language, run::Program, sandbox::Sandbox};
+use crate::{engine::Engine, error::Failure, run::Program, sandbox::Sandbox};
 
-const INSTALL: &str = include_str!("packages/install.py");
+mod tool;
+
+use tool::Tool;
 
 /// How long all packages of one call may take.
 const TIMEOUT: Duration = Duration::from_secs(900);
@@ -31,7 +33,7 @@ impl Engine {
     /// Installs packages, all or none of them.
     ///
     /// # Errors
-    /// The template has no pip, or pip failed: with its own last lines, and near names for those that there are
+    /// The template has neither, or it failed: with its own last lines, and near names for those that there are
     /// not.
     pub(crate) async fn install(
         &self,
@@ -42,10 +44,7 @@ impl Engine {
         if packages.is_empty() {
             return Ok(Vec::new());
         }
-        if sandbox.template.language != "python" {
-            let text = format!("packages can be installed in Python templates; `{}` is none", sandbox.template.name);
-            return Err(ApiError::new(Code::NotSupported, text).into());
-        }
+        let tool = tool::of(&sandbox.template, packages)?;
         let detail = serde_json::json!({ "packages": packages });
         drop(self.inner.store.append(Self::entry(actor, "sandbox.install").sandbox(&sandbox.id).detail(detail)).await?);
         let id = sandbox.id.clone();
@@ -54,7 +53,7 @@ impl Engine {
         let ran = tokio::spawn(async move {
             let registries = |open| GateOp::Registries { sandbox: sandbox.id.clone(), open };
             engine.inner.gate.call(registries(true)).await?;
-            let ran = engine.run_pip(actor, &sandbox, &wanted).await;
+            let ran = engine.run_tool(actor, &sandbox, tool, &wanted).await;
             // A gateway that is not there has forgotten it, and one that comes starts without it.
             let _ = engine.inner.gate.call(registries(false)).await;
             ran
@@ -65,7 +64,8 @@ impl Engine {
             return Ok(report.installed);
         }
         let mut text = format!(
-            "pip ended with exit code {}, and nothing was installed:\n{}",
+            "{} ended with exit code {}, and nothing was installed:\n{}",
+            tool.name,
             report.exit_code,
             report.said.join("\n")
         );
@@ -81,10 +81,16 @@ impl Engine {
         Err(ApiError::new(Code::PackageInstallFailed, text).into())
     }
 
-    async fn run_pip(&self, actor: Actor, sandbox: &Arc<Sandbox>, packages: &[String]) -> Result<Report, Failure> {
+    async fn run_tool(
+        &self,
+        actor: Actor,
+        sandbox: &Arc<Sandbox>,
+        tool: Tool,
+        packages: &[String],
+    ) -> Result<Report, Failure> {
         let program = Program {
-            code: INSTALL.to_owned(),
-            language: Language::Python,
+            code: tool.program.to_owned(),
+            language: tool.language,
             env: Vec::new(),
             exposed: Vec::new(),
             working_dir: None,
@@ -97,19 +103,19 @@ impl Engine {
         let end = execution.wait(TIMEOUT + GRACE).await;
         let failed = |why: String| ApiError::new(Code::PackageInstallFailed, why);
         let Some(end) = end else {
-            return Err(failed("pip is still being ended; look at sandbox_status".into()).into());
+            return Err(failed(format!("{} is still being ended; look at sandbox_status", tool.name)).into());
         };
         let output = String::from_utf8_lossy(&end.output.stdout);
         let report = output.lines().last().and_then(|line| serde_json::from_str(line).ok());
         match (end.status, report) {
             (ExecutionStatus::Completed, Some(report)) => Ok(report),
             (ExecutionStatus::Timeout, _) => {
-                Err(failed(format!("pip took longer than {} s", TIMEOUT.as_secs())).into())
+                Err(failed(format!("{} took longer than {} s", tool.name, TIMEOUT.as_secs())).into())
             }
             (status, _) => {
                 let said = String::from_utf8_lossy(&end.output.stderr);
                 let said = said.trim().chars().rev().take(2000).collect::<String>().chars().rev().collect::<String>();
-                Err(failed(format!("pip could not be run ({}): {said}", status.as_str())).into())
+                Err(failed(format!("{} could not be run ({}): {said}", tool.name, status.as_str())).into())
             }
         }
     }

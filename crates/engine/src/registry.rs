@@ -9,6 +9,19 @@ use ringfence_jail::proto::ZygoteNo;
 use ringfence_model::LayerDigest;
 use ringfence_store::TemplateRow;
 
+use crate::{language::Language, template::recipe::Shelf};
+
+/// What waits in a sandbox for a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Warm {
+    /// Nothing: programs are executed anew.
+    Nothing,
+    /// A child of the template's zygote, which has imported these modules, separated by commas.
+    Forked(String),
+    /// A Node that was started ahead, for Node cannot fork, and has loaded these packages, separated by commas.
+    Node(String),
+}
+
 /// A template whose layers are there.
 #[derive(Debug)]
 pub(crate) struct Template {
@@ -18,10 +31,14 @@ pub(crate) struct Template {
     pub layers: Vec<LayerDigest>,
     /// Its zygote's number.
     pub zygote: ZygoteNo,
-    /// What the zygote imports, comma-separated.
-    pub preload: String,
+    /// What waits in its sandboxes.
+    pub warm: Warm,
+    /// How many of its sandboxes are made ahead.
+    pub shelf: Shelf,
     /// What an execution without `language` is.
-    pub language: &'static str,
+    pub language: Language,
+    /// What its sandboxes can run; nothing is known of a template whose recipe is gone.
+    pub languages: Option<Vec<Language>>,
     /// `NAME=value` that every execution begins with.
     pub env: Vec<(String, String)>,
     /// The row that it comes from.
@@ -35,8 +52,10 @@ impl Template {
         Self {
             name: name.to_owned(),
             zygote: ZygoteNo(0),
-            preload: String::new(),
-            language: "bash",
+            warm: Warm::Nothing,
+            shelf: Shelf::default(),
+            language: Language::Bash,
+            languages: None,
             env: Vec::new(),
             row: TemplateRow {
                 name: name.to_owned(),

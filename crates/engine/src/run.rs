@@ -21,7 +21,7 @@ use crate::{
     language::Language,
     lookup::not_running,
     machine::{MachineError, Process, SharedShell},
-    registry::Template,
+    registry::{Template, Warm},
     sandbox::{Lingering, Next, Sandbox},
 };
 
@@ -88,15 +88,15 @@ impl Engine {
             match (state.status, &state.shell) {
                 (SandboxStatus::Running, Some(shell)) => {
                     let shell = Arc::clone(shell);
-                    let next = if program.language == Language::Python { state.next.take() } else { Next::None };
+                    let next = if waits_for(sandbox, &program) { state.next.take() } else { Next::None };
                     (shell, next)
                 }
                 (status, _) => return Err(not_running(&sandbox.id, status).into()),
             }
         };
-        let (process, interpreter) = match program.language {
-            Language::Python => self.interpreter(sandbox, &shell, next).await,
-            Language::Bash => (None, Interpreter::Fresh),
+        let (process, interpreter) = match waits_for(sandbox, &program) {
+            true => self.interpreter(sandbox, &shell, next).await,
+            false => (None, Interpreter::Fresh),
         };
         let id = ExecutionId::from_parts(now_ms(), rand::random());
         let (env, env_version) = environment(sandbox, &program);
@@ -169,10 +169,11 @@ impl Engine {
         {
             return (Some(process), Interpreter::Parked);
         }
-        if sandbox.template.preload.is_empty() {
+        // A Node that is started now is started for its program.
+        if !matches!(sandbox.template.warm, Warm::Forked(_)) {
             return (None, Interpreter::Fresh);
         }
-        match self.inner.machine.park(shell).await {
+        match self.inner.machine.park(shell, &sandbox.template).await {
             Ok(process) => (Some(Box::new(process)), Interpreter::Forked),
             Err(error) => {
                 tracing::warn!(error = %Failure::from(error).chain(), sandbox = %sandbox.id, "an interpreter could not be forked");
@@ -233,16 +234,8 @@ impl Engine {
     ) -> Result<(Process, Vec<u8>), Failure> {
         let machine = &self.inner.machine;
         let Some(process) = process else {
-            let (path, argv) = match program.language {
-                Language::Python => {
-                    let path = park::program_path(execution.id.as_str());
-                    (path.clone(), park::fresh_argv(&path, &[]))
-                }
-                Language::Bash => {
-                    let path = format!("{}/{}.sh", park::RUN_DIR, execution.id);
-                    (path.clone(), vec!["/bin/bash".to_owned(), path])
-                }
-            };
+            let path = program.language.program_path(execution.id.as_str());
+            let argv = program.language.argv(&path);
             let written = shell.guest.write(&path, 0o644, program.code.as_bytes()).await;
             let argv = match written {
                 Ok(()) => argv,
@@ -254,21 +247,24 @@ impl Engine {
                 }
                 Err(error) => return Err(crate::files::refusal(error).into()),
             };
-            let process = machine.spawn(shell, argv, env, cwd, timeout_ms).await.map_err(not_started)?;
+            let process = machine.spawn(shell, argv, env, cwd, Some(timeout_ms)).await.map_err(not_started)?;
             execution.placed(shell.id, process.exec);
             return Ok((process, Vec::new()));
         };
         execution.placed(shell.id, process.exec);
         let request = park::Request {
             flags: 0,
-            path: park::program_path(execution.id.as_str()),
+            path: program.language.program_path(execution.id.as_str()),
             cwd,
             code: program.code.clone().into_bytes(),
             argv: Vec::new(),
             env,
         };
         let bytes = park::encode(&request).map_err(|e| ApiError::new(Code::InvalidArgument, e.to_string()))?;
-        machine.arm(shell.id, process.exec, timeout_ms).await?;
+        match process.control {
+            Some(_) => machine.arm(shell.id, process.exec, timeout_ms).await?,
+            None => machine.arm_first(shell.id, process.exec, timeout_ms).await?,
+        }
         Ok((*process, bytes))
     }
 
@@ -397,12 +393,13 @@ impl Engine {
     async fn begin_to_park(&self, sandbox: &Sandbox) {
         let mut state = sandbox.state.lock().await;
         let (SandboxStatus::Running, Some(shell)) = (state.status, state.shell.clone()) else { return };
-        if !matches!(state.next, Next::None) || sandbox.template.preload.is_empty() {
+        if !matches!(state.next, Next::None) || sandbox.template.warm == Warm::Nothing {
             return;
         }
-        let (machine, id) = (Arc::clone(&self.inner.machine), sandbox.id.clone());
+        let (machine, id, template) =
+            (Arc::clone(&self.inner.machine), sandbox.id.clone(), Arc::clone(&sandbox.template));
         state.next = Next::Coming(tokio::spawn(async move {
-            match machine.park(&shell).await {
+            match machine.park(&shell, &template).await {
                 Ok(process) => Some(Box::new(process)),
                 Err(error) => {
                     tracing::debug!(error = %Failure::from(error).chain(), sandbox = %id, "no interpreter was parked");
@@ -465,6 +462,18 @@ fn not_started(error: MachineError) -> Failure {
         )
         .into(),
         other => other.into(),
+    }
+}
+
+/// Whether what waits in the sandbox can run the program.
+fn waits_for(sandbox: &Sandbox, program: &Program) -> bool {
+    match (&sandbox.template.warm, program.language) {
+        (Warm::Forked(_), language) => language == Language::Python,
+        (Warm::Node(_), Language::JavaScript | Language::TypeScript) => {
+            let read = |(name, _): (&String, &String)| ringfence_guest::node::is_read_at_start(name);
+            !sandbox.environment().values.iter().any(read) && !program.env.iter().any(|(n, v)| read((n, v)))
+        }
+        _ => false,
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     keys,
     language::Language,
     lookup::Found,
+    registry::Warm,
     run::Program,
     sandbox::{Next, Sandbox},
     view,
@@ -71,7 +72,7 @@ impl Engine {
         let _active = self.inner.activity.begin();
         let sandbox = self.find_live(&request.sandbox_id).await?;
         request.check()?;
-        let language = Language::parse(request.language.as_deref().unwrap_or(sandbox.template.language))?;
+        let language = Language::choose(request.language.as_deref(), &sandbox.template)?;
         let (wait, timeout) = (request.wait_s(), request.timeout_s());
         let exposed = keys::exposed_once(&request.env_vars, request.expose)?;
         let program = Program {
@@ -147,8 +148,8 @@ impl Engine {
             let state = sandbox.state.lock().await;
             let next = match &state.next {
                 Next::Parked(_) | Next::Coming(_) => Interpreter::Parked,
-                Next::None if sandbox.template.preload.is_empty() => Interpreter::Fresh,
-                Next::None => Interpreter::Forked,
+                Next::None if matches!(sandbox.template.warm, Warm::Forked(_)) => Interpreter::Forked,
+                Next::None => Interpreter::Fresh,
             };
             (state.shell.clone(), next)
         };

@@ -20,7 +20,7 @@ use crate::{
     error::Failure,
     execution,
     machine::{Machine, Process, SharedShell, ShellSpec},
-    registry::Template,
+    registry::{Template, Warm},
 };
 
 /// A sandbox that only lacks an owner.
@@ -36,14 +36,11 @@ pub(crate) struct Ready {
     pub interpreter: Option<Box<Process>>,
 }
 
-/// What one prepared sandbox is reckoned to use, in MiB: 9 for a warmed interpreter's own pages, the rest for shell and
-/// kernel objects.
-const RECKONED_MIB: usize = 12;
-
-/// How many sandboxes to keep on a shelf, from the host's memory in MiB: a fiftieth of it, within bounds.
+/// How many sandboxes to keep on a shelf, from the host's memory and what one is reckoned to use, both in MiB: a fiftieth of
+/// the memory, within bounds.
 #[must_use]
-pub(crate) fn target(memory_mib: usize) -> usize {
-    (memory_mib / 50 / RECKONED_MIB).clamp(2, 64)
+pub(crate) fn target(memory_mib: usize, sandbox_mib: usize) -> usize {
+    (memory_mib / 50 / sandbox_mib.max(1)).clamp(2, 64)
 }
 
 /// How long filling up steps back at most.
@@ -110,6 +107,9 @@ impl Shelf {
     /// Keeps the shelf full until it is closed.
     pub(crate) async fn keep_full(self: Arc<Self>, machine: Arc<Machine>, store: Store, activity: Arc<Activity>) {
         let mut pause = Duration::ZERO;
+        if self.template.shelf.after_first_use {
+            self.wanted.notified().await;
+        }
         loop {
             let (level, target) = self.level();
             if target == 0 {
@@ -209,10 +209,10 @@ pub(crate) async fn furnish(
         machine_id: hex::encode(rand::random::<[u8; 16]>()),
     };
     let shell = Arc::new(machine.build_shell(spec).await?);
-    if template.preload.is_empty() {
+    if template.warm == Warm::Nothing {
         return Ok((shell, None));
     }
-    match machine.park(&shell).await {
+    match machine.park(&shell, template).await {
         Ok(process) => Ok((shell, Some(Box::new(process)))),
         // Its template was built anew, or its warm interpreter is being started again: programs are executed anew then.
         Err(error) if warmth == Warmth::IfPossible && error.is_unknown() => Ok((shell, None)),
@@ -242,10 +242,11 @@ mod tests {
 
     #[test]
     fn the_shelf_grows_with_the_host() {
-        assert_eq!(target(1024), 2);
-        assert_eq!(target(4096), 6);
-        assert_eq!(target(24 * 1024), 40);
-        assert_eq!(target(1 << 20), 64);
-        assert_eq!(target(0), 2);
+        assert_eq!(target(1024, 12), 2);
+        assert_eq!(target(4096, 12), 6);
+        assert_eq!(target(24 * 1024, 12), 40);
+        assert_eq!(target(24 * 1024, 40), 12);
+        assert_eq!(target(1 << 20, 12), 64);
+        assert_eq!(target(0, 12), 2);
     }
 }

@@ -9,7 +9,7 @@
 
 pub mod build;
 pub mod plan;
-mod recipe;
+pub(crate) mod recipe;
 
 pub use build::{BuildError, BuildHost, BuildProgress, Built, StepStream, build};
 pub use plan::{HostSettings, Step, key, steps, tree_name};

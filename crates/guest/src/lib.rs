@@ -6,4 +6,5 @@ pub mod frames;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod node;
 pub mod park;

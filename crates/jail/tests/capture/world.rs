@@ -214,7 +214,7 @@ impl World {
             argv: ["/inside", "inside"].iter().chain(what).map(|word| (*word).to_owned()).collect(),
             env: vec!["PATH=/".into()],
             cwd: "/".into(),
-            timeout_ms: 30_000,
+            timeout_ms: Some(30_000),
         });
         let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(fds).expect("three pipes");
         Running { stdout, stderr, _stdin: stdin }

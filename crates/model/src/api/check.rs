@@ -258,17 +258,38 @@ fn check_packages(packages: &[String]) -> Checked {
     if packages.len() > PACKAGES_MAX {
         return Err(invalid(format!("`install_packages` has more than {PACKAGES_MAX} packages")));
     }
-    match packages.iter().find(|package| !is_requirement(package)) {
+    match packages.iter().find(|package| !is_requirement(package) && !is_npm_package(package)) {
         Some(wrong) => Err(invalid(format!(
-            "`{}` in `install_packages` is no package: write a name, with a version where it matters, as in `numpy==2.3.1`",
+            "`{}` in `install_packages` is no package: write a name, with a version where it matters, as in `numpy==2.3.1` or `ws@8.18.0`",
             wrong.chars().take(80).collect::<String>()
         ))),
         None => Ok(()),
     }
 }
 
+/// Whether it has the form of a package of npm: a name, with a scope or without, and a version, a range or a tag. No address, path,
+/// alias or option, and no `user/repository`, by which npm means GitHub.
+#[must_use]
+pub fn is_npm_package(text: &str) -> bool {
+    const BYTES_MAX: usize = 214;
+    let word = |t: &str| {
+        t.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && t.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    let (scope, rest) = match text.strip_prefix('@').map(|t| t.split_once('/')) {
+        None => (None, text),
+        Some(Some((scope, rest))) => (Some(scope), rest),
+        Some(None) => return false,
+    };
+    let (name, version) = rest.split_once('@').map_or((rest, None), |(name, version)| (name, Some(version)));
+    let is_version =
+        |t: &str| !t.is_empty() && t.chars().all(|c| c.is_ascii_alphanumeric() || "._-+^~<>=*| ".contains(c));
+    text.len() <= BYTES_MAX && word(name) && scope.is_none_or(word) && version.is_none_or(is_version)
+}
+
 /// Whether it has the form of a requirement: name, extras, versions and their comparisons (PEP 508). No address, path or option.
-fn is_requirement(text: &str) -> bool {
+#[must_use]
+pub fn is_requirement(text: &str) -> bool {
     const BYTES_MAX: usize = 200;
     text.len() <= BYTES_MAX
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -112,7 +112,16 @@ fn names_with_versions_are_packages_and_nothing_else_is() {
     for good in ["numpy", "alpaca-py", "ta-lib==0.6.8", "scikit-learn>=1.5,<2", "httpx[http2]", "a ~= 1.0"] {
         assert_eq!(create(good).check(), Ok(()), "{good}");
     }
-    for bad in ["", "-r/etc/passwd", "--index-url=x", "git+https://x", "./here", "/abs", "a@b", "x;y", "a\nb", "é"] {
+    // Of npm.
+    for good in ["ws@8.18.0", "@alpacahq/alpaca-trade-api", "@types/ws@^8", "axios@latest", "a@>=1.0 <2"] {
+        assert_eq!(create(good).check(), Ok(()), "{good}");
+    }
+    for bad in ["", "-r/etc/passwd", "--index-url=x", "git+https://x", "./here", "/abs", "a@", "x;y", "a\nb", "é"] {
+        check(create(bad).check(), Code::InvalidArgument, "install_packages");
+    }
+    for bad in
+        ["user/repository", "a@file:/etc", "a@npm:b@1", "a@https://x", "@scope", "@a/b/c", "@-a/b", "a@1 --global&"]
+    {
         check(create(bad).check(), Code::InvalidArgument, "install_packages");
     }
 }

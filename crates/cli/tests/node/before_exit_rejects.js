@@ -1,0 +1,2 @@
+process.once("beforeExit", () => { setTimeout(() => Promise.reject(new Error("late")), 1); });
+console.log("program");

@@ -1,0 +1,2 @@
+process.once("beforeExit", () => { throw new Error("just before the end"); });
+console.log("program");

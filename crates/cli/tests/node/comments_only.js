@@ -1,0 +1,1 @@
+// Fetch and process market data

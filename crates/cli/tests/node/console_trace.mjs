@@ -1,0 +1,3 @@
+import "node:fs";
+Error.stackTraceLimit = 50;
+console.trace("here");

@@ -1,0 +1,4 @@
+console.log("one");
+console.log(`a
+b`.length);
+throw new Error("x");

@@ -1,0 +1,2 @@
+process.on("exit", () => { throw new Error("at the end"); });
+console.log("program");

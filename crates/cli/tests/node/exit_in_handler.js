@@ -1,0 +1,2 @@
+process.on("exit", () => process.exit(11));
+process.exit(3);

@@ -1,0 +1,2 @@
+console.log(typeof fetch, typeof WebSocket, typeof structuredClone);
+undefinedFunction();

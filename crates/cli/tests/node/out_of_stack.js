@@ -1,0 +1,2 @@
+function again() { return again() + 1; }
+try { again(); } catch (error) { console.log(error instanceof RangeError, error.message); }

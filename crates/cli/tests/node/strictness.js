@@ -1,0 +1,2 @@
+undeclared = 010;
+console.log(undeclared, (function () { return this === globalThis; })());

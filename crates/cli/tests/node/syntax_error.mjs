@@ -1,0 +1,2 @@
+import fs from "fs";
+const price = 1 2;

@@ -1,0 +1,5 @@
+console.log("before");
+function price(symbol) {
+    throw new RangeError(`no price of ${symbol}`);
+}
+price("AAPL");

@@ -1,0 +1,2 @@
+enum Side { Buy, Sell }
+console.log(Side.Buy);
