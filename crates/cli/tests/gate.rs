@@ -6,6 +6,8 @@ mod alpaca;
 #[path = "gate/attacks.rs"]
 mod attacks;
 mod common;
+#[path = "gate/keys.rs"]
+mod keys;
 #[path = "gate/node.rs"]
 mod node;
 #[path = "gate/scene.rs"]

@@ -159,16 +159,16 @@ impl Scene {
             language: Some("python".into()),
             ..ExecuteRequest::default()
         };
-        self.run(request).await
+        self.execute(request).await
     }
 
     /// In the language of the sandbox's template.
     pub(crate) async fn code(&self, sandbox: &CreateAnswer, code: &str) -> ExecutionAnswer {
         let sandbox_id = sandbox.sandbox_id.to_string();
-        self.run(ExecuteRequest { sandbox_id, code: code.to_owned(), ..ExecuteRequest::default() }).await
+        self.execute(ExecuteRequest { sandbox_id, code: code.to_owned(), ..ExecuteRequest::default() }).await
     }
 
-    async fn run(&self, request: ExecuteRequest) -> ExecutionAnswer {
+    async fn execute(&self, request: ExecuteRequest) -> ExecutionAnswer {
         self.api.execute(Actor::Agent, request).await.expect("it is run")
     }
 

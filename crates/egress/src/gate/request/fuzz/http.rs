@@ -124,8 +124,7 @@ fn connection(input: &[u8], secure: bool, http2: bool, pieces: usize) -> Became 
         }
     });
     assert!(!served.panicked.load(Ordering::Relaxed), "a property does not hold; see above");
-    let became = std::mem::take(&mut *lock(&served.became));
-    became
+    std::mem::take(&mut *lock(&served.became))
 }
 
 fn expected(mut input: &[u8]) -> Vec<strict::Request> {

@@ -1,9 +1,5 @@
 //! Keys that clients give as environment variables: kept outside, or visible because somebody wanted it so.
 
-mod common;
-#[path = "gate/scene.rs"]
-mod scene;
-
 use std::collections::BTreeMap;
 
 use ringfence_engine::api::Sandboxes;
@@ -14,8 +10,10 @@ use ringfence_model::{
         ExecutionStatus, Hidden, ListRequest, SandboxRequest, SandboxStatus, SecretSetRequest,
     },
 };
-use scene::{NAMES, Scene};
+
 use serde_json::json;
+
+use crate::scene::{NAMES, Scene};
 
 const API: &str = NAMES[0];
 
