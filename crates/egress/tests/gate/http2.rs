@@ -8,6 +8,8 @@ use tokio::net::TcpStream;
 use crate::world::{LOOPBACK, PATIENCE, Seen, Server, Signer, World};
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
+/// Fields, a body, and whether a naive front would be led astray by them.
+type Case<'a> = (Vec<(&'a str, &'a str)>, &'a str, bool);
 
 const HEADERS: u8 = 1;
 const DATA: u8 = 0;
@@ -80,7 +82,6 @@ async fn nothing_that_http1_would_read_otherwise_goes_on() {
     let without = |name: &str| usual.iter().copied().filter(|(known, _)| *known != name).collect::<Vec<_>>();
     let chunks = format!("0\r\n\r\n{SMUGGLED}");
     // With a control where a naive front would be led astray.
-    type Case<'a> = (Vec<(&'a str, &'a str)>, &'a str, bool);
     let cases: Vec<Case<'_>> = vec![
         (with(&[("x", "a\r\n\r\nGET /pwned HTTP/1.1\r\nhost: api.test")]), "", true),
         (with(&[("x", "a\n\nGET /pwned HTTP/1.1\nhost: api.test")]), "", true),
