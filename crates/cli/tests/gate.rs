@@ -12,6 +12,8 @@ mod keys;
 mod node;
 #[path = "gate/scene.rs"]
 mod scene;
+#[path = "gate/signing.rs"]
+mod signing;
 #[path = "gate/websocket.rs"]
 mod websocket;
 

@@ -20,13 +20,13 @@ use std::sync::Arc;
 
 use ringfence_store::SecretValue;
 
-pub use binding::{BasicPart, Binding, Placement};
+pub use binding::{BasicPart, Binding, Placement, Signing};
 pub use frame::{Frame, FrameKind};
 pub(crate) use inject::field_text;
 pub use inject::{Destination, Injected, Injector, SetError};
-pub use mask::Mask;
+pub use mask::{Echo, Mask};
 pub use placeholder::{Placeholder, Shape};
-pub use preset::{Preset, preset};
+pub use preset::{Preset, preset, shape};
 pub use refusal::{Place, Refusal};
 pub use scan::Scanner;
 

@@ -11,16 +11,16 @@
 //!
 //! Nothing here does I/O or reads a clock. Randomness comes from the kernel.
 
+mod exchange;
 mod fields;
 mod jwt;
 mod key;
-mod nonce;
 mod recipe;
 mod signer;
 mod stamp;
 
+pub use exchange::{hosts, is_guarded, is_signed, key_header, key_in, paths};
 pub use key::KeyError;
-pub use nonce::{NonceError, NonceSource, NonceUnit};
 pub use recipe::{Encoding, Hash, KeyForm, Piece, Recipe, Slot, StampForm};
-pub use signer::{SignError, Signer, Stripped};
+pub use signer::{SignError, Signed, Signer, Stripped};
 pub use stamp::UnixMicros;

@@ -16,6 +16,7 @@ mod network;
 mod progress;
 mod sandbox;
 mod secret;
+mod signing;
 mod status;
 mod template;
 
@@ -35,6 +36,7 @@ pub use network::*;
 pub use progress::*;
 pub use sandbox::*;
 pub use secret::*;
+pub use signing::*;
 pub use status::*;
 pub use template::*;
 

@@ -83,6 +83,7 @@ async fn secrets_go_through_for_the_operator_alone() {
         hosts: if rotate { vec![] } else { vec!["API.example.com".into()] },
         ports: vec![],
         placements: if rotate { vec![] } else { vec!["bearer".into()] },
+        sign: None,
         rotate,
     };
     let stored = client.secret_set(Actor::Operator, set(false)).await.expect("stored").secret;

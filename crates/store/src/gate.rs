@@ -20,6 +20,7 @@
 
 mod decision;
 mod envelope;
+mod nonce;
 mod permit;
 mod placeholder;
 mod policy;
@@ -36,6 +37,7 @@ pub use decision::{
     Decision, DecisionFilter, DecisionId, DecisionRow, Protocol, Retention, Settlement, Totals, Verdict,
 };
 pub use envelope::{EnvelopeError, EnvelopeKey, EnvelopePublicKey};
+pub use nonce::NonceKey;
 pub use permit::{Permit, Ruling};
 pub use placeholder::PlaceholderRow;
 pub use policy::PolicyRow;

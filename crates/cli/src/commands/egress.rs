@@ -116,6 +116,7 @@ fn cells(d: &EgressDecision) -> [String; 10] {
     if !d.secrets.is_empty() {
         remarks.push(format!("with {}", d.secrets.join(", ")));
     }
+    remarks.extend(d.signed.iter().map(|exchange| format!("signed as {exchange}")));
     remarks.extend(d.milliseconds.map(|ms| format!("{ms} ms")));
     [
         d.number.to_string(),
@@ -159,6 +160,7 @@ mod tests {
             destination: "api.example.com:443".into(),
             request: Some("GET /v2/account".into()),
             secrets: vec!["KEY".into()],
+            signed: None,
             verdict: "allow".into(),
             reason: None,
             status: None,
@@ -186,7 +188,8 @@ mod tests {
         decision.status = Some(200);
         decision.bytes_up = Some(10);
         decision.milliseconds = Some(12);
-        assert_eq!(cells(&decision)[9], "with KEY; 12 ms");
+        decision.signed = Some("okx".into());
+        assert_eq!(cells(&decision)[9], "with KEY; signed as okx; 12 ms");
         assert_eq!(cells(&decision)[7], "200");
         assert!(cells(&decision)[8].contains("up"));
     }

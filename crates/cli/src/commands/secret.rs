@@ -3,8 +3,11 @@
 use clap::{Args, Subcommand};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
-    api::{Actor, PortSpec, SecretListAnswer, SecretRequest, SecretSetRequest, SecretSummary, check_secret_name},
-    net::{HostName, PortRange},
+    api::{
+        Actor, Exchange, NonceUnit, PortSpec, SecretListAnswer, SecretRequest, SecretSetRequest, SecretSigning,
+        SecretSummary, check_secret_name,
+    },
+    net::{HostName, PathPattern, PortRange},
 };
 
 use crate::{args::Global, commands::run::INTERRUPTED, daemon, failure, output, prompt};
@@ -12,7 +15,7 @@ use crate::{args::Global, commands::run::INTERRUPTED, daemon, failure, output, p
 /// Stores keys that programs in sandboxes use and never see
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
-    Set(SetArgs),
+    Set(Box<SetArgs>),
     Ls(LsArgs),
     Rotate(RotateArgs),
     Rm(RmArgs),
@@ -26,11 +29,21 @@ Examples:
   ringfence secret set EXAMPLE_KEY --host api.example.com --header X-Api-Key
   ringfence secret set EXAMPLE_TOKEN --host api.example.com --bearer < token.txt
   ringfence secret set FEED_KEY --host stream.example.com --frame key --frame api_key
+  ringfence secret set BINANCE_API_KEY             an exchange's key: its name is sent,
+  ringfence secret set BINANCE_API_SECRET          and its secret signs, and is never sent
+  ringfence secret set READER --sign kraken --path /0/private/Balance --path /0/private/OpenOrders
   ringfence sandbox create python --secret EXAMPLE_KEY
 
 The value is never an argument, which every user of this machine could read. Programs see a placeholder in the variable \
-of that name; the gateway puts the value in, for these hosts and in these places alone. Known names: ALPACA_API_KEY, \
-ALPACA_SECRET, ALPACA_SECRET_KEY, APCA_API_KEY_ID, APCA_API_SECRET_KEY, ANTHROPIC_API_KEY.")]
+of that name; the gateway puts the value in, for these hosts and in these places alone.
+
+With --sign the value goes nowhere. A program signs its request with the placeholder, as any client of that exchange does; \
+the gateway takes that signature away and puts the right one in its place, with its own time and nonce. It signs the methods \
+and paths that are named here, by default those for reading and trading; a path by which money leaves or keys are made only \
+where it is named without `*`. A sandbox's network policy may narrow that, and never widens it.
+
+Known names: ALPACA_API_KEY, ALPACA_SECRET, ALPACA_SECRET_KEY, APCA_API_KEY_ID, APCA_API_SECRET_KEY, ANTHROPIC_API_KEY; and of \
+BINANCE, BYBIT, OKX, KRAKEN and COINBASE: …_API_KEY and …_API_SECRET, and OKX_PASSPHRASE.")]
 pub(crate) struct SetArgs {
     /// Its name: letters, digits, `_`, `.` and `-`
     #[arg(value_parser = name)]
@@ -46,6 +59,40 @@ pub(crate) struct SetArgs {
     rotate: bool,
     #[command(flatten)]
     places: Places,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What it signs, instead of being sent")]
+struct Signing {
+    /// Sign as this exchange wants it: binance, bybit, okx, kraken or coinbase [default hosts: those of the exchange]
+    #[arg(long, value_name = "EXCHANGE", value_parser = Exchange::parse)]
+    sign: Option<Exchange>,
+    /// The secret with the name of this key, where a sandbox has several keys of one exchange
+    #[arg(long, value_name = "NAME", value_parser = name, requires = "sign")]
+    key: Option<String>,
+    /// A method that is signed; may be repeated [default: any]
+    #[arg(long = "method", value_name = "METHOD", requires = "sign")]
+    methods: Vec<String>,
+    /// A path that is signed, as in `/api/v3/**`; may be repeated [default: those for reading and trading]
+    #[arg(long = "path", value_name = "PATH", value_parser = path, requires = "sign")]
+    paths: Vec<String>,
+    /// What nonces count: milliseconds, microseconds or nanoseconds [default: milliseconds]
+    #[arg(long, value_name = "UNIT", value_parser = NonceUnit::parse, requires = "sign")]
+    nonce: Option<NonceUnit>,
+}
+
+impl Signing {
+    fn asked(&self) -> Option<SecretSigning> {
+        self.sign.map(|exchange| SecretSigning {
+            exchange,
+            key: self.key.clone(),
+            methods: self.methods.clone(),
+            paths: self.paths.clone(),
+            nonce: self.nonce.unwrap_or_default(),
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -69,11 +116,19 @@ struct Places {
     /// As the value of this field in the first message of a websocket; may be repeated
     #[arg(long = "frame", value_name = "FIELD")]
     frames: Vec<String>,
+    /// As the id of the key in a JSON Web Token that the gateway signs anew
+    #[arg(long)]
+    jwt: bool,
 }
 
 impl Places {
     fn words(&self) -> Vec<String> {
-        let fixed = [(self.bearer, "bearer"), (self.basic_user, "basic:user"), (self.basic_password, "basic:password")];
+        let fixed = [
+            (self.bearer, "bearer"),
+            (self.basic_user, "basic:user"),
+            (self.basic_password, "basic:password"),
+            (self.jwt, "jwt"),
+        ];
         let named = [("header", &self.headers), ("query", &self.queries), ("frame", &self.frames)];
         let named = named.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind}:{name}")));
         fixed.into_iter().filter(|(is_given, _)| *is_given).map(|(_, word)| word.to_owned()).chain(named).collect()
@@ -85,7 +140,7 @@ impl Places {
 #[command(visible_alias = "list", after_help = "Examples:\n  ringfence secret ls\n  ringfence secret ls --json")]
 pub(crate) struct LsArgs {}
 
-/// Replaces the value of a secret; hosts and places stay
+/// Replaces the value of a secret; hosts and places stay, and what it signs
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -114,6 +169,10 @@ fn name(text: &str) -> Result<String, String> {
 
 fn host(text: &str) -> Result<String, String> {
     HostName::parse(text).map(|host| host.to_string()).map_err(|fault| fault.to_string())
+}
+
+fn path(text: &str) -> Result<String, String> {
+    PathPattern::parse(text).map(|path| path.to_string()).map_err(|fault| fault.to_string())
 }
 
 fn port(text: &str) -> Result<PortSpec, String> {
@@ -146,26 +205,32 @@ pub(crate) async fn run(global: Global, command: SecretCommand) -> anyhow::Resul
 }
 
 fn request(args: &SetArgs) -> anyhow::Result<Option<SecretSetRequest>> {
-    let placements = args.places.words();
+    let (placements, sign) = (args.places.words(), args.signing.asked());
     match (args.hosts.is_empty(), placements.is_empty()) {
+        (_, false) if sign.is_some() => {
+            return failure::usage("what signs is never sent: leave out where it may stand");
+        }
+        (true, _) if sign.is_some() && !args.ports.is_empty() => return failure::usage("--port needs --host"),
+        _ if sign.is_some() => {}
         (true, false) => return failure::usage("say which hosts it may go to: --host HOST"),
         (true, true) if !args.ports.is_empty() => return failure::usage("--port needs --host"),
         (false, true) => {
             return failure::usage(
-                "say where it may stand: --header NAME, --bearer, --basic-user, --basic-password, --query FIELD or \
-                 --frame FIELD",
+                "say where it may stand: --header NAME, --bearer, --basic-user, --basic-password, --query FIELD, \
+                 --frame FIELD or --jwt; or how it signs: --sign EXCHANGE",
             );
         }
         _ => {}
     }
     let request = read(args.name.clone())?;
     let (hosts, ports) = (args.hosts.clone(), args.ports.clone());
-    Ok(Some(SecretSetRequest { hosts, ports, placements, rotate: args.rotate, ..request }))
+    Ok(Some(SecretSetRequest { hosts, ports, placements, sign, rotate: args.rotate, ..request }))
 }
 
 fn read(name: String) -> anyhow::Result<SecretSetRequest> {
     let value = prompt::value(&format!("value of {name}"))?;
-    Ok(SecretSetRequest { name, value, hosts: Vec::new(), ports: Vec::new(), placements: Vec::new(), rotate: false })
+    let (hosts, ports, placements) = (Vec::new(), Vec::new(), Vec::new());
+    Ok(SecretSetRequest { name, value, hosts, ports, placements, sign: None, rotate: false })
 }
 
 async fn set(api: &dyn Sandboxes, request: SecretSetRequest, as_json: bool) -> anyhow::Result<i32> {
@@ -177,8 +242,28 @@ async fn set(api: &dyn Sandboxes, request: SecretSetRequest, as_json: bool) -> a
     let s = &answer.secret;
     output::line(&format!("stored {} version {}, fingerprint {}", s.name, s.version, s.fingerprint))?;
     output::line(&format!("  may go to  {}", destinations(s)))?;
-    output::line(&format!("  in         {}", s.placements.join(", ")))?;
+    match &s.sign {
+        None => output::line(&format!("  in         {}", s.placements.join(", ")))?,
+        Some(sign) => {
+            output::line(&format!("  signs as   {}", sign.exchange.as_str()))?;
+            output::line(&format!("  only       {}", signed(sign)))?;
+        }
+    }
     Ok(0)
+}
+
+/// What it signs.
+fn signed(sign: &SecretSigning) -> String {
+    let methods = if sign.methods.is_empty() { String::new() } else { format!("{} ", sign.methods.join(", ")) };
+    format!("{methods}{}", sign.paths.join(", "))
+}
+
+/// Where it stands, or what it does instead.
+fn places(s: &SecretSummary) -> String {
+    match &s.sign {
+        None => s.placements.join(", "),
+        Some(sign) => format!("signs as {}: {}", sign.exchange.as_str(), signed(sign)),
+    }
 }
 
 fn destinations(s: &SecretSummary) -> String {
@@ -197,7 +282,7 @@ async fn ls(api: &dyn Sandboxes, as_json: bool) -> anyhow::Result<i32> {
     for s in &answer.secrets {
         let version = if s.revoked { format!("{} (revoked)", s.version) } else { s.version.to_string() };
         let changed = s.rotated_at.as_ref().unwrap_or(&s.created_at);
-        table.add_row([&s.name, &version, &s.fingerprint, changed, &destinations(s), &s.placements.join(", ")]);
+        table.add_row([&s.name, &version, &s.fingerprint, changed, &destinations(s), &places(s)]);
     }
     output::show(table)?;
     Ok(0)
@@ -228,6 +313,7 @@ mod tests {
             basic_password: true,
             queries: vec!["apikey".into()],
             frames: vec!["key".into()],
+            jwt: false,
         };
         let words = places.words();
         assert_eq!(
@@ -240,6 +326,7 @@ mod tests {
             hosts: vec!["a.example".into()],
             ports: vec![],
             placements: words,
+            sign: None,
             rotate: false,
         };
         assert!(request.checked().is_ok(), "the API takes what the options make");

@@ -43,7 +43,6 @@ pub(crate) const NAMES: [&str; 3] = ["api.ringfence.test", "plain.ringfence.test
 
 /// Longest wait for a program to say something.
 const PATIENCE: Duration = Duration::from_secs(60);
-
 pub(crate) struct Scene {
     pub(crate) home: PathBuf,
     pub(crate) api: Arc<Client>,

@@ -8,6 +8,8 @@ use ringfence_model::net::{Denial, DenialReason, Protocol};
 
 /// Connections of one sandbox that are open at once.
 pub(super) const CONNECTIONS_MAX: usize = 256;
+/// Requests of one sandbox at once whose bodies are held whole, 256 KiB each, because they are signed; others wait.
+pub(super) const GATHERED_MAX: usize = 32;
 /// New connections of one sandbox in a minute, and as many at once after a pause.
 const CONNECTIONS_A_MINUTE: f64 = 1000.0;
 /// Equal refusals in a minute that are recorded and told; later ones are counted.

@@ -193,6 +193,7 @@ impl Gate {
 
 /// The hosts that a secret is bound to are allowed, and nothing beside. What the policy says about one of them holds for it with
 /// the secret too: a rule that allows some paths is not widened by a key for that host.
+/// Of one that signs, what it signs is allowed.
 fn open_hosts(mut rulebook: Rulebook, policy: &[Rule], secret: &BoundSecret) -> Result<Rulebook, ApiError> {
     for host in &secret.binding.hosts {
         let name = HostName::parse(host).map_err(|error| invalid(error.to_string()))?;
@@ -207,7 +208,9 @@ fn open_hosts(mut rulebook: Rulebook, policy: &[Rule], secret: &BoundSecret) -> 
             }
         }
         if !left.is_empty() {
-            rules.push((left, vec![], vec![]));
+            let signing = secret.binding.sign.as_ref();
+            let methods = signing.map_or_else(Vec::new, |signing| signing.methods.clone());
+            rules.push((left, methods, signing.map_or_else(Vec::new, |signing| signing.paths.clone())));
         }
         for (ports, methods, paths) in rules {
             let host = HostPattern::parse(host).map_err(|error| invalid(error.to_string()))?;
@@ -267,6 +270,7 @@ fn view(row: DecisionRow) -> DecisionView {
         destination: format!("{host}:{}", decision.port),
         request: decision.method.map(|method| format!("{method} {}", decision.path.unwrap_or_default())),
         secrets: decision.secrets.into_iter().map(String::from).collect(),
+        signed: decision.signed,
         verdict: if reason.is_none() { "allow" } else { "refuse" }.to_owned(),
         reason,
         status: settlement.and_then(|settlement| settlement.status),

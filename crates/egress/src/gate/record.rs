@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Instant;
 
+use ringfence_model::api::Exchange;
 use ringfence_model::net::control::FromGate;
 use ringfence_model::net::{Denial, DenialReason, HostName, Protocol, Rulebook};
 use ringfence_store::StoreError;
-use ringfence_store::gate::{Decision, DecisionId, Permit, Protocol as Kept, Ruling, Settlement, Verdict};
+use ringfence_store::gate::{Decision, DecisionId, NonceKey, Permit, Protocol as Kept, Ruling, Settlement, Verdict};
 
 use super::Gate;
 use super::limits::lock;
@@ -138,9 +139,32 @@ impl Gate {
         rule: Option<String>,
         secrets: &[String],
     ) -> Result<Arc<Passage>, StoreError> {
+        self.allow_signed(room, about, rule, secrets, None).await.map(|(passage, _)| passage)
+    }
+
+    /// [`Gate::allow`], and that it is signed in the way of an exchange. Gives the nonce that was drawn for it, where one was
+    /// asked for.
+    pub(super) async fn allow_signed(
+        self: &Arc<Self>,
+        room: &Room,
+        about: &About<'_>,
+        rule: Option<String>,
+        secrets: &[String],
+        signed: Option<(Exchange, Option<(NonceKey, u64)>)>,
+    ) -> Result<(Arc<Passage>, Option<u64>), StoreError> {
         let secrets = secrets.iter().map(|name| ringfence_store::gate::SecretName::parse(name));
         let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
-        self.permit(Decision { rule, secrets, ..about.decision(room, Verdict::Allow) }).await
+        let exchange = signed.map(|(exchange, _)| exchange.as_str().to_owned());
+        let decision = Decision { rule, secrets, signed: exchange, ..about.decision(room, Verdict::Allow) };
+        let Some((key, time)) = signed.and_then(|(_, nonce)| nonce) else {
+            return Ok((self.permit(decision).await?, None));
+        };
+        // Used up in the same transaction: what may be sent with it is on disk with it.
+        let drawn = self.store.admit(move |tx| Ok((decision, tx.next_nonce(&key, time)?))).await?;
+        match drawn {
+            (Ruling::Allowed(permit), nonce) => Ok((Passage::new(self, &permit), Some(nonce))),
+            (Ruling::Refused(_), _) => Err(StoreError::Refused("the store refused what was allowed".into())),
+        }
     }
 
     /// Writes down that these secrets go into a message of a websocket.

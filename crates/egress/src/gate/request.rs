@@ -6,6 +6,7 @@ pub(crate) mod fuzz;
 mod leash;
 mod link;
 mod shape;
+mod signed;
 mod websocket;
 
 use std::convert::Infallible;
@@ -28,10 +29,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use self::body::{Answer, Masked, Sent};
+use self::body::{Answer, Masked, Sent, Source};
 use self::leash::{Leash, Terms};
 use self::link::{Link, LinkError};
 use self::shape::Asked;
+use self::signed::{Plan, Unsigned};
 use self::websocket::Socket;
 use super::Gate;
 use super::admit::Manner;
@@ -39,7 +41,7 @@ use super::connection::refuse;
 use super::limits::lock;
 use super::record::{About, Passage, rule_name};
 use super::room::{Force, Room};
-use crate::secret::Destination;
+use crate::secret::{Destination, Echo};
 use crate::tls::alert::Alert;
 use crate::tls::prefixed::Prefixed;
 use crate::tls::server::Alpn;
@@ -64,6 +66,15 @@ struct Session {
     link: Link,
     /// What outlives a request: websockets.
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// What was let through, and as what.
+struct Admitted {
+    passage: Arc<Passage>,
+    /// That it is signed, and with which nonce.
+    plan: Option<(Plan, Option<u64>)>,
+    /// Names of the secrets that go out with it.
+    secrets: Vec<String>,
 }
 
 /// Why a request gets no answer of the other side.
@@ -178,11 +189,23 @@ impl Session {
             Err(reason) => return Err(self.deny(&parts, None, reason, None).await),
         };
         shape::strip(&mut parts, &asked, self.to.port(), self.name.is_some());
+        // gather: what may be signed is read whole first, because a signature covers it.
+        let mut force = self.room.force();
+        let (source, _place) = if signed::may_be(&force, self.destination(&asked), &parts) {
+            let place = self.room.gathering.acquire().await;
+            let whole = match signed::gather(body).await {
+                Ok(whole) => whole,
+                Err(why) => return Err(self.unsigned(&parts, &asked, why).await),
+            };
+            force = self.room.force();
+            (Source::Whole(whole), place.ok())
+        } else {
+            (Source::Stream(body), None)
+        };
         // admit: what is in force now decides, and the decision is on disk.
-        let force = self.room.force();
-        let passage = self.admit(&force, &asked, &parts).await?;
-        // inject: values stand where the placeholders did.
-        let secrets = self.inject(&force, &asked, &mut parts, &passage)?;
+        let Admitted { passage, plan, secrets } = self.admit(&force, &asked, &parts, &source).await?;
+        // inject: values stand where the placeholders did, and signatures where the client's own did.
+        let (source, echo) = self.inject(&force, &asked, &mut parts, source, plan)?;
         // forward: the body is searched as it goes.
         let refused = Arc::new(OnceLock::new());
         let terms = Terms {
@@ -195,7 +218,7 @@ impl Session {
         };
         let mut leash = Leash::new(terms.clone());
         let (method, version) = (parts.method.clone(), parts.version);
-        let body = Sent::new(body, force.injector.scanner(), passage.clone(), terms.clone(), refused.clone());
+        let body = Sent::new(source, force.injector.scanner(), passage.clone(), terms.clone(), refused.clone());
         let sent = tokio::select! {
             biased;
             sent = self.link.send(&self.gate, Request::from_parts(parts, body), asked.websocket) => sent,
@@ -223,8 +246,12 @@ impl Session {
         let server = hyper::upgrade::on(&mut response);
         let (mut head, body) = response.into_parts();
         shape::strip_answer(&mut head, version);
-        let mask = bound.then(|| force.injector.mask());
-        let mask = mask.map(|mask| if shape::is_text(&head.headers) { mask } else { mask.of_equal_length() });
+        let masks = [echo.as_ref().map(Echo::mask), bound.then(|| force.injector.mask())].into_iter().flatten();
+        let is_text = shape::is_text(&head.headers);
+        let masks: Vec<_> = masks.map(|mask| if is_text { mask } else { mask.of_equal_length() }).collect();
+        if let Some(echo) = &echo {
+            echo.headers(&mut head.headers);
+        }
         if bound {
             force.injector.mask_headers(&mut head.headers);
             // Of an answer without a body it is a fact about another one, whose length would be another as well.
@@ -237,11 +264,16 @@ impl Session {
             // The server's side hears of it from here on, the client's once this answer is written.
             lock(&self.tasks).spawn(socket.run(client, server));
         }
-        let masked = Masked::new(body, mask, force, passage, leash);
+        let masked = Masked::new(body, masks, echo, force, passage, leash);
         Ok(Response::from_parts(head, masked.boxed_unsync()))
     }
 
-    async fn admit(&self, force: &Force, asked: &Asked, parts: &Parts) -> Result<Arc<Passage>, Turned> {
+    fn destination<'a>(&self, asked: &'a Asked) -> Destination<'a> {
+        let host = asked.host.as_ref().map_or("", HostName::as_str);
+        Destination { host, port: self.to.port(), secure: self.name.is_some() }
+    }
+
+    async fn admit(&self, force: &Force, asked: &Asked, parts: &Parts, source: &Source) -> Result<Admitted, Turned> {
         let to = self.to;
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (rule, allowed) = match &asked.host {
@@ -264,34 +296,74 @@ impl Session {
         if let Err(reason) = address {
             return Err(self.deny(parts, Some(asked), reason, None).await);
         }
-        // Which secrets it asks for is a part of the decision, and is found without touching the request.
-        let host = asked.host.as_ref().map_or("", HostName::as_str);
-        let destination = Destination { host, port: to.port(), secure: self.name.is_some() };
-        let found = force.injector.inject(destination, &mut parts.clone());
-        let refusal = match &found {
-            Ok(injected) => injected.secrets.iter().find(|name| !allowed.contains(&name.as_str())).map(|_| None),
-            Err(refusal) => Some(Some(refusal.to_string())),
+        // Which secrets it asks for, and whether it can be signed, is a part of the decision, and is found without touching the
+        // request.
+        let destination = self.destination(asked);
+        let (plan, secrets) = match self.plan(force, destination, parts, source) {
+            Ok(found) => found,
+            Err(why) => return Err(self.unsigned(parts, asked, why).await),
         };
-        if let Some(message) = refusal {
-            return Err(self.deny(parts, Some(asked), DenialReason::PlaceholderMisplaced, message).await);
+        if secrets.iter().any(|name| !allowed.contains(&name.as_str())) {
+            return Err(self.deny(parts, Some(asked), DenialReason::PlaceholderMisplaced, None).await);
         }
-        let secrets = found.map(|injected| injected.secrets).unwrap_or_default();
         let rule = rule_name(&force.rulebook, rule);
         let path = parts.uri.path();
         let about = About { request: Some((parts.method.as_str(), path)), ..asked.about(to) };
-        self.gate.allow(&self.room, &about, rule, &secrets).await.map_err(|error| {
+        let signed = plan.as_ref().map(|plan| (plan.exchange, plan.nonce()));
+        let allowed = self.gate.allow_signed(&self.room, &about, rule, &secrets, signed).await;
+        let (passage, nonce) = allowed.map_err(|error| {
             tracing::error!(sandbox = %self.room.id, %error, "a request could not be recorded, and is not sent");
             Turned::Unrecorded
-        })
+        })?;
+        Ok(Admitted { passage, plan: plan.map(|plan| (plan, nonce)), secrets })
     }
 
-    /// Puts the values in. What they are was decided with the passage.
-    fn inject(&self, force: &Force, asked: &Asked, parts: &mut Parts, _: &Passage) -> Result<Vec<String>, Turned> {
-        let host = asked.host.as_ref().map_or("", HostName::as_str);
-        let destination = Destination { host, port: self.to.port(), secure: self.name.is_some() };
-        let injected = force.injector.inject(destination, parts);
+    /// Whether it is signed, and the names of the secrets that it is sent with.
+    fn plan(
+        &self,
+        force: &Force,
+        to: Destination<'_>,
+        parts: &Parts,
+        source: &Source,
+    ) -> Result<(Option<Plan>, Vec<String>), Unsigned> {
+        let mut trial = parts.clone();
+        if let Source::Whole(body) = source {
+            if let Some(plan) = signed::plan(force, to, parts, body)? {
+                let nonce = plan.nonce().map(|(_, time)| time);
+                let (injected, _) = plan.carry_out(force, to, &mut trial, body.clone(), nonce)?;
+                return Ok((Some(plan), injected.secrets));
+            }
+            signed::misplaced(force.injector.scanner(), body)?;
+        }
+        Ok((None, force.injector.inject(to, &mut trial)?.secrets))
+    }
+
+    /// Puts the values in, and signs. What they are was decided with the passage. Says what the answer is not to repeat.
+    fn inject(
+        &self,
+        force: &Force,
+        asked: &Asked,
+        parts: &mut Parts,
+        source: Source,
+        plan: Option<(Plan, Option<u64>)>,
+    ) -> Result<(Source, Option<Echo>), Turned> {
+        let to = self.destination(asked);
         // The same injector found nothing to refuse in the same request a moment ago.
-        injected.map(|injected| injected.secrets).map_err(|_| Turned::Unrecorded)
+        match (source, plan) {
+            (Source::Whole(body), Some((plan, nonce))) => {
+                let carried = plan.carry_out(force, to, parts, body, nonce);
+                let (_, signed) = carried.map_err(|_| Turned::Unrecorded)?;
+                Ok((Source::Whole(signed.body), Some(Echo::new(signed.signature.as_bytes()))))
+            }
+            (source, _) => {
+                force.injector.inject(to, parts).map_err(|_| Turned::Unrecorded)?;
+                Ok((source, None))
+            }
+        }
+    }
+
+    async fn unsigned(&self, parts: &Parts, asked: &Asked, why: Unsigned) -> Turned {
+        self.deny(parts, Some(asked), why.reason, Some(why.message)).await
     }
 
     async fn deny(

@@ -8,7 +8,7 @@ use ringfence_model::SandboxId;
 use ringfence_model::net::{Policy, Rulebook};
 use tokio::sync::{Semaphore, watch};
 
-use super::limits::{Bucket, CONNECTIONS_MAX, Flood};
+use super::limits::{Bucket, CONNECTIONS_MAX, Flood, GATHERED_MAX};
 use crate::dns::given::Given;
 use crate::dns::resolve::Share;
 use crate::secret::{Binding, Injector};
@@ -52,6 +52,8 @@ pub(super) struct Room {
     pub(super) given: Mutex<Given>,
     pub(super) lookups: Share,
     pub(super) places: Arc<Semaphore>,
+    /// Requests whose bodies are held whole, to be signed.
+    pub(super) gathering: Semaphore,
     pub(super) bucket: Mutex<Bucket>,
     pub(super) flood: Mutex<Flood>,
 }
@@ -65,6 +67,7 @@ impl Room {
             given: Mutex::default(),
             lookups: Share::default(),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            gathering: Semaphore::new(GATHERED_MAX),
             bucket: Mutex::new(Bucket::new(Instant::now())),
             flood: Mutex::new(Flood::new(Instant::now())),
         }

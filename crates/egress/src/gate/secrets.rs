@@ -6,8 +6,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::http::HeaderName;
+use ringfence_model::api::{PortSpec, SecretSigning};
 use ringfence_model::net::control::{GateAnswer, SealedSecret, SealedValue, SecretBinding, SecretView, seal_context};
-use ringfence_model::net::{HostName, PortRange};
+use ringfence_model::net::{HostName, Method, PathPattern, PortRange};
 use ringfence_model::{ApiError, SandboxId};
 use ringfence_store::gate::{GateTx, GateView, PlaceholderRow, SecretId, SecretName, SecretOrigin, SecretRow};
 use ringfence_store::{Actor, AuditEntry, SecretValue, StoreError};
@@ -17,7 +18,8 @@ use super::limits::lock;
 use super::operate::{failed, invalid};
 use super::room::Room;
 use super::{Gate, now_ms};
-use crate::secret::{BasicPart, Binding, BoundSecret, Placeholder, Placement, Preset, Shape, preset};
+use crate::secret::{BasicPart, Binding, BoundSecret, Placeholder, Placement, Preset, Shape, Signing, preset, shape};
+use crate::sign::{self, Signer};
 
 /// Bytes that a value may have: shorter ones cannot be masked, longer ones stand in no header.
 const VALUE_BYTES: std::ops::RangeInclusive<usize> = 8..=8 << 10;
@@ -51,8 +53,17 @@ impl Gate {
                 ))
             })?),
         };
-        if let Some(binding) = &binding {
-            read_binding(binding)?;
+        let mut binding = binding;
+        if let Some(asked) = &mut binding {
+            let read = read_binding(asked)?;
+            if let Some(signing) = &read.sign {
+                check_key(&name, signing, &value)?;
+                // What an exchange's own hosts and paths are is kept as it is now: no later version signs more.
+                *asked = written(&read, std::mem::take(&mut asked.ports));
+            }
+        }
+        if rotate && binding.is_none() {
+            self.check_successor(&name, &value).await?;
         }
         let binding = binding.map(|binding| serde_json::to_string(&binding));
         let binding = binding.transpose().map_err(|_| ApiError::internal("the binding could not be written"))?;
@@ -75,6 +86,17 @@ impl Gate {
             .map_err(failed)?;
         self.refresh_users(name.as_str()).await?;
         Ok(GateAnswer::Secrets(vec![view(row)?]))
+    }
+
+    /// Whether a value can take the place of the one that there is.
+    async fn check_successor(&self, name: &SecretName, value: &SecretValue) -> Result<(), ApiError> {
+        let id = SecretId::of_operator(name.clone());
+        let row = self.store.read(move |db| db.secret(&id)).await.map_err(failed)?;
+        let kept = row.and_then(|row| serde_json::from_str::<SecretBinding>(&row.binding).ok());
+        match kept.and_then(|kept| kept.sign).as_ref().map(read_signing).transpose()? {
+            Some(signing) => check_key(name, &signing, value),
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn secrets(&self) -> Result<GateAnswer, ApiError> {
@@ -149,6 +171,9 @@ impl Gate {
             let value = self.envelope.open(&sealed, &seal_context(sandbox, name.as_str()));
             let value = value.map_err(|error| invalid(error.to_string()))?;
             check_value(&name, &value)?;
+            if let Some(signing) = binding.sign.as_ref().map(read_signing).transpose()? {
+                check_key(&name, &signing, &value)?;
+            }
             let hosts = binding.hosts.clone();
             let binding =
                 serde_json::to_string(&binding).map_err(|_| ApiError::internal("the binding could not be written"))?;
@@ -311,7 +336,10 @@ fn placeholder_of(
     if let Some((_, text)) = known {
         return Ok(String::from_utf8_lossy(text.expose()).into_owned());
     }
-    let shape = preset(secret.name.as_str()).map_or(Shape::Generic, |preset| preset.shape);
+    // A program signs with the placeholder of what signs, so that it must be fit for that.
+    let kept = tx.secret(secret)?.and_then(|row| serde_json::from_str(&row.binding).ok());
+    let binding = kept.and_then(|kept: SecretBinding| read_binding(&kept).ok());
+    let shape = binding.map_or(Shape::Generic, |binding| shape(secret.name.as_str(), &binding));
     let placeholder = Placeholder::generate(shape, value.expose());
     let row = PlaceholderRow { sandbox: sandbox.clone(), secret: secret.clone(), created_at_ms: now_ms() };
     tx.add_placeholder(&row, &SecretValue::new(placeholder.as_str()))?;
@@ -351,11 +379,19 @@ fn view(row: SecretRow) -> Result<SecretView, ApiError> {
 
 /// A binding as the injector has it.
 fn read_binding(binding: &SecretBinding) -> Result<Binding, ApiError> {
-    let SecretBinding { hosts, ports, placements } = binding;
+    let SecretBinding { hosts, ports, placements, sign } = binding;
+    let sign = sign.as_ref().map(read_signing).transpose()?;
+    let hosts: Vec<String> = match &sign {
+        Some(signing) if hosts.is_empty() => sign::hosts(signing.exchange).iter().map(ToString::to_string).collect(),
+        _ => hosts.iter().map(ToString::to_string).collect(),
+    };
     if hosts.is_empty() || hosts.len() > HOSTS_MAX {
         return Err(invalid(format!("a secret is bound to 1 to {HOSTS_MAX} hosts, not {}", hosts.len())));
     }
-    if placements.is_empty() || placements.len() > PLACEMENTS_MAX {
+    if sign.is_some() && !placements.is_empty() {
+        return Err(invalid("a secret that signs is bound to no place: it is never sent"));
+    }
+    if (placements.is_empty() && sign.is_none()) || placements.len() > PLACEMENTS_MAX {
         return Err(invalid(format!("a secret is bound to 1 to {PLACEMENTS_MAX} places, not {}", placements.len())));
     }
     let mut numbers = Vec::new();
@@ -380,15 +416,35 @@ fn read_binding(binding: &SecretBinding) -> Result<Binding, ApiError> {
     if !frame.is_empty() {
         places.push(Placement::FirstFrame { fields: frame });
     }
-    Ok(Binding { hosts: hosts.iter().map(ToString::to_string).collect(), ports: numbers, placements: places })
+    Ok(Binding { hosts, ports: numbers, placements: places, sign })
+}
+
+/// How it signs; without paths, those for trading.
+fn read_signing(asked: &SecretSigning) -> Result<Signing, ApiError> {
+    let SecretSigning { exchange, key, methods, paths, nonce } = asked;
+    let key = key.as_deref().map(SecretName::parse).transpose().map_err(failed)?.map(String::from);
+    let methods: Result<Vec<_>, _> = methods.iter().map(|method| Method::parse(method)).collect();
+    let methods = methods.map_err(|error| invalid(error.to_string()))?;
+    let named: Result<Vec<_>, _> = paths.iter().map(|path| PathPattern::parse(path)).collect();
+    let mut signing = Signing { key, methods, nonce: *nonce, ..Signing::of(*exchange) };
+    if !paths.is_empty() {
+        signing.paths = named.map_err(|error| invalid(error.to_string()))?;
+    }
+    Ok(signing)
+}
+
+/// That a value is a key of its exchange is found out now, and not by the first program that trades.
+fn check_key(name: &SecretName, signing: &Signing, value: &SecretValue) -> Result<(), ApiError> {
+    Signer::check(signing.exchange, value)
+        .map_err(|error| invalid(format!("secret `{name}` cannot sign for {}: {error}", signing.exchange.as_str())))
 }
 
 fn read_placement(text: &str) -> Result<Placement, ApiError> {
     let unknown = || {
         let shown: String = text.chars().take(80).collect();
         invalid(format!(
-            "`{}` is no place for a secret: write `bearer`, `header:NAME`, `basic:user`, `basic:password`, `query:FIELD` or \
-             `frame:FIELD`",
+            "`{}` is no place for a secret: write `bearer`, `header:NAME`, `basic:user`, `basic:password`, `query:FIELD`, \
+             `frame:FIELD` or `jwt`",
             shown.escape_debug()
         ))
     };
@@ -403,24 +459,39 @@ fn read_placement(text: &str) -> Result<Placement, ApiError> {
         Some(("header", name)) => Placement::Header(HeaderName::from_bytes(name.as_bytes()).map_err(|_| unknown())?),
         Some(("query", name)) => Placement::Query(field(name)?),
         Some(("frame", name)) => Placement::FirstFrame { fields: vec![field(name)?] },
+        None if text == "jwt" => Placement::Jwt,
         _ => return Err(unknown()),
     })
 }
 
 /// A preset as it is kept and listed.
 fn of_preset(preset: Preset) -> SecretBinding {
-    let placements = preset.binding.placements.iter().flat_map(|placement| match placement {
+    written(&preset.binding, vec![])
+}
+
+/// A binding as it is kept and listed.
+fn written(binding: &Binding, ports: Vec<PortSpec>) -> SecretBinding {
+    let placements = binding.placements.iter().flat_map(|placement| match placement {
         Placement::Header(name) => vec![format!("header:{name}")],
         Placement::Bearer => vec!["bearer".to_owned()],
+        Placement::Jwt => vec!["jwt".to_owned()],
         Placement::Basic(BasicPart::User) => vec!["basic:user".to_owned()],
         Placement::Basic(BasicPart::Password) => vec!["basic:password".to_owned()],
         Placement::Query(field) => vec![format!("query:{field}")],
         Placement::FirstFrame { fields } => fields.iter().map(|field| format!("frame:{field}")).collect(),
     });
+    let sign = binding.sign.as_ref().map(|signing| SecretSigning {
+        exchange: signing.exchange,
+        key: signing.key.clone(),
+        methods: signing.methods.iter().map(ToString::to_string).collect(),
+        paths: signing.paths.iter().map(ToString::to_string).collect(),
+        nonce: signing.nonce,
+    });
     SecretBinding {
         placements: placements.collect(),
-        hosts: preset.binding.hosts.iter().filter_map(|host| HostName::parse(host).ok()).collect(),
-        ports: vec![],
+        sign,
+        ports,
+        hosts: binding.hosts.iter().filter_map(|host| HostName::parse(host).ok()).collect(),
     }
 }
 
@@ -430,7 +501,9 @@ mod tests {
 
     #[test]
     fn every_preset_is_the_same_after_it_was_written_and_read() {
-        for name in ["ALPACA_API_KEY", "ALPACA_SECRET", "ANTHROPIC_API_KEY"] {
+        for name in
+            ["ALPACA_API_KEY", "ALPACA_SECRET", "ANTHROPIC_API_KEY", "OKX_SECRET", "OKX_PASSPHRASE", "COINBASE_API_KEY"]
+        {
             let preset = preset(name).expect("known");
             assert_eq!(read_binding(&of_preset(preset.clone())).expect("a binding"), preset.binding, "{name}");
         }

@@ -1,6 +1,10 @@
 //! Where a secret may go.
 
 use hyper::http::HeaderName;
+use ringfence_model::api::{Exchange, NonceUnit};
+use ringfence_model::net::{CanonicalPath, Method, PathPattern};
+
+use crate::sign;
 
 /// Which half of `user:password` (RFC 7617).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +32,8 @@ pub enum Placement {
         /// Names of fields.
         fields: Vec<String>,
     },
+    /// The `kid` of a JSON Web Token that the gate makes anew ([`Signing`]).
+    Jwt,
 }
 
 /// The hosts that a secret may go to, and the places within a request.
@@ -40,6 +46,43 @@ pub struct Binding {
     pub ports: Vec<u16>,
     /// Places.
     pub placements: Vec<Placement>,
+    /// It is not placed, but signs.
+    pub sign: Option<Signing>,
+}
+
+/// A secret that signs in place of a program. It has no placements: its placeholder is refused wherever it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signing {
+    /// How.
+    pub exchange: Exchange,
+    /// The secret that is the name of the key; any that stands there when none is named.
+    pub key: Option<String>,
+    /// Methods that are signed; any when there are none.
+    pub methods: Vec<Method>,
+    /// Paths that are signed, and no others.
+    pub paths: Vec<PathPattern>,
+    /// What nonces count.
+    pub nonce: NonceUnit,
+}
+
+impl Signing {
+    /// For trading at an exchange.
+    #[must_use]
+    pub fn of(exchange: Exchange) -> Self {
+        let path = |text: &&str| PathPattern::parse(text).expect("the paths of exchanges are patterns");
+        let paths = sign::paths(exchange).iter().map(path).collect();
+        Self { exchange, key: None, methods: vec![], paths, nonce: NonceUnit::default() }
+    }
+
+    /// Whether a request is signed. A path by which money leaves is signed only where it is named without `*`.
+    #[must_use]
+    pub fn covers(&self, method: &str, target: &str) -> bool {
+        let Ok(path) = CanonicalPath::parse(target) else { return false };
+        let guarded = sign::is_guarded(path.as_str());
+        let names = |pattern: &&PathPattern| pattern.matches(&path) && !(guarded && pattern.as_str().contains('*'));
+        (self.methods.is_empty() || self.methods.iter().any(|allowed| allowed.as_str() == method))
+            && self.paths.iter().any(|pattern| names(&pattern))
+    }
 }
 
 impl Binding {

@@ -192,6 +192,11 @@ impl Injector {
         Refusal::Misplaced { secret: self.secrets[index].name.clone(), place }
     }
 
+    /// All of them.
+    pub(crate) fn secrets(&self) -> &[BoundSecret] {
+        &self.secrets
+    }
+
     pub(super) fn find(&self, bytes: &[u8]) -> Option<usize> {
         self.finder.find(bytes)
     }
@@ -201,12 +206,12 @@ impl Injector {
     }
 
     /// The secret whose placeholder this is, exactly.
-    pub(super) fn exact(&self, text: &[u8]) -> Option<usize> {
+    pub(crate) fn exact(&self, text: &[u8]) -> Option<usize> {
         self.secrets.iter().position(|secret| secret.placeholder.as_str().as_bytes() == text)
     }
 
     /// The value of a secret, if it may go there. The place was found to be one of its own.
-    pub(super) fn admit(&self, index: usize, to: Destination<'_>, place: Place) -> Result<&SecretValue, Refusal> {
+    pub(crate) fn admit(&self, index: usize, to: Destination<'_>, place: Place) -> Result<&SecretValue, Refusal> {
         let secret = &self.secrets[index];
         let name = || secret.name.clone();
         if !secret.binding.covers(to.host, to.port) {

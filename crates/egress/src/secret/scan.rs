@@ -38,7 +38,8 @@ impl Finder {
 }
 
 fn needles_of(text: &str) -> Vec<Vec<u8>> {
-    let mut needles = vec![text.as_bytes().to_vec()];
+    // A search sees no white space.
+    let mut needles = vec![text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect()];
     for spelling in [text.to_owned(), text.to_ascii_lowercase(), text.to_ascii_uppercase()] {
         needles.push(hex::encode(&spelling).into_bytes());
         needles.extend((0..3).map(|alignment| Base64::new(spelling.as_bytes(), alignment).inner.to_vec()));

@@ -104,8 +104,6 @@ pub struct Recipe {
     pub stamp_slot: Slot,
     /// The header with the public name of the key.
     pub key_id: HeaderName,
-    /// The header with the passphrase of the key.
-    pub passphrase: Option<HeaderName>,
 }
 
 impl Recipe {
@@ -122,7 +120,6 @@ impl Recipe {
             stamp: StampForm::Milliseconds,
             stamp_slot: Slot::Query("timestamp".into()),
             key_id: HeaderName::from_static("x-mbx-apikey"),
-            passphrase: None,
         }
     }
 
@@ -144,11 +141,11 @@ impl Recipe {
             stamp: StampForm::Milliseconds,
             stamp_slot: Slot::Header(HeaderName::from_static("x-bapi-timestamp")),
             key_id: HeaderName::from_static("x-bapi-api-key"),
-            passphrase: None,
         }
     }
 
-    /// OKX: time, method, path with query, body, by HMAC-SHA256 in base64 (www.okx.com/docs-v5, "REST authentication").
+    /// OKX: time, method, path with query, body, by HMAC-SHA256 in base64 (www.okx.com/docs-v5, "REST authentication"). The
+    /// passphrase of the key is a secret of its own, which is put into its header as it is.
     #[must_use]
     pub fn okx() -> Self {
         Self {
@@ -160,7 +157,6 @@ impl Recipe {
             stamp: StampForm::Iso8601,
             stamp_slot: Slot::Header(HeaderName::from_static("ok-access-timestamp")),
             key_id: HeaderName::from_static("ok-access-key"),
-            passphrase: Some(HeaderName::from_static("ok-access-passphrase")),
         }
     }
 
@@ -177,7 +173,6 @@ impl Recipe {
             stamp: StampForm::Nonce,
             stamp_slot: Slot::Body("nonce".into()),
             key_id: HeaderName::from_static("api-key"),
-            passphrase: None,
         }
     }
 }

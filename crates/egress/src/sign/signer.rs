@@ -1,7 +1,6 @@
 //! Signing a request.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,13 +9,14 @@ use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use ring::{digest, hmac};
+use ringfence_model::api::Exchange;
 use ringfence_store::SecretValue;
 use zeroize::Zeroizing;
 
+use super::exchange::recipe;
 use super::fields;
 use super::jwt;
 use super::key::{JwtKey, KeyError};
-use super::nonce::{NonceError, NonceSource};
 use super::recipe::{Encoding, Hash, KeyForm, Piece, Recipe, Slot, StampForm};
 use super::stamp::UnixMicros;
 use crate::secret::json;
@@ -41,9 +41,9 @@ pub enum SignError {
     /// The address could not be put together again.
     #[error("the address with its signature is longer than an address can be")]
     Address,
-    /// No nonce is left.
-    #[error(transparent)]
-    Nonce(#[from] NonceError),
+    /// A part of the request that the exchange's signature does not cover, and that others could read in its place.
+    #[error("the request has a {0}, which a signature of this exchange does not cover")]
+    Uncovered(&'static str),
     /// The key refused, or the kernel gave no randomness.
     #[error("the signature could not be made")]
     Key,
@@ -55,53 +55,40 @@ pub struct Signer(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Hmac {
-        recipe: Recipe,
-        key_id: HeaderValue,
-        key: Zeroizing<Vec<u8>>,
-        passphrase: Option<HeaderValue>,
-        nonces: Arc<NonceSource>,
-    },
-    Jwt {
-        key: JwtKey,
-        name: String,
-    },
+    Hmac { recipe: Recipe, key_id: HeaderValue, key: Zeroizing<Vec<u8>> },
+    Jwt { key: JwtKey, name: String },
 }
 
 impl Signer {
-    /// Signs by HMAC. `nonces` are those of this key, shared by all sandboxes that use it. Without a passphrase, what the
-    /// client sends as one is kept.
+    /// Signs as the exchange wants it, with the key of this public name (of Coinbase: `organizations/…/apiKeys/…`, or a UUID).
     ///
     /// # Errors
     /// [`KeyError`].
-    pub fn hmac(
-        recipe: Recipe,
-        key_id: &str,
-        secret: &SecretValue,
-        passphrase: Option<&SecretValue>,
-        nonces: Arc<NonceSource>,
-    ) -> Result<Self, KeyError> {
-        let key = match recipe.key {
-            KeyForm::Text => secret.expose().to_vec(),
-            KeyForm::Base64 => STANDARD.decode(secret.expose()).map_err(|_| KeyError::NotBase64)?,
+    pub fn new(exchange: Exchange, key_id: &SecretValue, secret: &SecretValue) -> Result<Self, KeyError> {
+        let Some(recipe) = recipe(exchange) else {
+            let name = std::str::from_utf8(key_id.expose()).map_err(|_| KeyError::NotAHeader)?;
+            return Ok(Self(Kind::Jwt { key: JwtKey::read(secret.expose())?, name: name.to_owned() }));
         };
-        let header = |bytes: &[u8]| HeaderValue::from_bytes(bytes).map_err(|_| KeyError::NotAHeader);
-        Ok(Self(Kind::Hmac {
-            recipe,
-            key_id: header(key_id.as_bytes())?,
-            key: Zeroizing::new(key),
-            passphrase: passphrase.map(|passphrase| sensitive(header(passphrase.expose()))).transpose()?,
-            nonces,
-        }))
+        let key = read_key(&recipe, secret)?;
+        let key_id = sensitive(HeaderValue::from_bytes(key_id.expose()).map_err(|_| KeyError::NotAHeader))?;
+        Ok(Self(Kind::Hmac { recipe, key_id, key }))
     }
 
-    /// Makes a JWT for each request, as Coinbase wants it. `name` is that of the key (`organizations/…/apiKeys/…`, or a
-    /// UUID); the secret decides between ES256 and EdDSA.
+    /// Whether a secret can be the key of an exchange at all.
     ///
     /// # Errors
     /// [`KeyError`].
-    pub fn coinbase(name: &str, secret: &SecretValue) -> Result<Self, KeyError> {
-        Ok(Self(Kind::Jwt { key: JwtKey::read(secret.expose())?, name: name.to_owned() }))
+    pub fn check(exchange: Exchange, secret: &SecretValue) -> Result<(), KeyError> {
+        match recipe(exchange) {
+            Some(recipe) => read_key(&recipe, secret).map(drop),
+            None => JwtKey::read(secret.expose()).map(drop),
+        }
+    }
+
+    /// Whether the stamp is a number of the key's nonces.
+    #[must_use]
+    pub fn wants_nonce(&self) -> bool {
+        matches!(&self.0, Kind::Hmac { recipe, .. } if recipe.stamp == StampForm::Nonce)
     }
 
     /// Takes away what the client made with its placeholder: signature, name of the key, time. `body` is the whole body,
@@ -110,14 +97,11 @@ impl Signer {
     /// # Errors
     /// [`SignError::Address`].
     pub fn strip(&self, parts: &mut Parts, body: Bytes) -> Result<Stripped<'_>, SignError> {
-        let Kind::Hmac { recipe, passphrase, .. } = &self.0 else {
+        let Kind::Hmac { recipe, .. } = &self.0 else {
             parts.headers.remove(header::AUTHORIZATION);
             return Ok(Stripped { signer: self, body });
         };
         parts.headers.remove(&recipe.key_id);
-        if let (Some(name), Some(_)) = (&recipe.passphrase, passphrase) {
-            parts.headers.remove(name);
-        }
         if let Slot::Header(name) = &recipe.stamp_slot {
             parts.headers.remove(name);
         }
@@ -158,26 +142,24 @@ impl Stripped<'_> {
         &self.body
     }
 
-    /// Signs the request that was stripped, as it is now, to `host` in canonical form, and gives the body to be sent. A
-    /// `Content-Length` is set anew where the body has changed.
+    /// Signs the request that was stripped, as it is now, to `host` in canonical form. `nonce` is the next one of the key,
+    /// where [`Signer::wants_nonce`]. A `Content-Length` is set anew where the body has changed.
     ///
     /// # Errors
     /// [`SignError`]. The request must not be sent then.
-    pub fn sign(self, parts: &mut Parts, host: &str, now: UnixMicros) -> Result<Bytes, SignError> {
-        let Kind::Hmac { recipe, key_id, key, passphrase, nonces } = &self.signer.0 else {
+    pub fn sign(self, parts: &mut Parts, host: &str, now: UnixMicros, nonce: Option<u64>) -> Result<Signed, SignError> {
+        let Kind::Hmac { recipe, key_id, key } = &self.signer.0 else {
             return self.sign_jwt(parts, host, now);
         };
         let mut body = self.body;
         let stamp = match recipe.stamp {
             StampForm::Milliseconds => now.milliseconds().to_string(),
             StampForm::Iso8601 => now.iso8601_milliseconds(),
-            StampForm::Nonce => nonces.next(now)?.to_string(),
+            StampForm::Nonce => nonce.ok_or(SignError::Key)?.to_string(),
         };
         body = put_stamp(&recipe.stamp_slot, parts, body, &stamp)?;
         parts.headers.insert(&recipe.key_id, key_id.clone());
-        if let (Some(name), Some(passphrase)) = (&recipe.passphrase, passphrase) {
-            parts.headers.insert(name, passphrase.clone());
-        }
+        covered(&recipe.message, parts, &body)?;
         let mut message = Vec::new();
         write(&recipe.message, parts, &body, &stamp, key_id, &mut message)?;
         let algorithm = match recipe.hash {
@@ -189,17 +171,60 @@ impl Stripped<'_> {
             Encoding::Hex => hex::encode(tag),
             Encoding::Base64 => STANDARD.encode(tag),
         };
-        put_signature(&recipe.signature, parts, body, &signature)
+        let body = put_signature(&recipe.signature, parts, body, &signature)?;
+        Ok(Signed { body, signature })
     }
 
-    fn sign_jwt(self, parts: &mut Parts, host: &str, now: UnixMicros) -> Result<Bytes, SignError> {
+    fn sign_jwt(self, parts: &mut Parts, host: &str, now: UnixMicros) -> Result<Signed, SignError> {
         let Kind::Jwt { key, name } = &self.signer.0 else { return Err(SignError::Key) };
         let request = (parts.method.as_str(), host, parts.uri.path());
         let token = jwt::coinbase(key, name, request, now).map_err(|_| SignError::Key)?;
         let value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| SignError::Key)?;
         parts.headers.insert(header::AUTHORIZATION, sensitive(Ok::<_, SignError>(value))?);
-        Ok(self.body)
+        Ok(Signed { body: self.body, signature: token })
     }
+}
+
+/// A request that is signed.
+#[derive(Debug)]
+pub struct Signed {
+    /// Its body, to be sent.
+    pub body: Bytes,
+    /// The signature, or the whole token. Not every exchange's signature covers the path: nobody is to see it beside whom it
+    /// was made for.
+    pub signature: String,
+}
+
+fn read_key(recipe: &Recipe, secret: &SecretValue) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    match recipe.key {
+        KeyForm::Text => Ok(Zeroizing::new(secret.expose().to_vec())),
+        KeyForm::Base64 => {
+            STANDARD.decode(secret.expose().trim_ascii()).map(Zeroizing::new).map_err(|_| KeyError::NotBase64)
+        }
+    }
+}
+
+/// Refuses a request with a part that is not signed: a query of a POST to an exchange that signs the body alone, say.
+fn covered(message: &[Piece], parts: &Parts, body: &Bytes) -> Result<(), SignError> {
+    fn any(pieces: &[Piece], is: &dyn Fn(&Piece) -> bool) -> bool {
+        pieces.iter().any(|piece| is(piece) || matches!(piece, Piece::Sha256(inner) if any(inner, is)))
+    }
+    let by_query = signs_query(&parts.method);
+    let query = |piece: &Piece| {
+        matches!(piece, Piece::Query | Piece::Target) || (by_query && matches!(piece, Piece::QueryOrBody))
+    };
+    let whole = |piece: &Piece| matches!(piece, Piece::Body) || (!by_query && matches!(piece, Piece::QueryOrBody));
+    if parts.uri.query().is_some_and(|query| !query.is_empty()) && !any(message, &query) {
+        return Err(SignError::Uncovered("query"));
+    }
+    if !body.is_empty() && !any(message, &whole) {
+        return Err(SignError::Uncovered("body"));
+    }
+    Ok(())
+}
+
+fn signs_query(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::DELETE)
 }
 
 fn sensitive<E>(value: Result<HeaderValue, E>) -> Result<HeaderValue, E> {
@@ -301,7 +326,7 @@ fn write(
                 out.extend_from_slice(target.as_bytes());
             }
             Piece::Body => out.extend_from_slice(body),
-            Piece::QueryOrBody if matches!(parts.method, Method::GET | Method::DELETE) => {
+            Piece::QueryOrBody if signs_query(&parts.method) => {
                 out.extend_from_slice(parts.uri.query().unwrap_or_default().as_bytes());
             }
             Piece::QueryOrBody => out.extend_from_slice(body),
@@ -333,6 +358,18 @@ fn number(headers: &HeaderMap, header: &HeaderName, default: u64, max: u64) -> R
             .filter(|&number| number <= max)
             .ok_or_else(|| SignError::Number { header: header.clone(), max }),
         (Some(_), Some(_)) => Err(SignError::Twice(header.to_string())),
+    }
+}
+
+/// Whether a client has signed a request itself, so that it is to be signed for it.
+pub(super) fn is_signed(recipe: &Recipe, parts: &Parts, body: &Bytes) -> bool {
+    match &recipe.signature {
+        Slot::Header(name) => parts.headers.contains_key(name),
+        Slot::Query(name) | Slot::Body(name) => {
+            let query = parts.uri.query().unwrap_or_default();
+            fields::count(query, name) > 0
+                || form(&parts.headers, body).is_some_and(|form| fields::count(form, name) > 0)
+        }
     }
 }
 

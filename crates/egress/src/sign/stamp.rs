@@ -1,10 +1,22 @@
 //! Points in time, as exchanges write them.
 
+use ringfence_model::api::NonceUnit;
+
 /// Microseconds since 1970-01-01T00:00:00Z, without leap seconds. Always given, never read from a clock here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixMicros(pub u64);
 
 impl UnixMicros {
+    /// The time as nonces of this unit count it.
+    #[must_use]
+    pub fn in_unit(self, unit: NonceUnit) -> u64 {
+        match unit {
+            NonceUnit::Milliseconds => self.milliseconds(),
+            NonceUnit::Microseconds => self.0,
+            NonceUnit::Nanoseconds => self.0.saturating_mul(1_000),
+        }
+    }
+
     pub(super) fn seconds(self) -> u64 {
         self.0 / 1_000_000
     }

@@ -5,6 +5,7 @@ mod http2;
 mod names;
 mod requests;
 mod secrets;
+mod signing;
 mod smuggling;
 mod websockets;
 mod world;

@@ -16,9 +16,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use ringfence_egress::gate::{Config, Gateway};
 use ringfence_egress::tls::client::Roots;
-use ringfence_model::SandboxId;
 use ringfence_model::net::control::{DecisionView, FromGate, GateAnswer, GateOp, SecretBinding};
 use ringfence_model::net::{Denial, HostName};
+use ringfence_model::{ApiError, SandboxId};
 use ringfence_store::SecretValue;
 use ringfence_store::gate::EnvelopePublicKey;
 use rustls::pki_types::pem::PemObject as _;
@@ -134,7 +134,10 @@ async fn echo(seen: Arc<Mutex<Vec<Seen>>>, request: Request<Incoming>) -> Result
     let text = |value: &hyper::http::HeaderValue| value.to_str().unwrap_or("?").to_owned();
     let headers: HashMap<_, _> = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
     let authorization = headers.get("authorization").cloned().unwrap_or_default();
-    let answer = format!("authorization={authorization} body={body}");
+    let mut answer = format!("authorization={authorization} body={body}");
+    if parts.uri.path() == "/api/v3/echo-target" {
+        answer = format!("target={} {headers:?} {answer}", parts.uri);
+    }
     seen.lock().unwrap().push(Seen { method: parts.method.to_string(), target: parts.uri.to_string(), headers, body });
     let mut response = Response::new(Full::from(answer));
     if seen.lock().unwrap().last().is_some_and(|seen| seen.headers.contains_key("x-close")) {
@@ -305,11 +308,21 @@ impl World {
     }
 
     pub(crate) async fn secret(&self, name: &str, value: &str, binding: Option<SecretBinding>, rotate: bool) {
+        self.try_secret(name, value, binding, rotate).await.unwrap();
+    }
+
+    pub(crate) async fn try_secret(
+        &self,
+        name: &str,
+        value: &str,
+        binding: Option<SecretBinding>,
+        rotate: bool,
+    ) -> Result<GateAnswer, ApiError> {
         let GateAnswer::Key(key) = self.gateway.call(GateOp::Key).await.unwrap() else { panic!("no key") };
         let sealed = EnvelopePublicKey::parse(&key).unwrap().seal(&SecretValue::new(value), name.as_bytes());
         let sealed = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, sealed);
         let op = GateOp::SetSecret { name: name.to_owned(), sealed, binding, rotate };
-        self.gateway.call(op).await.unwrap();
+        self.gateway.call(op).await
     }
 
     pub(crate) async fn placeholder(&self, name: &str) -> String {
@@ -323,7 +336,12 @@ impl World {
 
 pub(crate) fn bound(name: &str, port: u16) -> SecretBinding {
     let ports = vec![ringfence_model::api::PortSpec::One(port)];
-    SecretBinding { hosts: vec![host(name)], ports, placements: vec!["bearer".into(), "header:x-key".into()] }
+    SecretBinding {
+        hosts: vec![host(name)],
+        ports,
+        placements: vec!["bearer".into(), "header:x-key".into()],
+        sign: None,
+    }
 }
 
 pub(crate) fn get(host: &str, path: &str) -> Request<Full<Bytes>> {

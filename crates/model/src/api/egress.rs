@@ -51,6 +51,9 @@ pub struct EgressDecision {
     pub request: Option<String>,
     /// Names of the secrets that were put in.
     pub secrets: Vec<String>,
+    /// The exchange in whose way it was signed by the gate, instead of by the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
     /// `allow` or `refuse`.
     pub verdict: String,
     /// Why it was refused.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Hidden, PortSpec,
+    Hidden, PortSpec, SecretSigning,
     check::{Checked, invalid, too_large},
     null_is_default,
 };
@@ -43,9 +43,12 @@ pub struct SecretSetRequest {
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortSpec>,
     /// Where it may stand in a request: `header:NAME`, `bearer`, `basic:user`, `basic:password`, `query:FIELD`,
-    /// `frame:FIELD` (first message of a websocket).
+    /// `frame:FIELD` (first message of a websocket), `jwt` (as the id of the key of a token that is signed anew).
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub placements: Vec<String>,
+    /// Whether it signs instead of being placed. Its hosts are those of the exchange when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign: Option<SecretSigning>,
     /// Whether one of this name must be there already; else none may be.
     #[serde(default, deserialize_with = "null_is_default")]
     pub rotate: bool,
@@ -65,7 +68,16 @@ impl SecretSetRequest {
         if bytes > SECRET_BYTES_MAX {
             return Err(too_large("`value`", bytes, SECRET_BYTES_MAX));
         }
-        match (self.hosts.is_empty(), self.placements.is_empty()) {
+        if let Some(sign) = &self.sign {
+            sign.check()?;
+            if !self.placements.is_empty() {
+                return Err(invalid("`placements` and `sign` exclude each other: what signs is never sent"));
+            }
+            if self.hosts.is_empty() && !self.ports.is_empty() {
+                return Err(invalid("`ports` needs `hosts`"));
+            }
+        }
+        match (self.hosts.is_empty() && self.sign.is_none(), self.placements.is_empty() && self.sign.is_none()) {
             (true, true) if self.ports.is_empty() => return Ok(None),
             (true, _) => return Err(invalid("`hosts` is empty: say which hosts the secret may go to")),
             (false, true) => {
@@ -93,11 +105,12 @@ impl SecretSetRequest {
         };
         let ports = self.ports.iter().map(port).collect::<Result<_, _>>()?;
         self.placements.iter().try_for_each(|place| check_placement(place))?;
-        Ok(Some(SecretBinding { hosts, ports, placements: self.placements.clone() }))
+        Ok(Some(SecretBinding { hosts, ports, placements: self.placements.clone(), sign: self.sign.clone() }))
     }
 }
 
-const PLACES: &str = "as `header:NAME`, `bearer`, `basic:user`, `basic:password`, `query:FIELD` or `frame:FIELD`";
+const PLACES: &str =
+    "as `header:NAME`, `bearer`, `basic:user`, `basic:password`, `query:FIELD`, `frame:FIELD` or `jwt`";
 
 fn check_placement(place: &str) -> Checked {
     let is_name = |name: &str, is_allowed: fn(char) -> bool| {
@@ -110,7 +123,7 @@ fn check_placement(place: &str) -> Checked {
         Some(("query" | "frame", name)) => is_name(name, |c| !c.is_control()),
         Some(("basic", half)) => matches!(half, "user" | "password"),
         Some(_) => false,
-        None => place == "bearer",
+        None => matches!(place, "bearer" | "jwt"),
     };
     if is_sound {
         return Ok(());
@@ -195,6 +208,9 @@ pub struct SecretSummary {
     pub ports: Vec<PortSpec>,
     /// Where it may stand in a request.
     pub placements: Vec<String>,
+    /// How it signs, and what; none of one that is placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign: Option<SecretSigning>,
     /// When it was first set. RFC 3339, UTC.
     pub created_at: String,
     /// When its value was last replaced. RFC 3339, UTC.

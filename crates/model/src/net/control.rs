@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Denial, HostName};
 use crate::{
     ApiError, SandboxId,
-    api::{GateChain, Network, PortSpec},
+    api::{GateChain, Network, PortSpec, SecretSigning},
 };
 
 /// Bytes that one line may have.
@@ -169,8 +169,12 @@ pub struct SecretBinding {
     /// Ports; 443 when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortSpec>,
-    /// In which places: `header:NAME`, `bearer`, `basic:user`, `basic:password`, `query:FIELD`, `frame:FIELD`.
+    /// In which places: `header:NAME`, `bearer`, `basic:user`, `basic:password`, `query:FIELD`, `frame:FIELD`, `jwt`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub placements: Vec<String>,
+    /// That it signs instead. Its hosts are those of the exchange when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign: Option<SecretSigning>,
 }
 
 /// What the gateway says.
@@ -254,6 +258,9 @@ pub struct DecisionView {
     pub request: Option<String>,
     /// Names of the secrets that were put in.
     pub secrets: Vec<String>,
+    /// The exchange in whose way it was signed by the gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
     /// `allow` or `refuse`.
     pub verdict: String,
     /// Why it was refused.

@@ -88,6 +88,8 @@ reasons! {
     /// A placeholder where its secret may not be.
     PlaceholderMisplaced = "placeholder_misplaced",
         "the request carries the placeholder of a secret where that secret is not allowed";
+    /// A signature that no rule of the secret lets the gate make.
+    SigningNotAllowed = "signing_not_allowed", "no rule of the secret lets the gate sign this request";
     /// The other side's certificate does not verify.
     UpstreamUntrusted = "upstream_untrusted", "the certificate of the host does not verify";
     /// A bound on connections, sizes or rates.

@@ -20,6 +20,7 @@ const METHOD_BYTES_MAX: usize = 32;
 const PATH_BYTES_MAX: usize = 2048;
 const RULE_BYTES_MAX: usize = 512;
 const REASON_BYTES_MAX: usize = 1024;
+const SIGNED_BYTES_MAX: usize = 32;
 /// Secrets that one request may use.
 const SECRETS_MAX: usize = 16;
 
@@ -135,6 +136,8 @@ pub struct Decision {
     pub rule: Option<String>,
     /// The secrets that are used: at most 16.
     pub secrets: Vec<SecretName>,
+    /// In whose way the gate signs it, in place of the sandbox: at most 32 bytes.
+    pub signed: Option<String>,
     /// The decision.
     pub verdict: Verdict,
 }
@@ -143,8 +146,9 @@ impl Decision {
     /// Allows it, with everything else unknown.
     #[must_use]
     pub fn allow(at_ms: u64, sandbox: SandboxId, protocol: Protocol, port: u16) -> Self {
-        let (host, address, method, path, rule, secrets) = (None, None, None, None, None, Vec::new());
-        Self { at_ms, sandbox, protocol, host, address, port, method, path, rule, secrets, verdict: Verdict::Allow }
+        let (host, address, method, path, rule, signed) = (None, None, None, None, None, None);
+        let (secrets, verdict) = (Vec::new(), Verdict::Allow);
+        Self { at_ms, sandbox, protocol, host, address, port, method, path, rule, secrets, signed, verdict }
     }
 
     /// Refuses it, with everything else unknown.
@@ -160,6 +164,7 @@ impl Decision {
             ("method", self.method.as_deref(), METHOD_BYTES_MAX),
             ("path", self.path.as_deref(), PATH_BYTES_MAX),
             ("rule", self.rule.as_deref(), RULE_BYTES_MAX),
+            ("way of signing", self.signed.as_deref(), SIGNED_BYTES_MAX),
             ("reason", self.verdict.reason(), REASON_BYTES_MAX),
         ] {
             check_line(what, text.unwrap_or_default(), bytes_max)?;
@@ -187,6 +192,7 @@ impl Decision {
             ("method", self.method.as_deref()),
             ("path", self.path.as_deref()),
             ("rule", self.rule.as_deref()),
+            ("signed", self.signed.as_deref()),
             ("reason", self.verdict.reason()),
         ] {
             if let Some(text) = text {

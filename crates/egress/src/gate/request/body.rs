@@ -12,9 +12,10 @@ use hyper::http::HeaderMap;
 use ringfence_model::net::{Denial, DenialReason};
 
 use super::leash::{Leash, Terms};
+use super::signed;
 use crate::gate::record::Passage;
 use crate::gate::room::Force;
-use crate::secret::{Mask, Scanner};
+use crate::secret::{Echo, Mask, Scanner};
 
 /// Why a body broke.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -26,9 +27,46 @@ pub(super) type Answer = UnsyncBoxBody<Bytes, BodyError>;
 #[error("the gate refused the body")]
 struct Refused;
 
+/// Where the body of a request comes from.
+pub(super) enum Source {
+    /// As it comes from the program.
+    Stream(Incoming),
+    /// It is there: it was signed, or could have been.
+    Whole(Bytes),
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            Self::Whole(bytes) => {
+                let all = std::mem::take(bytes);
+                Poll::Ready((!all.is_empty()).then(|| Ok(Frame::data(all))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Stream(stream) => stream.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Stream(stream) => stream.size_hint(),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
 /// The body of a request.
 pub(super) struct Sent {
-    inner: Incoming,
+    inner: Source,
     scanner: Scanner,
     passage: Arc<Passage>,
     terms: Option<Terms>,
@@ -41,7 +79,7 @@ pub(super) struct Sent {
 
 impl Sent {
     pub(super) fn new(
-        inner: Incoming,
+        inner: Source,
         scanner: Scanner,
         passage: Arc<Passage>,
         terms: Terms,
@@ -99,14 +137,16 @@ impl Body for Sent {
 }
 
 async fn misplaced(terms: Terms, secret: String) -> Denial {
-    let message = format!("the placeholder of secret `{secret}` stands in the body, where it is not bound to be");
+    let message = signed::in_body(&secret);
     terms.deny(DenialReason::PlaceholderMisplaced, Some(message)).await
 }
 
 /// The body of an answer. It holds its passage until the last byte.
 pub(super) struct Masked {
     inner: Incoming,
-    mask: Option<Mask>,
+    /// One after the other.
+    masks: Vec<Mask>,
+    echo: Option<Echo>,
     masking: bool,
     trailers: Option<HeaderMap>,
     force: Arc<Force>,
@@ -118,17 +158,20 @@ pub(super) struct Masked {
 impl Masked {
     pub(super) fn new(
         inner: Incoming,
-        mask: Option<Mask>,
+        masks: Vec<Mask>,
+        echo: Option<Echo>,
         force: Arc<Force>,
         passage: Arc<Passage>,
         leash: Leash,
     ) -> Self {
-        Self { inner, masking: mask.is_some(), mask, trailers: None, force, passage, leash, refused: false }
+        let masking = !masks.is_empty();
+        Self { inner, masking, masks, echo, trailers: None, force, passage, leash, refused: false }
     }
 
-    /// What the mask held back.
+    /// What the masks held back.
     fn rest(&mut self) -> Option<Bytes> {
-        self.mask.take().map(Mask::finish).filter(|rest| !rest.is_empty())
+        let rest = self.masks.drain(..).fold(Bytes::new(), |rest, mask| mask.whole(rest));
+        (!rest.is_empty()).then_some(rest)
     }
 }
 
@@ -151,16 +194,16 @@ impl Body for Masked {
             match frame.into_data() {
                 Ok(data) => {
                     self.passage.received(data.len());
-                    let data = match &mut self.mask {
-                        Some(mask) => mask.feed(data),
-                        None => data,
-                    };
+                    let data = self.masks.iter_mut().fold(data, |data, mask| mask.feed(data));
                     if !data.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                 }
                 Err(frame) => {
                     let Ok(mut trailers) = frame.into_trailers() else { continue };
+                    if let Some(echo) = &self.echo {
+                        echo.headers(&mut trailers);
+                    }
                     if self.masking {
                         self.force.injector.mask_headers(&mut trailers);
                     }
@@ -173,7 +216,7 @@ impl Body for Masked {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream() && self.mask.is_none() && self.trailers.is_none()
+        self.inner.is_end_stream() && self.masks.is_empty() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -36,6 +36,7 @@ fn secrets() -> Vec<BoundSecret> {
                 hosts: vec!["api.example.com".into()],
                 ports: vec![8443],
                 placements: vec![Placement::Bearer, Placement::Query("api key".into())],
+                sign: None,
             },
         ),
     ]

@@ -15,7 +15,7 @@ fn injector(pairs: &[(&[u8], &str)]) -> Injector {
         name: format!("SECRET_{index}"),
         placeholder: Placeholder::from_text(placeholder).expect("a placeholder"),
         value: Some(Arc::new(SecretValue::new(value.to_vec()))),
-        binding: Binding { hosts: vec![], ports: vec![], placements: vec![] },
+        binding: Binding { hosts: vec![], ports: vec![], placements: vec![], sign: None },
     });
     Injector::new(secrets.collect()).expect("a set of secrets")
 }
@@ -157,7 +157,7 @@ fn a_revoked_secret_has_no_value_to_mask() {
             name: format!("S{}", secrets.len()),
             placeholder: Placeholder::generate(crate::secret::Shape::Generic, b""),
             value,
-            binding: Binding { hosts: vec![], ports: vec![], placements: vec![] },
+            binding: Binding { hosts: vec![], ports: vec![], placements: vec![], sign: None },
         });
     }
     let shown = secrets[1].placeholder.as_str().to_owned();
