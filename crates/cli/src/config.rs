@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
 use anyhow::Context;
+use ringfence_egress::cache::CacheConfig;
 use ringfence_model::net::HostName;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,33 @@ pub(crate) struct GateConfig {
     /// Hosts of package indexes beside the public ones, which the policy `packages` opens.
     #[serde(default)]
     pub(crate) registries: Vec<HostName>,
+    /// What the gate keeps of what registries answer: `[gate.cache]`.
+    #[serde(default)]
+    pub(crate) cache: CacheSettings,
+}
+
+/// The cache of package registries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CacheSettings {
+    /// MiB of all files together; 0 for no cache. 4096 unless it says otherwise.
+    #[serde(default)]
+    pub(crate) mib_max: Option<u64>,
+    /// Seconds for which an index page is served where the registry does not say for how long. 600 unless it says otherwise,
+    /// as pypi.org does.
+    #[serde(default)]
+    pub(crate) index_seconds: Option<u64>,
+}
+
+impl CacheSettings {
+    /// As the gate has them.
+    pub(crate) fn settings(&self) -> CacheConfig {
+        let CacheConfig { bytes_max, index_ms } = CacheConfig::default();
+        CacheConfig {
+            bytes_max: self.mib_max.map_or(bytes_max, |mib| mib.saturating_mul(1 << 20)),
+            index_ms: self.index_seconds.map_or(index_ms, |seconds| seconds.saturating_mul(1000)),
+        }
+    }
 }
 
 impl Config {

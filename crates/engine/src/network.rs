@@ -121,6 +121,7 @@ fn shown(decision: DecisionView) -> EgressDecision {
         destination: decision.destination,
         request: decision.request,
         secrets: decision.secrets,
+        cached: decision.cached,
         verdict: decision.verdict,
         reason: decision.reason,
         status: decision.status,

@@ -97,14 +97,17 @@ pub(crate) mod sealed {
 
     impl Kind for GateKind {
         const KIND: DatabaseKind = DatabaseKind::Gate;
-        const MIGRATIONS: &'static [(&'static str, &'static str)] = &[(
-            "first",
-            concat!(
-                include_str!("../migrations/shared/0001_facts.sql"),
-                include_str!("../migrations/gate/0001_first.sql"),
-                include_str!("../migrations/shared/0001_audit.sql")
+        const MIGRATIONS: &'static [(&'static str, &'static str)] = &[
+            (
+                "first",
+                concat!(
+                    include_str!("../migrations/shared/0001_facts.sql"),
+                    include_str!("../migrations/gate/0001_first.sql"),
+                    include_str!("../migrations/shared/0001_audit.sql")
+                ),
             ),
-        )];
+            ("cached", include_str!("../migrations/gate/0002_cached.sql")),
+        ];
         const HEAD_FILE: &'static str = "gate.head";
     }
 }

@@ -88,6 +88,12 @@ mod tests {
                 "9641a4163b1b47139708ddaeb14a8a8453ef1968ec5b9fca7679aa7fb6fbfbda"
             ]
         );
-        assert_eq!(hashes(GateKind::MIGRATIONS), ["9a3b7874effaa7b3f433573215e66b76013789d03e4131018d81f93df05e7b04"]);
+        assert_eq!(
+            hashes(GateKind::MIGRATIONS),
+            [
+                "9a3b7874effaa7b3f433573215e66b76013789d03e4131018d81f93df05e7b04",
+                "770cd20f85f3e0a270933cd26f08859a144bc1712eb777bfae2912851ea744c9"
+            ]
+        );
     }
 }

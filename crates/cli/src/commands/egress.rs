@@ -88,6 +88,9 @@ fn cells(d: &EgressDecision) -> [String; 10] {
     if !d.secrets.is_empty() {
         remarks.push(format!("with {}", d.secrets.join(", ")));
     }
+    if d.cached {
+        remarks.push("from the cache".to_owned());
+    }
     remarks.extend(d.milliseconds.map(|ms| format!("{ms} ms")));
     [
         d.number.to_string(),
@@ -132,6 +135,7 @@ mod tests {
             destination: "api.example.com:443".into(),
             request: Some("GET /v2/account".into()),
             secrets: vec!["KEY".into()],
+            cached: false,
             verdict: "allow".into(),
             reason: None,
             status: None,

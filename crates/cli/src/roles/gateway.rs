@@ -26,7 +26,7 @@ use ringfence_jail::{build, gateway, gateway::ToGateway, supervise, sys};
 use ringfence_model::{
     LayerDigest,
     net::{
-        HostPattern, Rule,
+        HostName, HostPattern, Rule, TlsMode,
         control::{Call, FromGate, LINE_BYTES_MAX},
     },
 };
@@ -97,16 +97,21 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
     for told in roots.told() {
         tracing::warn!(told, "a certificate of the system's store cannot be used");
     }
-    let registries = config.registries.iter().map(|host| Rule::host(HostPattern::exact(host.clone()))).collect();
+    // Seen into, so that what they answer can be kept.
+    let registry = |host: &HostName| Rule { tls: TlsMode::Intercept, ..Rule::host(HostPattern::exact(host.clone())) };
+    let registries = config.registries.iter().map(registry).collect();
     let (pins, stand_ins) = pins(config)?;
+    let cache = config.cache.settings();
+    let open_allowed = config.open_allowed;
     let settings = gate::Config {
         home,
         pins,
         stand_ins,
         roots,
         registries,
-        open_allowed: config.open_allowed,
+        open_allowed,
         pause_on_misuse: config.pause_on_misuse,
+        cache,
     };
     let (gateway, told) = Gateway::start(settings).await.context("starting the gateway")?;
     serve.set_nonblocking(true)?;

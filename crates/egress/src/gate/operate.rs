@@ -236,6 +236,7 @@ fn view(row: DecisionRow) -> DecisionView {
         destination: format!("{host}:{}", decision.port),
         request: decision.method.map(|method| format!("{method} {}", decision.path.unwrap_or_default())),
         secrets: decision.secrets.into_iter().map(String::from).collect(),
+        cached: decision.cached,
         verdict: if reason.is_none() { "allow" } else { "refuse" }.to_owned(),
         reason,
         status: settlement.and_then(|settlement| settlement.status),

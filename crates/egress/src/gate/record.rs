@@ -138,9 +138,21 @@ impl Gate {
         rule: Option<String>,
         secrets: &[String],
     ) -> Result<Arc<Passage>, StoreError> {
+        self.allow_from(room, about, rule, secrets, false).await
+    }
+
+    /// [`Gate::allow`], saying whether the answer comes from the cache.
+    pub(super) async fn allow_from(
+        self: &Arc<Self>,
+        room: &Room,
+        about: &About<'_>,
+        rule: Option<String>,
+        secrets: &[String],
+        cached: bool,
+    ) -> Result<Arc<Passage>, StoreError> {
         let secrets = secrets.iter().map(|name| ringfence_store::gate::SecretName::parse(name));
         let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
-        self.permit(Decision { rule, secrets, ..about.decision(room, Verdict::Allow) }).await
+        self.permit(Decision { rule, secrets, cached, ..about.decision(room, Verdict::Allow) }).await
     }
 
     /// Writes down that these secrets go into a message of a websocket.

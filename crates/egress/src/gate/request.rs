@@ -1,6 +1,7 @@
 //! Requests of a connection that the gate sees into, phase after phase.
 
 mod body;
+mod kept;
 mod link;
 mod shape;
 mod websocket;
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::body::{Answer, Masked, Sent};
+use self::kept::Kept;
 use self::link::{Link, LinkError};
 use self::shape::Asked;
 use self::websocket::Socket;
@@ -161,16 +163,27 @@ impl Session {
             Ok(asked) => asked,
             Err(reason) => return Err(self.deny(&parts, None, reason, None).await),
         };
+        let version = parts.version;
         shape::strip(&mut parts, &asked, self.to.port(), self.name.is_some());
         // admit: what is in force now decides, and the decision is on disk.
         let force = self.room.force();
-        let passage = self.admit(&force, &asked, &parts).await?;
+        let kept = self.look(&force, &asked, &parts, &body).await;
+        let cached = kept.as_ref().is_some_and(Kept::is_answer);
+        let passage = self.admit(&force, &asked, &parts, cached).await?;
+        let kept = match kept {
+            Some(kept) if cached => {
+                let answer = kept.answer(version, passage);
+                return answer.ok_or_else(|| Turned::Upstream("what was kept is gone".to_owned()));
+            }
+            kept => kept,
+        };
         // inject: values stand where the placeholders did.
         let secret = self.inject(&force, &asked, &mut parts, &passage)?;
         // forward: the body is searched as it goes.
         let refused = Arc::new(OnceLock::new());
         let about = Refusing { gate: self.gate.clone(), room: self.room.clone(), to: self.to, asked: asked.clone() };
-        let (method, version) = (parts.method.clone(), parts.version);
+        let method = parts.method.clone();
+        kept.iter().for_each(|kept| kept.rewrite(&mut parts));
         let body = Sent::new(body, force.injector.scanner(), passage.clone(), about, refused.clone());
         let sent = self.link.send(&self.gate, Request::from_parts(parts, body), asked.websocket).await;
         if let Some(denial) = refused.get() {
@@ -192,6 +205,16 @@ impl Session {
         }
         let server = hyper::upgrade::on(&mut response);
         let (mut head, body) = response.into_parts();
+        let mut filling = None;
+        match kept {
+            Some(kept) if head.status == StatusCode::NOT_MODIFIED => {
+                let kept = kept.confirmed(&head).await;
+                let answer = kept.and_then(|kept| kept.answer(version, passage));
+                return answer.ok_or_else(|| Turned::Upstream("the host confirmed what it was not asked".to_owned()));
+            }
+            Some(kept) => filling = kept.fill(self, &head, &body),
+            None => {}
+        }
         shape::strip_answer(&mut head, version);
         let mask = bound.then(|| force.injector.mask());
         if bound {
@@ -206,11 +229,17 @@ impl Session {
             // The server's side hears of it from here on, the client's once this answer is written.
             lock(&self.tasks).spawn(socket.run(client, server));
         }
-        let masked = Masked::new(body, mask, force, passage);
+        let masked = Masked::new(body, mask, filling, force, passage);
         Ok(Response::from_parts(head, masked.boxed_unsync()))
     }
 
-    async fn admit(&self, force: &Force, asked: &Asked, parts: &Parts) -> Result<Arc<Passage>, Turned> {
+    async fn admit(
+        &self,
+        force: &Force,
+        asked: &Asked,
+        parts: &Parts,
+        cached: bool,
+    ) -> Result<Arc<Passage>, Turned> {
         let to = self.to;
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (rule, allowed) = match &asked.host {
@@ -248,7 +277,7 @@ impl Session {
         let rule = rule_name(&force.rulebook, rule);
         let path = parts.uri.path();
         let about = About { request: Some((parts.method.as_str(), path)), ..asked.about(to) };
-        self.gate.allow(&self.room, &about, rule, &secrets).await.map_err(|error| {
+        self.gate.allow_from(&self.room, &about, rule, &secrets, cached).await.map_err(|error| {
             tracing::error!(sandbox = %self.room.id, %error, "a request could not be recorded, and is not sent");
             Turned::Unrecorded
         })

@@ -12,6 +12,9 @@ use super::limits::{Bucket, CONNECTIONS_MAX, Flood};
 use crate::dns::given::Given;
 use crate::secret::{Binding, Injector};
 
+/// Answers to one sandbox that are kept at once, of those that are for all sandboxes together.
+const FILLINGS_MAX: usize = 8;
+
 /// What is in force for a sandbox. A request sees one of it, from its verdict to the last byte of its answer.
 #[derive(Debug)]
 pub(super) struct Force {
@@ -50,6 +53,8 @@ pub(super) struct Room {
     registries: AtomicBool,
     pub(super) given: Mutex<Given>,
     pub(super) places: Arc<Semaphore>,
+    /// Answers to this sandbox that are being kept; more at once are not.
+    pub(super) fillings: Arc<Semaphore>,
     pub(super) bucket: Mutex<Bucket>,
     pub(super) flood: Mutex<Flood>,
 }
@@ -61,6 +66,7 @@ impl Room {
             force: watch::Sender::new(Arc::new(Force::nothing())),
             registries: AtomicBool::new(false),
             given: Mutex::default(),
+            fillings: Arc::new(Semaphore::new(FILLINGS_MAX)),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             bucket: Mutex::new(Bucket::new(Instant::now())),
             flood: Mutex::new(Flood::new(Instant::now())),

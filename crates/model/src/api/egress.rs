@@ -51,6 +51,9 @@ pub struct EgressDecision {
     pub request: Option<String>,
     /// Names of the secrets that were put in.
     pub secrets: Vec<String>,
+    /// It was answered from the gate's cache of package registries; nothing went out.
+    #[serde(default)]
+    pub cached: bool,
     /// `allow` or `refuse`.
     pub verdict: String,
     /// Why it was refused.

@@ -249,6 +249,8 @@ pub struct DecisionView {
     pub request: Option<String>,
     /// Names of the secrets that were put in.
     pub secrets: Vec<String>,
+    /// It was answered from what the gate had kept; nothing went out.
+    pub cached: bool,
     /// `allow` or `refuse`.
     pub verdict: String,
     /// Why it was refused.

@@ -135,6 +135,8 @@ pub struct Decision {
     pub rule: Option<String>,
     /// The secrets that are used: at most 16.
     pub secrets: Vec<SecretName>,
+    /// It is answered from what the gate has kept of earlier answers; nothing goes out.
+    pub cached: bool,
     /// The decision.
     pub verdict: Verdict,
 }
@@ -144,7 +146,8 @@ impl Decision {
     #[must_use]
     pub fn allow(at_ms: u64, sandbox: SandboxId, protocol: Protocol, port: u16) -> Self {
         let (host, address, method, path, rule, secrets) = (None, None, None, None, None, Vec::new());
-        Self { at_ms, sandbox, protocol, host, address, port, method, path, rule, secrets, verdict: Verdict::Allow }
+        let (cached, verdict) = (false, Verdict::Allow);
+        Self { at_ms, sandbox, protocol, host, address, port, method, path, rule, secrets, cached, verdict }
     }
 
     /// Refuses it, with everything else unknown.
@@ -195,6 +198,9 @@ impl Decision {
         }
         if let Some(address) = self.address {
             detail.insert("address".into(), json!(address));
+        }
+        if self.cached {
+            detail.insert("cached".into(), json!(true));
         }
         if !self.secrets.is_empty() {
             detail.insert("secrets".into(), json!(self.secrets));

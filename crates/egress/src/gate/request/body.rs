@@ -12,6 +12,7 @@ use hyper::http::HeaderMap;
 use ringfence_model::net::Denial;
 
 use super::Refusing;
+use crate::cache::body::Filling;
 use crate::gate::record::Passage;
 use crate::gate::room::Force;
 use crate::secret::{Mask, Scanner};
@@ -96,14 +97,29 @@ pub(super) struct Masked {
     inner: Incoming,
     mask: Option<Mask>,
     masking: bool,
+    filling: Option<Filling>,
     trailers: Option<HeaderMap>,
     force: Arc<Force>,
     passage: Arc<Passage>,
 }
 
 impl Masked {
-    pub(super) fn new(inner: Incoming, mask: Option<Mask>, force: Arc<Force>, passage: Arc<Passage>) -> Self {
-        Self { inner, masking: mask.is_some(), mask, trailers: None, force, passage }
+    /// `filling` keeps the body as it comes; what is kept is never masked.
+    pub(super) fn new(
+        inner: Incoming,
+        mask: Option<Mask>,
+        filling: Option<Filling>,
+        force: Arc<Force>,
+        passage: Arc<Passage>,
+    ) -> Self {
+        Self { inner, masking: mask.is_some(), mask, filling, trailers: None, force, passage }
+    }
+
+    /// The body came to its end.
+    fn is_whole(&mut self) {
+        if let Some(filling) = self.filling.take() {
+            filling.done();
+        }
     }
 
     /// What the mask held back.
@@ -122,11 +138,19 @@ impl Body for Masked {
         }
         loop {
             let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)).transpose()? else {
+                self.is_whole();
                 return Poll::Ready(self.rest().map(|rest| Ok(Frame::data(rest))));
             };
             match frame.into_data() {
                 Ok(data) => {
                     self.passage.received(data.len());
+                    if let Some(filling) = &mut self.filling {
+                        filling.feed(&data);
+                    }
+                    // With a known length nobody asks for the end.
+                    if self.inner.is_end_stream() {
+                        self.is_whole();
+                    }
                     let data = match &mut self.mask {
                         Some(mask) => mask.feed(data),
                         None => data,

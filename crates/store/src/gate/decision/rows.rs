@@ -15,7 +15,7 @@ const LISTED_MAX: u32 = 10_000;
 const PRUNED_MAX: u32 = 2_000;
 
 const COLUMNS: &str = "id, at_ms, sandbox_id, protocol, host, address, port, method, path, rule, secrets, reason, \
-     status, bytes_up, bytes_down, duration_ms";
+     status, bytes_up, bytes_down, duration_ms, cached";
 
 impl GateView<'_> {
     /// The decisions that the filter lets through: newest first, or with `after` in their order.
@@ -81,7 +81,7 @@ impl GateTx<'_> {
         self.conn
             .prepare_cached(
                 "INSERT INTO decision (id, at_ms, sandbox_id, protocol, host, address, port, method, path, rule, \
-                 secrets, verdict, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 secrets, verdict, reason, cached) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
@@ -98,6 +98,7 @@ impl GateTx<'_> {
                     json!(decision.secrets).to_string(),
                     decision.verdict.as_str(),
                     decision.verdict.reason(),
+                    decision.cached,
                 ])
             })
             .map_err(doing(WHAT))?;
@@ -242,7 +243,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<DecisionRow>> {
     let (at_ms, host, port, method) = (row.get(1)?, row.get(4)?, row.get(6)?, row.get(7)?);
     let (path, rule, status) = (row.get(8)?, row.get(9)?, row.get(12)?);
     let (bytes_up, bytes_down): (Option<u64>, Option<u64>) = (row.get(13)?, row.get(14)?);
-    let duration_ms: Option<u64> = row.get(15)?;
+    let (duration_ms, cached): (Option<u64>, bool) = (row.get(15)?, row.get(16)?);
     let unreadable = |column| StoreError::Unreadable { column, row: format!("decision {id}") };
     Ok((|| {
         let decision = Decision {
@@ -256,6 +257,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<DecisionRow>> {
             path,
             rule,
             secrets: serde_json::from_str(&secrets).map_err(|_| unreadable("secrets"))?,
+            cached,
             verdict: reason.map_or(Verdict::Allow, |reason| Verdict::Refuse { reason }),
         };
         let settlement = duration_ms.map(|duration_ms| Settlement {
