@@ -7,6 +7,7 @@ mod contender;
 mod cycles;
 mod latency;
 mod leftovers;
+mod packages;
 mod result;
 mod subject;
 
@@ -85,6 +86,12 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
         let (found, outcome) = audit::run(&daemon.home).await?;
         rows.extend(found);
         outcomes.push(outcome);
+    }
+    if is_wanted(Part::Packages) {
+        output::note("bench: packages that were installed before");
+        let (found, above) = packages::run(&subject, &daemon.home, args.rounds.div_ceil(30)).await?;
+        rows.extend(found);
+        outcomes.extend(above);
     }
     let report = json!({
         "success": outcomes.iter().all(|outcome| outcome.is_good),

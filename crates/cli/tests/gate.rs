@@ -2,6 +2,8 @@
 //! operator has pinned. Nothing here needs the wider internet.
 
 mod common;
+#[path = "gate/packages.rs"]
+mod packages;
 #[path = "gate/scene.rs"]
 mod scene;
 

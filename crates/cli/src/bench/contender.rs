@@ -89,7 +89,7 @@ pub(super) fn find(home: &Path) -> Vec<Contender> {
 }
 
 /// The layer that was made last and has an interpreter.
-fn newest_rootfs(home: &Path) -> Option<PathBuf> {
+pub(super) fn newest_rootfs(home: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(home.join("layers")).ok()?;
     let rootfs = entries.flatten().map(|entry| entry.path().join("rootfs"));
     let made = |path: &PathBuf| -> SystemTime {

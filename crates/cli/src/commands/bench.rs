@@ -56,6 +56,8 @@ pub(crate) enum Part {
     Cycles,
     /// Entries of the audit chain
     Audit,
+    /// The seed document's lists of packages, installed a second time
+    Packages,
 }
 
 pub(crate) async fn run(global: Global, args: BenchArgs) -> anyhow::Result<i32> {

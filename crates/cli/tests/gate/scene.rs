@@ -31,6 +31,9 @@ use crate::common;
 /// Names that lead to the servers of this process.
 pub(crate) const NAMES: [&str; 3] = ["api.ringfence.test", "plain.ringfence.test", "other.ringfence.test"];
 
+/// What a server answers to a request with this head.
+pub(crate) type Answering = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
+
 pub(crate) struct Scene {
     pub(crate) home: PathBuf,
     pub(crate) api: Arc<Client>,
@@ -44,6 +47,18 @@ impl Scene {
 
     /// With these lines under `[gate]`.
     pub(crate) async fn configured(lines: &'static str) -> Self {
+        Self::prepared(lines).await.start(&[]).await
+    }
+
+    /// Starts the daemon, with variables in its environment.
+    pub(crate) async fn start(self, env: &[(&'static str, String)]) -> Self {
+        let (home, env) = (self.home.clone(), env.to_vec());
+        tokio::task::spawn_blocking(move || common::start_with(&home, "none", &env)).await.expect("a daemon");
+        self
+    }
+
+    /// A scene whose daemon is still to be started.
+    pub(crate) async fn prepared(lines: &'static str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
@@ -65,7 +80,6 @@ impl Scene {
             for name in NAMES {
                 writeln!(config, "\"{name}\" = [\"127.0.0.1\"]").expect("written");
             }
-            common::start(&home, "none");
             Self { api: common::client_of(&home), home, authority }
         })
         .await
@@ -74,6 +88,11 @@ impl Scene {
 
     /// A server that answers each request with the head that it received, over TLS under this name; its port.
     pub(crate) async fn serve(&self, name: &str) -> u16 {
+        self.serve_by(name, Arc::new(|head: &str| head.as_bytes().to_vec())).await
+    }
+
+    /// A server that answers each request with what `answer` makes of its head.
+    pub(crate) async fn serve_by(&self, name: &str, answer: Answering) -> u16 {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
         let certificate = params.signed_by(&key, &self.authority).expect("signed");
@@ -86,10 +105,10 @@ impl Scene {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).expect("a TCP socket");
-                let acceptor = acceptor.clone();
+                let (acceptor, answer) = (acceptor.clone(), answer.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        echo(stream).await;
+                        serve(stream, answer).await;
                     }
                 });
             }
@@ -193,8 +212,8 @@ fn authority() -> (Issuer<'static, KeyPair>, String) {
     (Issuer::new(params, key), pem)
 }
 
-/// Until the client hangs up: each request's head, as the body of the answer to it.
-async fn echo(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
+/// Until the client hangs up.
+async fn serve(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>, answer: Answering) {
     let mut read = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -218,8 +237,10 @@ async fn echo(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>
             }
         }
         read.drain(..length);
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
-        if stream.write_all(answer.as_bytes()).await.is_err() {
+        let body = answer(&head);
+        let kind = if body.starts_with(b"<!DOCTYPE html>") { "text/html" } else { "application/octet-stream" };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+        if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&body).await.is_err() {
             return;
         }
     }

@@ -4,8 +4,10 @@ Reads a list of requirements as JSON. It is run in the sandbox, as any program i
 """
 
 import difflib
+import importlib.metadata
 import json
 import re
+import site
 import subprocess
 import sys
 
@@ -17,30 +19,26 @@ pyfolio-reloaded pymc pyportfolioopt pytest python-dateutil pytz quantlib quants
 seaborn skfolio sqlalchemy statsmodels streamlit ta ta-lib tensorflow torch tqdm transformers vectorbt websockets xgboost yfinance
 yahooquery zipline-reloaded""".split()
 
-VERSIONS = """
-import importlib.metadata, json, sys
-found = []
-for name in json.loads(sys.argv[1]):
-    try:
-        found.append({"name": name, "version": importlib.metadata.version(name)})
-    except importlib.metadata.PackageNotFoundError:
-        pass
-print(json.dumps(found))
-"""
+
+def installed_version(name):
+    """Of what pip has just installed: this interpreter looked for packages before there were any."""
+    found = importlib.metadata.Distribution.discover(name=name, path=[site.getusersitepackages(), *sys.path])
+    return next((each.version for each in found), None)
 
 
 def main():
     wanted = json.load(sys.stdin)
     pip = [sys.executable, "-m", "pip", "install", "--user", "--no-input", "--disable-pip-version-check",
-           "--break-system-packages", "--no-warn-script-location", "--prefer-binary", "--progress-bar", "off", "--quiet", *wanted]
+           "--break-system-packages", "--no-warn-script-location", "--prefer-binary", "--progress-bar", "off", "--quiet",
+           # The gate has what is downloaded. What is imported is compiled then: that is a part of what was installed, as a rule.
+           "--no-cache-dir", "--no-compile", *wanted]
     ran = subprocess.run(pip, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = ran.stdout.decode(errors="replace")
     names = [re.match(r"[A-Za-z0-9._-]+", each).group() for each in wanted]
     installed = []
     if ran.returncode == 0:
-        # Anew: this interpreter looked for packages before there were any.
-        versions = subprocess.run([sys.executable, "-c", VERSIONS, json.dumps(names)], stdout=subprocess.PIPE)
-        installed = json.loads(versions.stdout or b"[]")
+        versions = {name: installed_version(name) for name in names}
+        installed = [{"name": name, "version": version} for name, version in versions.items() if version]
     missing = re.findall(r"No matching distribution found for ([A-Za-z0-9._-]+)", said)
     near = {name: difflib.get_close_matches(name.lower(), KNOWN, 3, 0.6) for name in missing if name.lower() not in KNOWN}
     last = [line for line in said.splitlines() if line.strip()][-12:]
