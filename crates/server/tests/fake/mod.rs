@@ -461,6 +461,7 @@ impl Sandboxes for Fake {
                 destination: "api.example.com:443".into(),
                 request: Some("GET /v2/account".into()),
                 secrets: vec!["KEY".into()],
+                cached: false,
                 verdict: "allow".into(),
                 reason: None,
                 status: Some(200),
