@@ -131,8 +131,11 @@ async fn with_wheels(subject: &Subject, list: &[String]) -> anyhow::Result<Strin
     let environment = [("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", "/home/user/wheels")];
     let environment: BTreeMap<_, _> =
         environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let request =
-        ConfigureRequest { sandbox_id: sandbox.clone(), env_vars: EnvVars::new(environment), ..ConfigureRequest::default() };
+    let request = ConfigureRequest {
+        sandbox_id: sandbox.clone(),
+        env_vars: EnvVars::new(environment),
+        ..ConfigureRequest::default()
+    };
     subject.api.configure(Actor::Operator, request).await?;
     Ok(sandbox)
 }

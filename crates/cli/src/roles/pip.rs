@@ -77,7 +77,10 @@ impl PipSettings {
         // What newer versions there are is of no use to a sandbox, and asking costs a request.
         let mut text = "[global]\ndisable-pip-version-check = true\n".to_owned();
         for (key, values) in &self.values {
-            text.push_str(&format!("{key} ={}\n", values.iter().map(|value| format!("\n    {value}")).collect::<String>()));
+            text.push_str(&format!(
+                "{key} ={}\n",
+                values.iter().map(|value| format!("\n    {value}")).collect::<String>()
+            ));
         }
         text
     }

@@ -60,7 +60,8 @@ async fn what_one_sandbox_installed_another_gets_from_the_cache() {
 async fn pip_works_inside_where_the_policy_allows_it() {
     let scene = Scene::new().await;
     let sandbox = scene.create(json!("packages"), &[]).await;
-    let run = bash(&scene, &sandbox, "pip list 2>&1 | grep -i '^pandas ' && pip install -q six==1.16.0 && echo done").await;
+    let run =
+        bash(&scene, &sandbox, "pip list 2>&1 | grep -i '^pandas ' && pip install -q six==1.16.0 && echo done").await;
     assert!(run.output.starts_with("pandas ") && run.output.ends_with("done\n"), "{}{}", run.output, run.stderr);
     // The template has idna, and the newest: an older one that is installed wins.
     let run = bash(&scene, &sandbox, "python3 -m pip install -q idna==3.7 && echo done").await;
@@ -114,7 +115,10 @@ except urllib.error.URLError as error:
 "#
     );
     let expected = "False\ncertifi 200\ncontents 200\nrequests 200\nhttpx 200\naiohttp 200\npip 200\ncontrol SSLCertVerificationError\n";
-    for (place, prefix) in [("/home/user/.local/lib/python3.11/site-packages", ""), ("/home/user/own", "import sys; sys.path.insert(0, '/home/user/own')\n")] {
+    for (place, prefix) in [
+        ("/home/user/.local/lib/python3.11/site-packages", ""),
+        ("/home/user/own", "import sys; sys.path.insert(0, '/home/user/own')\n"),
+    ] {
         let run = scene.python(&sandbox, &format!("{prefix}{code}")).await;
         assert_eq!(run.output, format!("{place}/certifi {expected}"), "{}", run.stderr);
     }
@@ -150,7 +154,8 @@ async fn the_operators_own_index_is_where_packages_come_from() {
         noted.lock().expect("nobody panics").push(head.to_owned());
         if head.starts_with("GET /simple/ringfence-private/ ") {
             let name = "ringfence_private-1.0-py3-none-any.whl";
-            return format!("<!DOCTYPE html><html><body><a href=\"/files/{name}\">{name}</a></body></html>").into_bytes();
+            return format!("<!DOCTYPE html><html><body><a href=\"/files/{name}\">{name}</a></body></html>")
+                .into_bytes();
         }
         file.clone()
     };

@@ -23,10 +23,7 @@ const FORMS: [(&str, &str); 5] = [
         "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01",
     ),
     // npm, which installs from the short form of a package's document.
-    (
-        "application/vnd.npm.install-v1+json",
-        "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*",
-    ),
+    ("application/vnd.npm.install-v1+json", "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*"),
     ("application/json", "application/json"),
     ("text/html", "text/html"),
     ("*/*", "*/*"),

@@ -33,7 +33,13 @@ pub(crate) struct Keep {
 }
 
 /// Whether an answer may be kept. `index_ms` is for pages that do not say how long.
-pub(crate) fn keep(wanted: &Wanted, path: &str, status: StatusCode, headers: &HeaderMap, index_ms: u64) -> Option<Keep> {
+pub(crate) fn keep(
+    wanted: &Wanted,
+    path: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+    index_ms: u64,
+) -> Option<Keep> {
     if status != StatusCode::OK || headers.contains_key(header::SET_COOKIE) {
         return None;
     }
@@ -122,13 +128,8 @@ mod tests {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
             map.append(name, value.parse().expect("a value"));
         }
-        let wanted = Wanted {
-            key: String::new(),
-            headers: HeaderMap::new(),
-            gzip: true,
-            if_none_match: None,
-            reload: false,
-        };
+        let wanted =
+            Wanted { key: String::new(), headers: HeaderMap::new(), gzip: true, if_none_match: None, reload: false };
         let kept = keep(&wanted, path, StatusCode::OK, &map, 600_000);
         assert_eq!(kept.map(|kept| kept.fresh_ms), fresh_ms, "{path} {headers:?}");
         assert_eq!(keep(&wanted, path, StatusCode::NOT_FOUND, &map, 600_000), None);

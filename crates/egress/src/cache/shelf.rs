@@ -132,7 +132,13 @@ impl Shelf {
     }
 
     /// Begins to keep an answer whose body has so many bytes, if that is known, in one of its sandbox's places; none when there is no room for it now.
-    pub(crate) fn fill(&self, key: &str, keep: Keep, bytes: Option<u64>, theirs: OwnedSemaphorePermit) -> Option<Filling> {
+    pub(crate) fn fill(
+        &self,
+        key: &str,
+        keep: Keep,
+        bytes: Option<u64>,
+        theirs: OwnedSemaphorePermit,
+    ) -> Option<Filling> {
         let most = self.0.bytes_max / 4;
         let free = rustix::fs::statvfs(&self.0.dir).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
         if bytes.is_some_and(|bytes| bytes > most) || free < FREE_BYTES_MIN.saturating_add(bytes.unwrap_or(0)) {

@@ -233,13 +233,7 @@ impl Session {
         Ok(Response::from_parts(head, masked.boxed_unsync()))
     }
 
-    async fn admit(
-        &self,
-        force: &Force,
-        asked: &Asked,
-        parts: &Parts,
-        cached: bool,
-    ) -> Result<Arc<Passage>, Turned> {
+    async fn admit(&self, force: &Force, asked: &Asked, parts: &Parts, cached: bool) -> Result<Arc<Passage>, Turned> {
         let to = self.to;
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (rule, allowed) = match &asked.host {

@@ -58,7 +58,12 @@ impl Registry {
                             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?")))
                             .collect();
                         lines.sort();
-                        noted.lock().unwrap().push(format!("{} {}\n{}", request.method(), request.uri(), lines.join("\n")));
+                        noted.lock().unwrap().push(format!(
+                            "{} {}\n{}",
+                            request.method(),
+                            request.uri(),
+                            lines.join("\n")
+                        ));
                         let (status, headers, body) = (answers.lock().unwrap())(&request);
                         let mut response = Response::builder().status(status);
                         for (name, value) in headers {
@@ -67,14 +72,19 @@ impl Registry {
                         let response = response.body(Full::<Bytes>::from(body)).unwrap();
                         async move { Ok::<_, Infallible>(response) }
                     });
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });
         Self { port, asked, answering }
     }
 
-    fn answer(&self, answer: impl Fn(&Request<Incoming>) -> (u16, Vec<(&'static str, String)>, Vec<u8>) + Send + 'static) {
+    fn answer(
+        &self,
+        answer: impl Fn(&Request<Incoming>) -> (u16, Vec<(&'static str, String)>, Vec<u8>) + Send + 'static,
+    ) {
         *self.answering.lock().unwrap() = Box::new(answer);
     }
 
@@ -279,7 +289,11 @@ async fn what_is_old_is_asked_for_again_and_may_be_confirmed() {
     kept(&world, 1).await;
     assert_eq!(ask(&mut client, get(NAME, "/simple/six/")).await, (200, "first".to_owned()), "confirmed");
     assert!(registry.last().contains("if-none-match: \"one\""));
-    assert_eq!(ask(&mut client, with("/simple/six/", &[("if-none-match", "\"one\"")])).await.0, 304, "the client has it");
+    assert_eq!(
+        ask(&mut client, with("/simple/six/", &[("if-none-match", "\"one\"")])).await.0,
+        304,
+        "the client has it"
+    );
     registry.answer(tagged("\"two\"", "second"));
     assert_eq!(ask(&mut client, get(NAME, "/simple/six/")).await.1, "second");
     assert_eq!(registry.asked(), 4);

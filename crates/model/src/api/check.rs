@@ -261,7 +261,9 @@ fn check_packages(packages: &[String]) -> Checked {
     if let Some(package) = packages.iter().find(|package| package.starts_with("apt:")) {
         return Err(ApiError::new(
             Code::NotSupported,
-            format!("`{package}` is a package of Debian: those are for the template `base`, which this version does not have"),
+            format!(
+                "`{package}` is a package of Debian: those are for the template `base`, which this version does not have"
+            ),
         ));
     }
     match packages.iter().find(|package| !is_requirement(package)) {
