@@ -58,6 +58,9 @@ struct Session {
     /// The name that TLS was for; none in the clear.
     name: Option<HostName>,
     link: Link,
+    /// The connection upstream for what the gate asks in its own words, by which nothing of the program's goes: a host that
+    /// takes the end of one request for another one would answer that one in the place of what is asked next, and be kept.
+    own: Link,
     /// What outlives a request: websockets.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -76,8 +79,7 @@ enum Turned {
 
 /// Serves a connection in the clear.
 pub(super) async fn plain(gate: &Arc<Gate>, room: &Arc<Room>, to: SocketAddr, stream: Prefixed<TcpStream>) {
-    let link = Link::new(to, None, Alpn::Http1);
-    serve(session(gate, room, to, None, link), stream, false).await;
+    serve(session(gate, room, to, None, Alpn::Http1), stream, false).await;
 }
 
 /// Ends TLS for `host`, and serves what is inside.
@@ -102,12 +104,14 @@ pub(super) async fn intercepted(
         Err(_) => return tracing::debug!(sandbox = %room.id, %host, "a handshake took too long"),
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let link = Link::new(to, Some(host.clone()), if http2 { Alpn::Both } else { Alpn::Http1 });
-    serve(session(gate, room, to, Some(host), link), stream, http2).await;
+    let alpn = if http2 { Alpn::Both } else { Alpn::Http1 };
+    serve(session(gate, room, to, Some(host), alpn), stream, http2).await;
 }
 
-fn session(gate: &Arc<Gate>, room: &Arc<Room>, to: SocketAddr, name: Option<HostName>, link: Link) -> Arc<Session> {
-    Arc::new(Session { gate: gate.clone(), room: room.clone(), to, name, link, tasks: Mutex::default() })
+fn session(gate: &Arc<Gate>, room: &Arc<Room>, to: SocketAddr, name: Option<HostName>, alpn: Alpn) -> Arc<Session> {
+    let link = || Link::new(to, name.clone(), alpn);
+    let (link, own) = (link(), link());
+    Arc::new(Session { gate: gate.clone(), room: room.clone(), to, name, link, own, tasks: Mutex::default() })
 }
 
 async fn serve<S>(session: Arc<Session>, stream: S, http2: bool)
@@ -185,7 +189,8 @@ impl Session {
         let method = parts.method.clone();
         kept.iter().for_each(|kept| kept.rewrite(&mut parts));
         let body = Sent::new(body, force.injector.scanner(), passage.clone(), about, refused.clone());
-        let sent = self.link.send(&self.gate, Request::from_parts(parts, body), asked.websocket).await;
+        let link = if kept.is_some() { &self.own } else { &self.link };
+        let sent = link.send(&self.gate, Request::from_parts(parts, body), asked.websocket).await;
         if let Some(denial) = refused.get() {
             return Err(Turned::Denied(Box::new(Denial::clone(denial))));
         }

@@ -15,6 +15,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use ringfence_egress::cache::CacheConfig;
 use ringfence_model::net::{HostPattern, PortRange, Rule, TlsMode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -371,4 +372,69 @@ async fn the_cache_does_not_grow_beyond_its_bound() {
     assert_eq!(registry.asked(), asked, "the newest is there");
     assert_eq!(ask(&mut client, get(NAME, "/f/0.whl")).await.0, 200);
     assert_eq!(registry.asked(), asked + 1, "the oldest went");
+}
+
+/// A registry that does not read the body of a `GET`, and takes it for the next request.
+async fn careless(signer: &Signer) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(signer.config(NAME, &["http/1.1"]));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let (mut read, mut chunk) = (Vec::new(), [0; 4096]);
+                loop {
+                    let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") else {
+                        match stream.read(&mut chunk).await {
+                            Ok(len) if len > 0 => read.extend_from_slice(&chunk[..len]),
+                            _ => return,
+                        }
+                        continue;
+                    };
+                    let line = String::from_utf8_lossy(&read[..end]).lines().next().unwrap_or_default().to_owned();
+                    read.drain(..end + 4);
+                    // Slow with that one: an answer to nothing would be noticed by whoever waits for none.
+                    if line.contains("evil") {
+                        match stream.read(&mut chunk).await {
+                            Ok(len) if len > 0 => read.extend_from_slice(&chunk[..len]),
+                            _ => return,
+                        }
+                    }
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{line}", line.len());
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn an_answer_that_was_smuggled_in_is_not_kept_for_what_is_asked_next() {
+    let mut seen = Vec::new();
+    for bytes_max in [CacheConfig::default().bytes_max, 0] {
+        let signer = Signer::new();
+        let port = careless(&signer).await;
+        let ports = vec![PortRange::new(port, port).unwrap()];
+        let rule = Rule { ports, tls: TlsMode::Intercept, ..Rule::host(HostPattern::exact(host(NAME))) };
+        let cache = CacheConfig { bytes_max, ..CacheConfig::default() };
+        let world = World::with(&[&signer], &[(NAME, LOOPBACK)], vec![rule], cache).await;
+        world.policy(serde_json::json!("packages")).await;
+        world.given(NAME).await;
+        let mut attacker = world.http1(port, NAME).await;
+        let hidden = "GET /simple/evil/ HTTP/1.1\r\nhost: index.test\r\n\r\n";
+        let carrier = Request::get("/x").header("host", NAME).body(Full::from(hidden)).unwrap();
+        assert_eq!(ask(&mut attacker, carrier).await.0, 200);
+        attacker.ready().await.unwrap();
+        seen.push(ask(&mut attacker, get(NAME, "/simple/six/")).await.1);
+        let mut victim = world.http1(port, NAME).await;
+        assert_eq!(ask(&mut victim, get(NAME, "/simple/six/")).await.1, "GET /simple/six/ HTTP/1.1");
+    }
+    // With the cache the request goes by a connection of the gate's own. The control: on the program's, the host is fooled.
+    assert_eq!(seen, ["GET /simple/six/ HTTP/1.1", "GET /simple/evil/ HTTP/1.1"]);
 }
