@@ -273,7 +273,7 @@ impl Files {
             }
         }
         // The newest first: what they need stays, as far as it goes.
-        entries.sort_by(|a, b| b.0.cmp(&a.0));
+        entries.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
         let room = self.bytes_max - self.bytes_max / 10;
         let is_full = entries.iter().map(|(_, _, _, bytes)| bytes).sum::<u64>() > self.bytes_max;
         let mut kept = HashSet::new();
