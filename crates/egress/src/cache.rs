@@ -2,10 +2,10 @@
 //!
 //! A sandbox reads of it what the gate serves, and writes nothing into it. What is kept came from a server whose certificate
 //! was verified for the name under which it is kept, as the answer to a request that the gate wrote itself: of what a program
-//! sent, only what is a part of the key went out ([`ask`]). So one program cannot choose what another is answered.
+//! sent, only what is a part of the key went out (`ask`). So one program cannot choose what another is answered.
 //!
-//! How long something may be served without asking again is in [`fresh`], the files on disk are in [`shelf`], and how they are
-//! read and written while bytes go by in [`body`].
+//! How long something may be served without asking again is in `fresh`, the files on disk are in `shelf`, and how they are
+//! read and written while bytes go by in `body`.
 
 pub(crate) mod ask;
 pub(crate) mod body;
