@@ -33,7 +33,10 @@ def preload():
 
 def lock():
     normal = lambda name: name.lower().replace("_", "-").replace(".", "-")
-    installed = {normal(d.name): d.version for d in importlib.metadata.distributions()}
+    # Of two with one name the first is the one that counts: pip is Debian's too.
+    installed = {}
+    for each in importlib.metadata.distributions():
+        installed.setdefault(normal(each.name), each.version)
     with open(LOCK) as lines:
         wanted = [line.split()[0].split("==") for line in lines if "==" in line and not line.startswith("#")]
     for name, version in wanted:

@@ -8,6 +8,7 @@ mod cycles;
 mod gate;
 mod latency;
 mod leftovers;
+mod packages;
 mod result;
 mod subject;
 
@@ -92,6 +93,12 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
         let (found, outcome) = gate::run(&daemon.home, TEMPLATE, args.rounds).await?;
         rows.extend(found);
         outcomes.push(outcome);
+    }
+    if is_wanted(Part::Packages) {
+        output::note("bench: packages that were installed before");
+        let (found, above) = packages::run(&subject, &daemon.home, args.rounds.div_ceil(30)).await?;
+        rows.extend(found);
+        outcomes.extend(above);
     }
     let report = json!({
         "success": outcomes.iter().all(|outcome| outcome.is_good),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
 use anyhow::Context;
+use ringfence_egress::cache::CacheConfig;
 use ringfence_model::net::HostName;
 use serde::{Deserialize, Serialize};
 
@@ -31,9 +32,67 @@ pub(crate) struct GateConfig {
     /// Files with certificates (PEM) that are trusted beside the system's for servers outside.
     #[serde(default)]
     pub(crate) extra_roots: Vec<String>,
-    /// Hosts of package indexes beside the public ones, which the policy `packages` opens.
+    /// Hosts of package indexes beside the public ones, which the policy `packages` opens, with a port where it is an unusual
+    /// one. Those of the operator's settings for pip are added at the start.
     #[serde(default)]
-    pub(crate) registries: Vec<HostName>,
+    pub(crate) registries: Vec<Registry>,
+    /// What the gate keeps of what registries answer: `[gate.cache]`.
+    #[serde(default)]
+    pub(crate) cache: CacheSettings,
+}
+
+/// A host of a package index: `pypi.lan` or `pypi.lan:8443`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Registry {
+    /// Its name.
+    pub(crate) host: HostName,
+    /// Its port; 80 and 443 where none is named.
+    pub(crate) port: Option<u16>,
+}
+
+impl TryFrom<String> for Registry {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port.parse().map_err(|_| format!("`{port}` is no port"))?)),
+            None => (text.as_str(), None),
+        };
+        Ok(Self { host: HostName::parse(host).map_err(|error| error.to_string())?, port })
+    }
+}
+
+impl From<Registry> for String {
+    fn from(registry: Registry) -> Self {
+        match registry.port {
+            Some(port) => format!("{}:{port}", registry.host),
+            None => registry.host.to_string(),
+        }
+    }
+}
+
+/// The cache of package registries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CacheSettings {
+    /// MiB of all files together; 0 for no cache. 4096 unless it says otherwise.
+    #[serde(default)]
+    pub(crate) mib_max: Option<u64>,
+    /// Seconds for which an index page is served where the registry does not say for how long. 600 unless it says otherwise,
+    /// as pypi.org does.
+    #[serde(default)]
+    pub(crate) index_seconds: Option<u64>,
+}
+
+impl CacheSettings {
+    /// As the gate has them.
+    pub(crate) fn settings(&self) -> CacheConfig {
+        let CacheConfig { bytes_max, index_ms } = CacheConfig::default();
+        CacheConfig {
+            bytes_max: self.mib_max.map_or(bytes_max, |mib| mib.saturating_mul(1 << 20)),
+            index_ms: self.index_seconds.map_or(index_ms, |seconds| seconds.saturating_mul(1000)),
+        }
+    }
 }
 
 impl Config {

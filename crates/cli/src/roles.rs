@@ -22,6 +22,7 @@ use ringfence_jail::{boot, build, host::Uids, installation::Installation, superv
 use ringfence_model::LayerDigest;
 
 mod gateway;
+mod pip;
 
 /// What `ringfence serve` was asked for.
 #[derive(Debug, Clone)]
@@ -110,8 +111,16 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
     let _lock = supervise::HomeLock::take(&home)?;
     let (installation, _claim) = Installation::claim(&home).context("claiming a range of uids")?;
     let uids = Uids::of_block(installation.uid_block);
-    let config = Config::load(&home)?;
-    let trust = gateway::trust_layer(&home, &config)?;
+    let mut config = Config::load(&home)?;
+    let pip = pip::PipSettings::of_host();
+    for host in &pip.stripped {
+        eprintln!(
+            "ringfence: the user and password that the settings of pip have for {host} stay outside of sandboxes, which ask \
+             there without; what an index gives nobody else is not installed"
+        );
+    }
+    config.gate.registries.extend(pip.registries());
+    let trust = gateway::trust_layer(&home, &config, &pip)?;
     own_by(&home.join("engine"), uids.serve())?;
     own_by(&home.join("gate"), uids.gateway())?;
     let data = data_layer(&home)?;

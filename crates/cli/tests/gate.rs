@@ -10,6 +10,8 @@ mod common;
 mod keys;
 #[path = "gate/node.rs"]
 mod node;
+#[path = "gate/packages.rs"]
+mod packages;
 #[path = "gate/scene.rs"]
 mod scene;
 #[path = "gate/signing.rs"]

@@ -31,6 +31,7 @@ use ringfence_store::{KeyError, OpenError, SealingKey, StoreError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
+use crate::cache::{Cache, CacheConfig};
 use crate::dns::resolve::Resolver;
 use crate::tls::authority::{Authority, AuthorityError};
 use crate::tls::client::{Roots, RootsError, Upstream};
@@ -65,6 +66,8 @@ pub struct Config {
     pub open_allowed: bool,
     /// Whether a sandbox is to be paused that puts a placeholder where its secret may not go.
     pub pause_on_misuse: bool,
+    /// What is kept of the registries' answers, below `cache` in `home`.
+    pub cache: CacheConfig,
 }
 
 /// Why a gateway did not start.
@@ -114,6 +117,7 @@ struct Gate {
     authority_pem: String,
     envelope: EnvelopeKey,
     registries: Vec<Rule>,
+    cache: Cache,
     open_allowed: bool,
     pause_on_misuse: bool,
     rooms: Mutex<HashMap<SandboxId, Arc<Room>>>,
@@ -134,7 +138,7 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<(Self, UnboundedReceiver<FromGate>), StartError> {
-        let Config { home, pins, stand_ins, roots, registries, open_allowed, pause_on_misuse } = config;
+        let Config { home, pins, stand_ins, roots, registries, open_allowed, pause_on_misuse, cache } = config;
         let store = GateStore::open(&home.join("gate.db"), SealingKey::load_or_create(&home.join("gate.key"))?)?;
         let envelope = EnvelopeKey::load_or_create(&home.join("envelope.key"))?;
         let authority = Arc::new(Authority::load_or_create(&home, SystemTime::now())?);
@@ -149,6 +153,7 @@ impl Gateway {
             interceptor: Interceptor::new(authority)?,
             upstream: Upstream::new(roots)?,
             envelope,
+            cache: Cache::open(&home.join("cache"), cache, &registries),
             registries,
             open_allowed,
             pause_on_misuse,

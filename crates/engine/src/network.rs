@@ -122,6 +122,7 @@ fn shown(decision: DecisionView) -> EgressDecision {
         request: decision.request,
         secrets: decision.secrets,
         signed: decision.signed,
+        cached: decision.cached,
         verdict: decision.verdict,
         reason: decision.reason,
         status: decision.status,

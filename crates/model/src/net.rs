@@ -26,7 +26,7 @@ pub use host::{BadHost, Destination, HOST_BYTES_MAX, HostFault, HostName, LABEL_
 pub use key_name::is_key_name;
 pub use path::{BadPathPattern, CanonicalPath, PATH_BYTES_MAX, PATTERN_BYTES_MAX, PathFault, PathPattern};
 pub use pattern::{BadHostPattern, HostPattern, PatternFault};
-pub use policy::{BadPolicy, PATHS_TOTAL_MAX, Policy, RULES_MAX};
+pub use policy::{BadPolicy, PATHS_TOTAL_MAX, Policy, RULES_MAX, public_registries};
 pub use rule::{
     BadMethod, BadPort, BadRule, METHODS_MAX, Method, PATHS_MAX, PORTS_DEFAULT, PORTS_MAX, PortRange, Rule,
     SECRETS_MAX, TlsMode,

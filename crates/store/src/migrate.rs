@@ -92,7 +92,8 @@ mod tests {
             hashes(GateKind::MIGRATIONS),
             [
                 "9a3b7874effaa7b3f433573215e66b76013789d03e4131018d81f93df05e7b04",
-                "6b77df2145e44423ee005dffe8a7a37fae095cbb9215bcba2c3a9eab2f57a986"
+                "6b77df2145e44423ee005dffe8a7a37fae095cbb9215bcba2c3a9eab2f57a986",
+                "770cd20f85f3e0a270933cd26f08859a144bc1712eb777bfae2912851ea744c9"
             ]
         );
     }

@@ -17,7 +17,7 @@ const SHELF_PATIENCE: Duration = Duration::from_secs(60);
 /// The daemon, as it is measured.
 pub(super) struct Subject {
     pub(super) api: SharedSandboxes,
-    template: &'static str,
+    pub(super) template: &'static str,
     /// How many the shelf holds when it is full.
     pub(super) shelf: u32,
 }

@@ -59,6 +59,8 @@ pub(crate) enum Part {
     Audit,
     /// What the gate adds to a request, beside a direct connection and mitmproxy
     Gate,
+    /// The seed document's lists of packages, installed a second time
+    Packages,
 }
 
 pub(crate) async fn run(global: Global, args: BenchArgs) -> anyhow::Result<i32> {

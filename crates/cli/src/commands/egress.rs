@@ -117,6 +117,9 @@ fn cells(d: &EgressDecision) -> [String; 10] {
         remarks.push(format!("with {}", d.secrets.join(", ")));
     }
     remarks.extend(d.signed.iter().map(|exchange| format!("signed as {exchange}")));
+    if d.cached {
+        remarks.push("from the cache".to_owned());
+    }
     remarks.extend(d.milliseconds.map(|ms| format!("{ms} ms")));
     [
         d.number.to_string(),
@@ -161,6 +164,7 @@ mod tests {
             request: Some("GET /v2/account".into()),
             secrets: vec!["KEY".into()],
             signed: None,
+            cached: false,
             verdict: "allow".into(),
             reason: None,
             status: None,

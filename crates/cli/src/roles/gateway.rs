@@ -26,7 +26,7 @@ use ringfence_jail::{build, gateway, gateway::ToGateway, supervise, sys};
 use ringfence_model::{
     LayerDigest,
     net::{
-        HostPattern, Rule,
+        HostPattern, PortRange, Rule, TlsMode,
         control::{Call, FromGate, LINE_BYTES_MAX},
     },
 };
@@ -36,7 +36,8 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::config::{Config, GateConfig};
+use super::pip::PipSettings;
+use crate::config::{Config, GateConfig, Registry};
 
 /// Where programs look for what to trust: OpenSSL and what is linked with it, and the lists that Python packages bring along.
 const TRUST_FILES: [&str; 4] = [
@@ -47,19 +48,20 @@ const TRUST_FILES: [&str; 4] = [
     "usr/lib/python3/dist-packages/pip/_vendor/certifi/cacert.pem",
 ];
 
-/// Lays down, as a layer, what programs in sandboxes trust. Makes the gate's authority where there is none yet.
-pub(super) fn trust_layer(home: &Path, config: &Config) -> anyhow::Result<LayerDigest> {
+/// Lays down, as a layer, what programs in sandboxes trust, and where pip finds packages. Makes the gate's authority where there is none yet.
+pub(super) fn trust_layer(home: &Path, config: &Config, pip: &PipSettings) -> anyhow::Result<LayerDigest> {
     let authority = Authority::load_or_create(&home.join("gate"), SystemTime::now()).context("the gate's authority")?;
     let bundle = trust_bundle(&authority, &extra_roots(&config.gate)?);
     let unfinished = home.join("builds").join("trust");
     if unfinished.exists() {
         build::remove::tree(&unfinished).context("removing an unfinished layer")?;
     }
-    for name in TRUST_FILES {
+    let files = TRUST_FILES.map(|name| (name, bundle.as_str())).into_iter();
+    for (name, text) in files.chain([("etc/pip.conf", pip.conf().as_str())]) {
         let path = unfinished.join("rootfs").join(name);
         fs::create_dir_all(path.parent().unwrap_or(&unfinished)).context("making the layer of certificates")?;
         let mut file = fs::File::create(&path).context("making the layer of certificates")?;
-        file.write_all(bundle.as_bytes()).context("writing the certificates")?;
+        file.write_all(text.as_bytes()).context("writing the certificates")?;
     }
     Ok(build::seal_dir(&unfinished, &home.join("layers"))?.0)
 }
@@ -99,16 +101,19 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
     for told in roots.told() {
         tracing::warn!(told, "a certificate of the system's store cannot be used");
     }
-    let registries = config.registries.iter().map(|host| Rule::host(HostPattern::exact(host.clone()))).collect();
+    let registries = config.registries.iter().map(registry).collect::<anyhow::Result<_>>()?;
     let (pins, stand_ins) = pins(config)?;
+    let cache = config.cache.settings();
+    let open_allowed = config.open_allowed;
     let settings = gate::Config {
         home,
         pins,
         stand_ins,
         roots,
         registries,
-        open_allowed: config.open_allowed,
+        open_allowed,
         pause_on_misuse: config.pause_on_misuse,
+        cache,
     };
     let (gateway, told) = Gateway::start(settings).await.context("starting the gateway")?;
     serve.set_nonblocking(true)?;
@@ -129,6 +134,15 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
     }
     drop(gateway);
     Ok(0)
+}
+
+/// What is allowed of a registry: everything, and seen into, so that its answers can be kept.
+fn registry(registry: &Registry) -> anyhow::Result<Rule> {
+    let rule = Rule { tls: TlsMode::Intercept, ..Rule::host(HostPattern::exact(registry.host.clone())) };
+    Ok(match registry.port {
+        Some(port) => Rule { ports: vec![PortRange::new(port, port)?], ..rule },
+        None => rule,
+    })
 }
 
 /// What names are pinned to, with others in place of loopback addresses: a sandbox's loopback is its own.

@@ -48,8 +48,14 @@ fn must_be_root() {
 
 /// Starts a daemon over `home` that outlives this process, and waits until it answers.
 #[track_caller]
-#[allow(clippy::zombie_processes, reason = "it outlives this process on purpose; its parent is then whoever adopts it")]
 pub fn start(home: &Path, tcp: &str) {
+    start_with(home, tcp, &[]);
+}
+
+/// [`start`] with variables in the daemon's environment.
+#[track_caller]
+#[allow(clippy::zombie_processes, reason = "it outlives this process on purpose; its parent is then whoever adopts it")]
+pub fn start_with(home: &Path, tcp: &str, env: &[(&str, String)]) {
     must_be_root();
     fs::create_dir_all(home.join("log")).expect("the state directory can be made");
     let log = fs::OpenOptions::new().create(true).append(true).open(home.join("log/daemon.log")).expect("a log");
@@ -57,6 +63,7 @@ pub fn start(home: &Path, tcp: &str) {
         .args([BIN, "serve", "--home"])
         .arg(home)
         .args(["--tcp", tcp])
+        .envs(env.iter().map(|(name, value)| (*name, value.as_str())))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a descriptor"))
         .stderr(log)

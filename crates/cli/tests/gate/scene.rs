@@ -43,6 +43,9 @@ pub(crate) const NAMES: [&str; 3] = ["api.ringfence.test", "plain.ringfence.test
 
 /// Longest wait for a program to say something.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What a server answers to a request with this head.
+pub(crate) type Answering = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
+
 pub(crate) struct Scene {
     pub(crate) home: PathBuf,
     pub(crate) api: Arc<Client>,
@@ -60,8 +63,25 @@ impl Scene {
         Self::with(lines, &pins).await
     }
 
+    /// [`Scene::configured`], with a daemon that is still to be [started](Scene::start).
+    pub(crate) async fn prepared(lines: &str) -> Self {
+        let pins: String = NAMES.iter().map(|name| format!("\"{name}\" = [\"127.0.0.1\"]\n")).collect();
+        Self::laid_out(lines, &pins).await
+    }
+
+    /// Starts the daemon, with variables in its environment.
+    pub(crate) async fn start(self, env: &[(&'static str, String)]) -> Self {
+        let (home, env) = (self.home.clone(), env.to_vec());
+        tokio::task::spawn_blocking(move || common::start_with(&home, "none", &env)).await.expect("a daemon");
+        self
+    }
+
     /// With these lines under `[gate]`, and these under `[gate.pins]`.
     pub(crate) async fn with(settings: &str, pins: &str) -> Self {
+        Self::laid_out(settings, pins).await.start(&[]).await
+    }
+
+    async fn laid_out(settings: &str, pins: &str) -> Self {
         let (settings, pins) = (settings.to_owned(), pins.to_owned());
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +98,6 @@ impl Scene {
             let registries = common::registry_pins();
             write!(config, "[gate]\nextra_roots = [{roots:?}]\n{settings}[gate.pins]\n{registries}{pins}")
                 .expect("written");
-            common::start(&home, "none");
             Self { api: common::client_of(&home), home, authority }
         })
         .await
@@ -102,6 +121,11 @@ impl Scene {
         let (said, heard) = mpsc::unbounded_channel();
         let port = self.listen(name, move |stream| Box::pin(websocket::converse(stream, said.clone()))).await;
         (port, heard)
+    }
+
+    /// A server that answers each request with what `answer` makes of its head.
+    pub(crate) async fn serve_by(&self, name: &str, answer: Answering) -> u16 {
+        self.listen(name, move |stream| Box::pin(serve(stream, answer.clone()))).await
     }
 
     async fn listen(
@@ -293,8 +317,17 @@ fn authority() -> (Issuer<'static, KeyPair>, String) {
     (Issuer::new(params, key), pem)
 }
 
-/// Until the client hangs up: each request's head, as the body of the answer to it.
-async fn echo(mut stream: TlsStream<TcpStream>) {
+/// Each request's head, as the body of the answer to it; as JSON for clients that expect an account.
+async fn echo(stream: TlsStream<TcpStream>) {
+    let answer = |head: &str| match head.starts_with("GET /v2/account HTTP") {
+        true => serde_json::json!({ "account_number": "PA42", "head": head }).to_string().into_bytes(),
+        false => head.as_bytes().to_vec(),
+    };
+    serve(stream, Arc::new(answer)).await;
+}
+
+/// Until the client hangs up.
+async fn serve(mut stream: TlsStream<TcpStream>, answer: Answering) {
     let mut read = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -318,14 +351,15 @@ async fn echo(mut stream: TlsStream<TcpStream>) {
             }
         }
         read.drain(..length);
-        // As JSON, for clients that expect an account.
-        let (kind, body) = match head.starts_with("GET /v2/account HTTP") {
-            true => ("application/json", serde_json::json!({ "account_number": "PA42", "head": head }).to_string()),
-            false => ("text/plain", head),
+        let body = answer(&head);
+        let kind = match body.first() {
+            Some(b'<') if body.starts_with(b"<!DOCTYPE html>") => "text/html",
+            Some(b'{') => "application/json",
+            _ if std::str::from_utf8(&body).is_ok() => "text/plain",
+            _ => "application/octet-stream",
         };
-        let length = body.len();
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}");
-        if stream.write_all(answer.as_bytes()).await.is_err() {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+        if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&body).await.is_err() {
             return;
         }
     }

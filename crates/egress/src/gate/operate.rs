@@ -271,6 +271,7 @@ fn view(row: DecisionRow) -> DecisionView {
         request: decision.method.map(|method| format!("{method} {}", decision.path.unwrap_or_default())),
         secrets: decision.secrets.into_iter().map(String::from).collect(),
         signed: decision.signed,
+        cached: decision.cached,
         verdict: if reason.is_none() { "allow" } else { "refuse" }.to_owned(),
         reason,
         status: settlement.and_then(|settlement| settlement.status),

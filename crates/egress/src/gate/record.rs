@@ -139,10 +139,10 @@ impl Gate {
         rule: Option<String>,
         secrets: &[String],
     ) -> Result<Arc<Passage>, StoreError> {
-        self.allow_signed(room, about, rule, secrets, None).await.map(|(passage, _)| passage)
+        self.allow_signed(room, about, rule, secrets, None, false).await.map(|(passage, _)| passage)
     }
 
-    /// [`Gate::allow`], and that it is signed in the way of an exchange. Gives the nonce that was drawn for it, where one was
+    /// [`Gate::allow`], and that it is signed in the way of an exchange, or that its answer comes from the cache. Gives the nonce that was drawn for it, where one was
     /// asked for.
     pub(super) async fn allow_signed(
         self: &Arc<Self>,
@@ -151,11 +151,12 @@ impl Gate {
         rule: Option<String>,
         secrets: &[String],
         signed: Option<(Exchange, Option<(NonceKey, u64)>)>,
+        cached: bool,
     ) -> Result<(Arc<Passage>, Option<u64>), StoreError> {
         let secrets = secrets.iter().map(|name| ringfence_store::gate::SecretName::parse(name));
         let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
         let exchange = signed.map(|(exchange, _)| exchange.as_str().to_owned());
-        let decision = Decision { rule, secrets, signed: exchange, ..about.decision(room, Verdict::Allow) };
+        let decision = Decision { rule, secrets, signed: exchange, cached, ..about.decision(room, Verdict::Allow) };
         let Some((key, time)) = signed.and_then(|(_, nonce)| nonce) else {
             return Ok((self.permit(decision).await?, None));
         };

@@ -3,6 +3,7 @@
 mod body;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod kept;
 mod leash;
 mod link;
 mod shape;
@@ -29,7 +30,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use self::body::{Answer, Masked, Sent, Source};
+use self::body::{Answer, Masked, Masking, Sent, Source};
+use self::kept::Kept;
 use self::leash::{Leash, Terms};
 use self::link::{Link, LinkError};
 use self::shape::Asked;
@@ -64,6 +66,9 @@ struct Session {
     /// The name that TLS was for; none in the clear.
     name: Option<HostName>,
     link: Link,
+    /// The connection upstream for what the gate asks in its own words, by which nothing of the program's goes: a host that
+    /// takes the end of one request for another one would answer that one in the place of what is asked next, and be kept.
+    own: Link,
     /// What outlives a request: websockets.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -91,8 +96,7 @@ enum Turned {
 
 /// Serves a connection in the clear.
 pub(super) async fn plain(gate: &Arc<Gate>, room: &Arc<Room>, to: SocketAddr, stream: Prefixed<TcpStream>) {
-    let link = Link::new(to, None, Alpn::Http1);
-    serve(session(gate, room, to, None, link), stream, false).await;
+    serve(session(gate, room, to, None, Alpn::Http1), stream, false).await;
 }
 
 /// Ends TLS for `host`, and serves what is inside.
@@ -117,12 +121,14 @@ pub(super) async fn intercepted(
         Err(_) => return tracing::debug!(sandbox = %room.id, %host, "a handshake took too long"),
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let link = Link::new(to, Some(host.clone()), if http2 { Alpn::Both } else { Alpn::Http1 });
-    serve(session(gate, room, to, Some(host), link), stream, http2).await;
+    let alpn = if http2 { Alpn::Both } else { Alpn::Http1 };
+    serve(session(gate, room, to, Some(host), alpn), stream, http2).await;
 }
 
-fn session(gate: &Arc<Gate>, room: &Arc<Room>, to: SocketAddr, name: Option<HostName>, link: Link) -> Arc<Session> {
-    Arc::new(Session { gate: gate.clone(), room: room.clone(), to, name, link, tasks: Mutex::default() })
+fn session(gate: &Arc<Gate>, room: &Arc<Room>, to: SocketAddr, name: Option<HostName>, alpn: Alpn) -> Arc<Session> {
+    let link = || Link::new(to, name.clone(), alpn);
+    let (link, own) = (link(), link());
+    Arc::new(Session { gate: gate.clone(), room: room.clone(), to, name, link, own, tasks: Mutex::default() })
 }
 
 async fn serve<S>(session: Arc<Session>, stream: S, http2: bool)
@@ -188,6 +194,7 @@ impl Session {
             Ok(asked) => asked,
             Err(reason) => return Err(self.deny(&parts, None, reason, None).await),
         };
+        let version = parts.version;
         shape::strip(&mut parts, &asked, self.to.port(), self.name.is_some());
         // gather: what may be signed is read whole first, because a signature covers it.
         let mut force = self.room.force();
@@ -203,7 +210,20 @@ impl Session {
             (Source::Stream(body), None)
         };
         // admit: what is in force now decides, and the decision is on disk.
-        let Admitted { passage, plan, secrets } = self.admit(&force, &asked, &parts, &source).await?;
+        // What registries have answered is kept for all sandboxes; what is signed is nobody else's.
+        let kept = match &source {
+            Source::Stream(body) => self.look(&force, &asked, &parts, body).await,
+            Source::Whole(_) => None,
+        };
+        let cached = kept.as_ref().is_some_and(Kept::is_answer);
+        let Admitted { passage, plan, secrets } = self.admit(&force, &asked, &parts, &source, cached).await?;
+        let kept = match kept {
+            Some(kept) if cached => {
+                let answer = kept.answer(version, passage);
+                return answer.ok_or_else(|| Turned::Upstream("what was kept is gone".to_owned()));
+            }
+            kept => kept,
+        };
         // inject: values stand where the placeholders did, and signatures where the client's own did.
         let (source, echo) = self.inject(&force, &asked, &mut parts, source, plan)?;
         // forward: the body is searched as it goes.
@@ -217,11 +237,13 @@ impl Session {
             secrets,
         };
         let mut leash = Leash::new(terms.clone());
-        let (method, version) = (parts.method.clone(), parts.version);
+        let method = parts.method.clone();
+        kept.iter().for_each(|kept| kept.rewrite(&mut parts));
         let body = Sent::new(source, force.injector.scanner(), passage.clone(), terms.clone(), refused.clone());
+        let link = if kept.is_some() { &self.own } else { &self.link };
         let sent = tokio::select! {
             biased;
-            sent = self.link.send(&self.gate, Request::from_parts(parts, body), asked.websocket) => sent,
+            sent = link.send(&self.gate, Request::from_parts(parts, body), asked.websocket) => sent,
             denial = leash.pulled() => return Err(Turned::Denied(Box::new(denial))),
         };
         if let Some(denial) = refused.get() {
@@ -245,6 +267,16 @@ impl Session {
         }
         let server = hyper::upgrade::on(&mut response);
         let (mut head, body) = response.into_parts();
+        let mut filling = None;
+        match kept {
+            Some(kept) if head.status == StatusCode::NOT_MODIFIED => {
+                let kept = kept.confirmed(&head).await;
+                let answer = kept.and_then(|kept| kept.answer(version, passage));
+                return answer.ok_or_else(|| Turned::Upstream("the host confirmed what it was not asked".to_owned()));
+            }
+            Some(kept) => filling = kept.fill(self, &head, &body),
+            None => {}
+        }
         shape::strip_answer(&mut head, version);
         let masks = [echo.as_ref().map(Echo::mask), bound.then(|| force.injector.mask())].into_iter().flatten();
         let is_text = shape::is_text(&head.headers);
@@ -264,7 +296,7 @@ impl Session {
             // The server's side hears of it from here on, the client's once this answer is written.
             lock(&self.tasks).spawn(socket.run(client, server));
         }
-        let masked = Masked::new(body, masks, echo, force, passage, leash);
+        let masked = Masked::new(body, Masking { masks, echo }, filling, force, passage, leash);
         Ok(Response::from_parts(head, masked.boxed_unsync()))
     }
 
@@ -273,7 +305,7 @@ impl Session {
         Destination { host, port: self.to.port(), secure: self.name.is_some() }
     }
 
-    async fn admit(&self, force: &Force, asked: &Asked, parts: &Parts, source: &Source) -> Result<Admitted, Turned> {
+    async fn admit(&self, force: &Force, asked: &Asked, parts: &Parts, source: &Source, cached: bool) -> Result<Admitted, Turned> {
         let to = self.to;
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (rule, allowed) = match &asked.host {
@@ -310,7 +342,7 @@ impl Session {
         let path = parts.uri.path();
         let about = About { request: Some((parts.method.as_str(), path)), ..asked.about(to) };
         let signed = plan.as_ref().map(|plan| (plan.exchange, plan.nonce()));
-        let allowed = self.gate.allow_signed(&self.room, &about, rule, &secrets, signed).await;
+        let allowed = self.gate.allow_signed(&self.room, &about, rule, &secrets, signed, cached).await;
         let (passage, nonce) = allowed.map_err(|error| {
             tracing::error!(sandbox = %self.room.id, %error, "a request could not be recorded, and is not sent");
             Turned::Unrecorded

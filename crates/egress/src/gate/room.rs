@@ -13,6 +13,9 @@ use crate::dns::given::Given;
 use crate::dns::resolve::Share;
 use crate::secret::{Binding, Injector};
 
+/// Answers to one sandbox that are kept at once, of those that are for all sandboxes together.
+const FILLINGS_MAX: usize = 8;
+
 /// What is in force for a sandbox. A request sees one of it, from its verdict to the last byte of its answer.
 #[derive(Debug)]
 pub(super) struct Force {
@@ -54,6 +57,8 @@ pub(super) struct Room {
     pub(super) places: Arc<Semaphore>,
     /// Requests whose bodies are held whole, to be signed.
     pub(super) gathering: Semaphore,
+    /// Answers to this sandbox that are being kept; more at once are not.
+    pub(super) fillings: Arc<Semaphore>,
     pub(super) bucket: Mutex<Bucket>,
     pub(super) flood: Mutex<Flood>,
 }
@@ -66,6 +71,7 @@ impl Room {
             registries: AtomicBool::new(false),
             given: Mutex::default(),
             lookups: Share::default(),
+            fillings: Arc::new(Semaphore::new(FILLINGS_MAX)),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             gathering: Semaphore::new(GATHERED_MAX),
             bucket: Mutex::new(Bucket::new(Instant::now())),

@@ -191,6 +191,7 @@ async fn a_policy_outlives_the_gateway() {
         registries: vec![],
         open_allowed: false,
         pause_on_misuse: false,
+        cache: Default::default(),
     };
     let gateway = loop {
         match ringfence_egress::gate::Gateway::start(config_again(&config)).await {
@@ -221,6 +222,7 @@ fn config_again(config: &ringfence_egress::gate::Config) -> ringfence_egress::ga
         registries: vec![],
         open_allowed: false,
         pause_on_misuse: false,
+        cache: Default::default(),
     }
 }
 

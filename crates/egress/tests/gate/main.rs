@@ -1,5 +1,6 @@
 //! The gateway from its sockets to real servers, with nothing of it replaced.
 
+mod cache;
 mod connections;
 mod http2;
 mod names;

@@ -14,10 +14,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use ringfence_egress::cache::CacheConfig;
 use ringfence_egress::gate::{Config, Gateway};
 use ringfence_egress::tls::client::Roots;
 use ringfence_model::net::control::{DecisionView, FromGate, GateAnswer, GateOp, SecretBinding};
-use ringfence_model::net::{Denial, HostName};
+use ringfence_model::net::{Denial, HostName, Rule};
 use ringfence_model::{ApiError, SandboxId};
 use ringfence_store::SecretValue;
 use ringfence_store::gate::EnvelopePublicKey;
@@ -166,6 +167,16 @@ pub(crate) fn host(name: &str) -> HostName {
 
 impl World {
     pub(crate) async fn new(roots: &[&Signer], pins: &[(&str, IpAddr)]) -> Self {
+        Self::with(roots, pins, vec![], CacheConfig::default()).await
+    }
+
+    /// One with registries of the operator's, and a cache for them.
+    pub(crate) async fn with(
+        roots: &[&Signer],
+        pins: &[(&str, IpAddr)],
+        registries: Vec<Rule>,
+        cache: CacheConfig,
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let roots: Vec<_> = roots.iter().map(|signer| signer.root.clone()).collect();
         let fallback = [Signer::new().root];
@@ -176,9 +187,10 @@ impl World {
             pins,
             stand_ins: Default::default(),
             roots,
-            registries: vec![],
+            registries,
             open_allowed: false,
             pause_on_misuse: false,
+            cache,
         };
         let (gateway, told) = Gateway::start(config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

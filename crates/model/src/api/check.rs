@@ -258,6 +258,14 @@ fn check_packages(packages: &[String]) -> Checked {
     if packages.len() > PACKAGES_MAX {
         return Err(invalid(format!("`install_packages` has more than {PACKAGES_MAX} packages")));
     }
+    if let Some(package) = packages.iter().find(|package| package.starts_with("apt:")) {
+        return Err(ApiError::new(
+            Code::NotSupported,
+            format!(
+                "`{package}` is a package of Debian: those are for the template `base`, which this version does not have"
+            ),
+        ));
+    }
     match packages.iter().find(|package| !is_requirement(package) && !is_npm_package(package)) {
         Some(wrong) => Err(invalid(format!(
             "`{}` in `install_packages` is no package: write a name, with a version where it matters, as in `numpy==2.3.1` or `ws@8.18.0`",

@@ -54,6 +54,9 @@ pub struct EgressDecision {
     /// The exchange in whose way it was signed by the gate, instead of by the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<String>,
+    /// It was answered from the gate's cache of package registries; nothing went out.
+    #[serde(default)]
+    pub cached: bool,
     /// `allow` or `refuse`.
     pub verdict: String,
     /// Why it was refused.

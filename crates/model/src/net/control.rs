@@ -261,6 +261,8 @@ pub struct DecisionView {
     /// The exchange in whose way it was signed by the gate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<String>,
+    /// It was answered from what the gate had kept; nothing went out.
+    pub cached: bool,
     /// `allow` or `refuse`.
     pub verdict: String,
     /// Why it was refused.

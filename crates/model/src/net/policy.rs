@@ -10,14 +10,14 @@ pub const RULES_MAX: usize = 256;
 /// Path patterns of one policy, of all its rules together: each may be held against each request.
 pub const PATHS_TOTAL_MAX: usize = 2048;
 
-/// The registries of the policy `packages`, with the ports that their clients use. Packages of Debian are signed, and
-/// apt fetches them in the clear.
-const REGISTRIES: [(&str, &[u16]); 5] = [
-    ("pypi.org", &[443]),
-    ("files.pythonhosted.org", &[443]),
-    ("registry.npmjs.org", &[443]),
-    ("deb.debian.org", &[80, 443]),
-    ("security.debian.org", &[80, 443]),
+/// The registries of the policy `packages`, with the ports that their clients use. What most of them answer is kept by the
+/// gate, which therefore looks into connections to them. Packages of Debian are signed, and apt fetches them in the clear.
+const REGISTRIES: [(&str, &[u16], TlsMode); 5] = [
+    ("pypi.org", &[443], TlsMode::Intercept),
+    ("files.pythonhosted.org", &[443], TlsMode::Intercept),
+    ("registry.npmjs.org", &[443], TlsMode::Intercept),
+    ("deb.debian.org", &[80, 443], TlsMode::Auto),
+    ("security.debian.org", &[80, 443], TlsMode::Auto),
 ];
 
 /// What a sandbox may reach. In JSON it is [`Network`]: `"none"`, `"packages"`, `"open"` or `{"allow": [rule, …]}`.
@@ -82,7 +82,8 @@ impl Policy {
         let mut rules = match self {
             Self::Open => return Self::Open,
             Self::None => Vec::new(),
-            Self::Packages => public_registries().collect(),
+            // What is done with TLS has no place in a list; the rulebook adds it again.
+            Self::Packages => public_registries().map(|rule| Rule { tls: TlsMode::Auto, ..rule }).collect(),
             Self::List(rules) => rules,
         };
         let is_plain =
@@ -100,22 +101,32 @@ impl Policy {
     }
 
     /// What gives verdicts. `registries` are rules of the operator's for the policy `packages`, beside the public registries.
+    /// A rule of a list that is about one of their names is kept as they are: the gate sees requests to a registry, so that it
+    /// can answer them from what it has.
     #[must_use]
     pub fn rulebook(&self, registries: &[Rule]) -> Rulebook {
         match self {
             Self::None => Rulebook::closed(),
             Self::Packages => Rulebook::of(public_registries().chain(registries.iter().cloned()).collect()),
-            Self::List(rules) => Rulebook::of(rules.clone()),
+            Self::List(rules) => {
+                let known: Vec<Rule> = public_registries().chain(registries.iter().cloned()).collect();
+                let as_known = |rule: &Rule| match known.iter().find(|known| known.host == rule.host) {
+                    Some(known) if rule.tls == TlsMode::Auto => Rule { tls: known.tls, ..rule.clone() },
+                    _ => rule.clone(),
+                };
+                Rulebook::of(rules.iter().map(as_known).collect())
+            }
             Self::Open => Rulebook::open(),
         }
     }
 }
 
-pub(super) fn public_registries() -> impl Iterator<Item = Rule> {
-    REGISTRIES.into_iter().map(|(host, ports)| {
+/// The rules of the policy `packages`, without the operator's.
+pub fn public_registries() -> impl Iterator<Item = Rule> {
+    REGISTRIES.into_iter().map(|(host, ports, tls)| {
         let host = HostPattern::parse(host).expect("the names above are names");
         let port = |port: &u16| PortRange::new(*port, *port).expect("the ports above are ports");
-        Rule { ports: ports.iter().map(port).collect(), ..Rule::host(host) }
+        Rule { ports: ports.iter().map(port).collect(), tls, ..Rule::host(host) }
     })
 }
 

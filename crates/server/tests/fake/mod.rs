@@ -462,6 +462,7 @@ impl Sandboxes for Fake {
                 request: Some("GET /v2/account".into()),
                 secrets: vec!["KEY".into()],
                 signed: None,
+                cached: false,
                 verdict: "allow".into(),
                 reason: None,
                 status: Some(200),

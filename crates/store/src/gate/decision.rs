@@ -138,6 +138,8 @@ pub struct Decision {
     pub secrets: Vec<SecretName>,
     /// In whose way the gate signs it, in place of the sandbox: at most 32 bytes.
     pub signed: Option<String>,
+    /// It is answered from what the gate has kept of earlier answers; nothing goes out.
+    pub cached: bool,
     /// The decision.
     pub verdict: Verdict,
 }
@@ -147,8 +149,8 @@ impl Decision {
     #[must_use]
     pub fn allow(at_ms: u64, sandbox: SandboxId, protocol: Protocol, port: u16) -> Self {
         let (host, address, method, path, rule, signed) = (None, None, None, None, None, None);
-        let (secrets, verdict) = (Vec::new(), Verdict::Allow);
-        Self { at_ms, sandbox, protocol, host, address, port, method, path, rule, secrets, signed, verdict }
+        let (secrets, cached, verdict) = (Vec::new(), false, Verdict::Allow);
+        Self { at_ms, sandbox, protocol, host, address, port, method, path, rule, secrets, signed, cached, verdict }
     }
 
     /// Refuses it, with everything else unknown.
@@ -201,6 +203,9 @@ impl Decision {
         }
         if let Some(address) = self.address {
             detail.insert("address".into(), json!(address));
+        }
+        if self.cached {
+            detail.insert("cached".into(), json!(true));
         }
         if !self.secrets.is_empty() {
             detail.insert("secrets".into(), json!(self.secrets));

@@ -13,6 +13,7 @@ use ringfence_model::net::{Denial, DenialReason};
 
 use super::leash::{Leash, Terms};
 use super::signed;
+use crate::cache::body::Filling;
 use crate::gate::record::Passage;
 use crate::gate::room::Force;
 use crate::secret::{Echo, Mask, Scanner};
@@ -141,6 +142,13 @@ async fn misplaced(terms: Terms, secret: String) -> Denial {
     terms.deny(DenialReason::PlaceholderMisplaced, Some(message)).await
 }
 
+/// What hides secrets in an answer.
+pub(super) struct Masking {
+    /// One after the other.
+    pub(super) masks: Vec<Mask>,
+    pub(super) echo: Option<Echo>,
+}
+
 /// The body of an answer. It holds its passage until the last byte.
 pub(super) struct Masked {
     inner: Incoming,
@@ -148,6 +156,7 @@ pub(super) struct Masked {
     masks: Vec<Mask>,
     echo: Option<Echo>,
     masking: bool,
+    filling: Option<Filling>,
     trailers: Option<HeaderMap>,
     force: Arc<Force>,
     passage: Arc<Passage>,
@@ -156,16 +165,25 @@ pub(super) struct Masked {
 }
 
 impl Masked {
+    /// `filling` keeps the body as it comes; what is kept is never masked.
     pub(super) fn new(
         inner: Incoming,
-        masks: Vec<Mask>,
-        echo: Option<Echo>,
+        masking: Masking,
+        filling: Option<Filling>,
         force: Arc<Force>,
         passage: Arc<Passage>,
         leash: Leash,
     ) -> Self {
+        let Masking { masks, echo } = masking;
         let masking = !masks.is_empty();
-        Self { inner, masking, masks, echo, trailers: None, force, passage, leash, refused: false }
+        Self { inner, masking, masks, echo, filling, trailers: None, force, passage, leash, refused: false }
+    }
+
+    /// The body came to its end.
+    fn is_whole(&mut self) {
+        if let Some(filling) = self.filling.take() {
+            filling.done();
+        }
     }
 
     /// What the masks held back.
@@ -189,11 +207,19 @@ impl Body for Masked {
         }
         loop {
             let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)).transpose()? else {
+                self.is_whole();
                 return Poll::Ready(self.rest().map(|rest| Ok(Frame::data(rest))));
             };
             match frame.into_data() {
                 Ok(data) => {
                     self.passage.received(data.len());
+                    if let Some(filling) = &mut self.filling {
+                        filling.feed(&data);
+                    }
+                    // With a known length nobody asks for the end.
+                    if self.inner.is_end_stream() {
+                        self.is_whole();
+                    }
                     let data = self.masks.iter_mut().fold(data, |data, mask| mask.feed(data));
                     if !data.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(data))));

@@ -17,6 +17,8 @@ grep -q ^user: /etc/passwd || {
     printf 'init:!:19000::::::\nuser:!:19000::::::\n' >> /etc/shadow
     printf 'init:!::\nuser:!::\n' >> /etc/gshadow
 }
+# A sandbox is thrown away as a whole: its user may install with pip what pleases.
+rm -f /usr/lib/python3*/EXTERNALLY-MANAGED
 mkdir -p /home/user /data
 chown 1000:1000 /home/user
 

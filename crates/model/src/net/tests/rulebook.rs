@@ -45,17 +45,24 @@ fn packages_are_the_registries_and_the_operators_own() {
     let own =
         Rule { ports: vec![PortRange::new(3141, 3141).expect("a port")], ..Rule::host(host("pypi.corp.test").into()) };
     let packages = Policy::Packages.rulebook(&[own]);
-    for (name, port) in [
-        ("pypi.org", 443),
-        ("files.pythonhosted.org", 443),
-        ("registry.npmjs.org", 443),
-        ("deb.debian.org", 80),
-        ("security.debian.org", 443),
-        ("pypi.corp.test", 3141),
+    // What the gate keeps of their answers it has to see.
+    for (name, port, seen) in [
+        ("pypi.org", 443, true),
+        ("files.pythonhosted.org", 443, true),
+        ("registry.npmjs.org", 443, true),
+        ("deb.debian.org", 80, false),
+        ("security.debian.org", 443, false),
+        ("pypi.corp.test", 3141, false),
     ] {
         assert!(packages.name(&host(name)).is_ok(), "{name}");
-        assert!(matches!(packages.connect(Some(&host(name)), port), Verdict::Pass { rule: Some(_) }), "{name}");
+        let verdict = packages.connect(Some(&host(name)), port);
+        assert!(matches!(verdict, Verdict::Pass { rule: Some(_) } | Verdict::Inspect { .. }), "{name}");
+        assert_eq!(matches!(verdict, Verdict::Inspect { .. }), seen, "{name}");
     }
+    // Named in a list, they are the same; another name is not.
+    let named = list(json!([{"host": "pypi.org"}, {"host": "pypi.test"}]));
+    assert_eq!(named.connect(Some(&host("pypi.org")), 443), Verdict::Inspect { rule: 0 });
+    assert_eq!(named.connect(Some(&host("pypi.test")), 443), Verdict::Pass { rule: Some(1) });
     assert_eq!(packages.connect(Some(&host("pypi.org")), 80), Verdict::Refuse(DenialReason::PortNotAllowed));
     assert_eq!(packages.connect(Some(&host("upload.pypi.org")), 443), Verdict::Refuse(DenialReason::HostNotAllowed));
     assert_eq!(packages.connect(None, 443), Verdict::Refuse(DenialReason::AddressNotGiven));

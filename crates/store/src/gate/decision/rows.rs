@@ -15,7 +15,7 @@ const LISTED_MAX: u32 = 10_000;
 const PRUNED_MAX: u32 = 2_000;
 
 const COLUMNS: &str = "id, at_ms, sandbox_id, protocol, host, address, port, method, path, rule, secrets, reason, \
-     status, bytes_up, bytes_down, duration_ms, signed";
+     status, bytes_up, bytes_down, duration_ms, signed, cached";
 
 impl GateView<'_> {
     /// The decisions that the filter lets through: newest first, or with `after` in their order.
@@ -81,7 +81,8 @@ impl GateTx<'_> {
         self.conn
             .prepare_cached(
                 "INSERT INTO decision (id, at_ms, sandbox_id, protocol, host, address, port, method, path, rule, \
-                 secrets, verdict, reason, signed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                 secrets, verdict, reason, signed, cached) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+                 ?15)",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
@@ -99,6 +100,7 @@ impl GateTx<'_> {
                     decision.verdict.as_str(),
                     decision.verdict.reason(),
                     decision.signed,
+                    decision.cached,
                 ])
             })
             .map_err(doing(WHAT))?;
@@ -245,7 +247,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<DecisionRow>> {
     let (path, rule, status) = (row.get(8)?, row.get(9)?, row.get(12)?);
     let (bytes_up, bytes_down): (Option<u64>, Option<u64>) = (row.get(13)?, row.get(14)?);
     let duration_ms: Option<u64> = row.get(15)?;
-    let signed: Option<String> = row.get(16)?;
+    let (signed, cached): (Option<String>, bool) = (row.get(16)?, row.get(17)?);
     let unreadable = |column| StoreError::Unreadable { column, row: format!("decision {id}") };
     Ok((|| {
         let decision = Decision {
@@ -260,6 +262,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<DecisionRow>> {
             rule,
             secrets: serde_json::from_str(&secrets).map_err(|_| unreadable("secrets"))?,
             signed,
+            cached,
             verdict: reason.map_or(Verdict::Allow, |reason| Verdict::Refuse { reason }),
         };
         let settlement = duration_ms.map(|duration_ms| Settlement {
