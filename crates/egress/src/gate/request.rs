@@ -305,7 +305,14 @@ impl Session {
         Destination { host, port: self.to.port(), secure: self.name.is_some() }
     }
 
-    async fn admit(&self, force: &Force, asked: &Asked, parts: &Parts, source: &Source, cached: bool) -> Result<Admitted, Turned> {
+    async fn admit(
+        &self,
+        force: &Force,
+        asked: &Asked,
+        parts: &Parts,
+        source: &Source,
+        cached: bool,
+    ) -> Result<Admitted, Turned> {
         let to = self.to;
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (rule, allowed) = match &asked.host {
