@@ -36,6 +36,7 @@ static INJECTOR: LazyLock<Injector> = LazyLock::new(|| {
             hosts: vec![host.into()],
             ports: vec![443],
             placements: vec![Placement::Header(HEADER), Placement::FirstFrame { fields: vec![FIELD.into()] }],
+            sign: None,
         },
     };
     let secrets = vec![
