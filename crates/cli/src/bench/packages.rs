@@ -75,6 +75,7 @@ pub(super) async fn run(subject: &Subject, home: &Path, rounds: u32) -> anyhow::
         for _ in 0..rounds {
             warm.push(installed_anew(subject, &list).await?);
             remove(subject, &at_hand).await?;
+            subject.settle().await?;
             floor.push(install(subject, &at_hand, &list).await?);
         }
         subject.delete(&at_hand).await?;
@@ -98,8 +99,9 @@ pub(super) async fn run(subject: &Subject, home: &Path, rounds: u32) -> anyhow::
 
 /// In a sandbox of its own; the seconds of the installation alone.
 async fn installed_anew(subject: &Subject, list: &[String]) -> anyhow::Result<f64> {
-    subject.settle().await?;
     let sandbox = subject.create().await?.sandbox_id.to_string();
+    // Filling the shelf again is work that the others do not have beside theirs.
+    subject.settle().await?;
     let seconds = install(subject, &sandbox, list).await;
     subject.delete(&sandbox).await?;
     seconds

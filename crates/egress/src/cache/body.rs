@@ -155,6 +155,19 @@ struct Source {
     left: u64,
 }
 
+impl State {
+    /// Reads on, if there is more.
+    fn next(mut source: Box<Source>) -> Self {
+        if source.left == 0 {
+            return Self::Idle(None);
+        }
+        Self::Busy(tokio::task::spawn_blocking(move || {
+            let read = source.read();
+            (source, read)
+        }))
+    }
+}
+
 impl Reading {
     pub(super) fn new(files: Arc<Files>, key: String, found: Found) -> Self {
         let left = found.entry.bytes;
@@ -181,12 +194,8 @@ impl Reading {
                     return Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok));
                 }
                 State::Idle(source) => {
-                    let Some(source) = source.take().filter(|source| source.left > 0) else { return Poll::Ready(None) };
-                    self.state = State::Busy(tokio::task::spawn_blocking(move || {
-                        let mut source = source;
-                        let read = source.read();
-                        (source, read)
-                    }));
+                    let Some(source) = source.take() else { return Poll::Ready(None) };
+                    self.state = State::next(source);
                 }
                 State::Busy(reading) => {
                     let (source, read) = match ready!(Pin::new(reading).poll(cx)) {
@@ -196,8 +205,10 @@ impl Reading {
                             return Poll::Ready(Some(Err(io::Error::other("reading was broken off"))));
                         }
                     };
-                    self.left = source.left;
-                    self.state = State::Idle(read.is_ok().then_some(source));
+                    let len = read.as_ref().map_or(0, Bytes::len);
+                    self.left = self.left.saturating_sub(len as u64);
+                    // The next bytes are read while these are sent.
+                    self.state = if read.is_ok() { State::next(source) } else { State::Idle(None) };
                     return Poll::Ready(Some(read));
                 }
             }
