@@ -59,6 +59,8 @@ pub(crate) enum Part {
     Audit,
     /// What the gate adds to a request, beside a direct connection and mitmproxy
     Gate,
+    /// 200 sandboxes that ask ten times a second each, beside the same
+    Polling,
 }
 
 pub(crate) async fn run(global: Global, args: BenchArgs) -> anyhow::Result<i32> {
