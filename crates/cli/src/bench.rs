@@ -88,11 +88,13 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
         rows.extend(found);
         outcomes.push(outcome);
     }
-    if is_wanted(Part::Gate) {
+    if is_wanted(Part::Gate) || is_wanted(Part::Polling) {
         output::note("bench: the gate");
-        let (found, outcome) = gate::run(&daemon.home, TEMPLATE, args.rounds).await?;
+        let wanted =
+            gate::Wanted { latency: is_wanted(Part::Gate).then_some(args.rounds), polling: is_wanted(Part::Polling) };
+        let (found, of_gate) = gate::run(&daemon.home, TEMPLATE, wanted).await?;
         rows.extend(found);
-        outcomes.push(outcome);
+        outcomes.extend(of_gate);
     }
     if is_wanted(Part::Packages) {
         output::note("bench: packages that were installed before");

@@ -40,6 +40,15 @@ const POLLING_S: u32 = 10;
 /// How long they have to get ready before they begin together.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// One at a time, so many requests a turn; and some at once.
+    pub(super) latency: Option<u32>,
+    /// Many sandboxes.
+    pub(super) polling: bool,
+}
+
 /// Who is asked through, and how a client gets there.
 struct Way {
     who: &'static str,
@@ -65,10 +74,14 @@ struct Scene {
 ///
 /// # Errors
 /// Something cannot be started, a request was refused, or an answer was wrong.
-pub(super) async fn run(home: &Path, template: &'static str, rounds: u32) -> anyhow::Result<(Vec<Row>, Outcome)> {
+pub(super) async fn run(
+    home: &Path,
+    template: &'static str,
+    wanted: Wanted,
+) -> anyhow::Result<(Vec<Row>, Vec<Outcome>)> {
     let server = Server::start(&[SEEN, PASSED])?;
     let ours = Home::start(home, template, &[SEEN, PASSED], &server.authority).await?;
-    let measured = measure(home, &ours, server, template, rounds).await;
+    let measured = measure(home, &ours, server, template, wanted).await;
     let ended = ours.end().await;
     let found = measured?;
     ended?;
@@ -80,8 +93,8 @@ async fn measure(
     ours: &Home,
     server: Server,
     template: &'static str,
-    rounds: u32,
-) -> anyhow::Result<(Vec<Row>, Outcome)> {
+    wanted: Wanted,
+) -> anyhow::Result<(Vec<Row>, Vec<Outcome>)> {
     let rootfs = contender::newest_rootfs(theirs).context("no layer with an interpreter was found")?;
     let api = ours.daemon.api.clone();
     let mut scene = Scene { api, template, rootfs, sandbox: String::new(), server };
@@ -103,37 +116,17 @@ async fn measure(
             None
         }
     };
-    let mut rows = Vec::new();
-    let kept = json!({"what": "kept", "count": rounds});
-    let kept = scene.in_turns("request on a kept connection", &ways, &kept, TURNS).await?;
-    let new = json!({"what": "new", "count": NEW});
-    let new = scene.in_turns("connection and request", &ways, &new, TURNS).await?;
-    let added = |rows: &[Row], who: &str| {
-        let p50 = |who: &str| rows.iter().find(|row| row.who == who).map(|row| row.p50);
-        Some(p50(who)? - p50("direct")?)
-    };
-    let data = json!({
-        "kept_added_s": ways.iter().map(|way| (way.who.to_owned(), json!(added(&kept, way.who)))).collect::<serde_json::Map<_, _>>(),
-        "new_added_s": ways.iter().map(|way| (way.who.to_owned(), json!(added(&new, way.who)))).collect::<serde_json::Map<_, _>>(),
-        "mitmproxy": mitmproxy.as_ref().map(|mitmproxy| mitmproxy.version.clone()),
-        "mitmproxy_verifies_upstream": true,
-    });
-    let seen = added(&kept, "ringfence, seen into").unwrap_or(f64::NAN);
-    rows.extend(kept);
-    rows.extend(new);
-    let hurried = json!({"what": "poll", "every": 0, "seconds": HURRIED_S, "forks": HURRIED});
-    for mut row in scene.in_turns(&format!("{HURRIED} processes that ask at once"), &ways, &hurried, 1).await? {
-        row.remark = Some(format!("{:.0} requests a second", row.count as f64 / f64::from(HURRIED_S)));
-        rows.push(row);
+    let (mut rows, mut outcomes) = (Vec::new(), Vec::new());
+    if let Some(rounds) = wanted.latency {
+        let (found, outcome) =
+            scene.latency(&ways, rounds, mitmproxy.as_ref().map(|mitmproxy| &*mitmproxy.version)).await?;
+        rows.extend(found);
+        outcomes.push(outcome);
     }
-    rows.extend(scene.polling(&ways).await?);
-    let outcome = Outcome {
-        what: "the gate, each answer compared with what was asked".to_owned(),
-        found: format!("{:+.3} ms p50 on a kept connection that is seen into", seen * 1e3),
-        data,
-        is_good: true,
-    };
-    Ok((rows, outcome))
+    if wanted.polling {
+        rows.extend(scene.polling(&ways).await?);
+    }
+    Ok((rows, outcomes))
 }
 
 impl Scene {
@@ -165,6 +158,37 @@ impl Scene {
             }
         }
         rows(what, ways, seconds)
+    }
+
+    async fn latency(&self, ways: &[Way], rounds: u32, mitmproxy: Option<&str>) -> anyhow::Result<(Vec<Row>, Outcome)> {
+        let kept = json!({"what": "kept", "count": rounds});
+        let kept = self.in_turns("request on a kept connection", ways, &kept, TURNS).await?;
+        let new = json!({"what": "new", "count": NEW});
+        let new = self.in_turns("connection and request", ways, &new, TURNS).await?;
+        let hurried = json!({"what": "poll", "every": 0, "seconds": HURRIED_S, "forks": HURRIED});
+        let mut hurried = self.in_turns(&format!("{HURRIED} processes that ask at once"), ways, &hurried, 1).await?;
+        for row in &mut hurried {
+            row.remark = Some(format!("{:.0} requests a second", row.count as f64 / f64::from(HURRIED_S)));
+        }
+        let added = |rows: &[Row], who: &str| {
+            let p50 = |who: &str| rows.iter().find(|row| row.who == who).map(|row| row.p50);
+            Some(p50(who)? - p50("direct")?)
+        };
+        let of_all =
+            |rows: &[Row]| -> Value { ways.iter().map(|way| (way.who, json!(added(rows, way.who)))).collect() };
+        let seen = added(&kept, "ringfence, seen into").unwrap_or(f64::NAN);
+        let outcome = Outcome {
+            what: "the gate, each answer compared with what was asked".to_owned(),
+            found: format!("{:+.3} ms p50 on a kept connection that is seen into", seen * 1e3),
+            data: json!({
+                "kept_added_p50_s": of_all(&kept),
+                "new_added_p50_s": of_all(&new),
+                "mitmproxy": mitmproxy,
+                "mitmproxy_verifies_upstream": true,
+            }),
+            is_good: true,
+        };
+        Ok((kept.into_iter().chain(new).chain(hurried).collect(), outcome))
     }
 
     /// Many sandboxes, beside as many processes on the host.

@@ -61,6 +61,8 @@ pub(crate) enum Part {
     Gate,
     /// The seed document's lists of packages, installed a second time
     Packages,
+    /// 200 sandboxes that ask ten times a second each, beside the same
+    Polling,
 }
 
 pub(crate) async fn run(global: Global, args: BenchArgs) -> anyhow::Result<i32> {

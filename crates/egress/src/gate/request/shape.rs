@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, response};
 use ringfence_model::net::{DenialReason, Destination, HostName, Protocol};
 
@@ -142,8 +143,12 @@ pub(super) fn strip(parts: &mut Parts, asked: &Asked, port: u16, secure: bool) {
     }
     // The body is read and sent on at once: nobody is left to be told to go on.
     parts.headers.remove(header::EXPECT);
-    let target = parts.uri.path_and_query().cloned();
-    parts.uri = target.map_or_else(Uri::default, Uri::from);
+    // Written anew: of `http://host#x` and `http://host?x` there would be no path left.
+    let target = match (parts.uri.path(), parts.uri.query()) {
+        (path, Some(query)) => PathAndQuery::try_from(format!("{path}?{query}")),
+        (path, None) => PathAndQuery::try_from(if path.is_empty() { "/" } else { path }),
+    };
+    parts.uri = target.map_or_else(|_| Uri::default(), Uri::from);
     parts.version = Version::HTTP_11;
 }
 

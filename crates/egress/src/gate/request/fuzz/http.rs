@@ -162,7 +162,15 @@ impl Scene {
             assert_eq!(to, TO, "a value goes to where it is bound");
             lock(&self.became).filled += 1;
         }
-        let target = original.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let target = match original.uri.query() {
+            Some(query) => format!("{}?{query}", original.uri.path()),
+            None => original.uri.path().to_owned(),
+        };
+        assert_eq!(
+            parts.uri.path_and_query().map(|judged| judged.as_str()),
+            Some(&*target),
+            "what is judged is what is sent"
+        );
         let taken = Arc::new(Mutex::new(Vec::new()));
         let body = Recorded { inner: body, taken: taken.clone() };
         let host = parts.headers.get(header::HOST).cloned();
