@@ -63,20 +63,26 @@ fn exists(init: Option<i32>, path: &str) -> bool {
         .is_ok()
 }
 
-/// The exit code of a process that is on its way out, which the kernel knows before it has taken the memory apart: fields 9
-/// (flags), 20 (threads) and 52 (exit code, as wait(2) gives it) of `/proc/<pid>/stat`, proc(5). `None` while it lives, and
-/// for one that a signal ends.
+/// The exit code of a process that is on its way out, which the kernel knows before it has taken the memory apart. `None`
+/// while it lives, and for one that a signal ends.
 fn ending_code(pid: i32) -> Option<i32> {
+    // The kernel takes the code of one line before the flags. One that has just begun to exit may be seen to do so with the
+    // code of before, 0: what counts is the code of a line that was begun later.
+    exiting(pid)?;
+    let status = exiting(pid)?;
+    (status & 0x7f == 0).then(|| i32::try_from((status >> 8) & 0xff).ok()).flatten()
+}
+
+/// The exit code, as wait(2) gives it, of a process that is exiting: fields 9 (flags), 20 (threads) and 52 (exit code) of
+/// `/proc/<pid>/stat`, proc(5).
+fn exiting(pid: i32) -> Option<u64> {
     const PF_EXITING: u64 = 4;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     let (flags, threads, status) = (field(9)?, field(20)?, field(52)?);
     // A main thread may end before its process does.
-    if flags & PF_EXITING == 0 || threads > 1 || status & 0x7f != 0 {
-        return None;
-    }
-    i32::try_from((status >> 8) & 0xff).ok()
+    (flags & PF_EXITING != 0 && threads <= 1).then_some(status)
 }
 
 /// Name of an execution's cgroup below its shell's.
