@@ -177,6 +177,8 @@ impl<K: Kind> Writer<K> {
             // Whoever waited for the disk has been answered, and is busy with what comes after.
             if orderly && is_time && !later.is_empty() {
                 orderly = self.commit(std::mem::take(&mut later));
+                // Now, and not when somebody waits for it. If it fails, it is tried again with the next change, and fails that one.
+                let _ = self.set_waits(true);
             }
             if orderly && head_noted_at.elapsed() >= HEAD_INTERVAL {
                 self.note_head();
@@ -230,14 +232,20 @@ impl<K: Kind> Writer<K> {
         fatal.is_none()
     }
 
-    fn transact(&mut self, batch: &mut [Box<dyn Change<K>>]) -> Result<(), Arc<rusqlite::Error>> {
-        let conn = &self.conn;
-        let waits = batch.iter().any(|change| change.when() == When::Lasting);
+    /// Whether commits wait for the disk from now on. SQLite reads the statement anew each time, which takes as long as a
+    /// small change.
+    fn set_waits(&mut self, waits: bool) -> rusqlite::Result<()> {
         if waits != self.waits {
-            conn.prepare_cached(if waits { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?
-                .execute([])?;
+            let sql = if waits { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            step(&self.conn, sql)?;
             self.waits = waits;
         }
+        Ok(())
+    }
+
+    fn transact(&mut self, batch: &mut [Box<dyn Change<K>>]) -> Result<(), Arc<rusqlite::Error>> {
+        self.set_waits(batch.iter().any(|change| change.when() == When::Lasting))?;
+        let conn = &self.conn;
         step(conn, "BEGIN IMMEDIATE")?;
         let chain = RefCell::new(self.chain);
         let erase = Cell::new(self.erase);

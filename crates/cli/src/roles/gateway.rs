@@ -92,18 +92,8 @@ pub(super) fn role(args: &[String]) -> anyhow::Result<i32> {
     sys::raise_descriptor_limit().context("raising the descriptor limit")?;
     super::log_to_stderr(&["hyper=warn", "h2=warn", "rustls=warn"])?;
     let config: GateConfig = serde_json::from_str(config).context("reading the configuration")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers())
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(run(PathBuf::from(home).join("gate"), &config, jailer, serve))
-}
-
-/// Half of the processors: the writer of decisions has a thread of its own, and what is asked of the gate runs beside it. Two
-/// workers on two processors mostly wake each other: that costs each request more than the second one brings.
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
 }
 
 async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStream) -> anyhow::Result<i32> {
