@@ -86,9 +86,10 @@ impl Drop for Silent {
 
 fn ask(what: &str) -> anyhow::Result<Vec<u8>> {
     let mut err = io::stderr();
-    write!(err, "{what} (not shown): ").and_then(|()| err.flush()).context("asking on standard error")?;
     let typed = {
+        // Before it asks: what is typed at once is neither shown nor thrown away.
         let _silent = Silent::begin().context("silencing the terminal")?;
+        write!(err, "{what} (not shown): ").and_then(|()| err.flush()).context("asking on standard error")?;
         // Without a buffer of the library's, in which the value would stay.
         type_in(|| {
             let mut key = [0];

@@ -16,8 +16,8 @@ use ringfence_store::{SecretValue, gate::EnvelopePublicKey};
 
 use crate::{engine::Engine, error::Failure, network::mistaken};
 
-/// Bytes of a key, as the gateway takes them: shorter ones cannot be masked, longer ones stand in no header.
-const KEY_BYTES: std::ops::RangeInclusive<usize> = 8..=8 << 10;
+/// Bytes of a key, as the gateway takes them: longer ones stand in no header.
+const KEY_BYTES_MAX: usize = 8 << 10;
 
 /// What the variables of a request become.
 #[derive(Debug, Default)]
@@ -47,10 +47,10 @@ impl Engine {
         let mut kept = Kept { values: vars.into_inner(), ..Kept::default() };
         let is_key = |name: &str| is_key_name(name) || listed.iter().any(|listed| listed == name);
         let mut keys: Vec<String> = kept.values.keys().filter(|name| is_key(name)).cloned().collect();
-        for name in keys.extract_if(.., |name| !KEY_BYTES.contains(&kept.values[name].len())) {
+        for name in keys.extract_if(.., |name| kept.values[name].len() > KEY_BYTES_MAX) {
             // Somebody who wants it visible may well have one that is no real key.
             if !expose || listed.contains(&name) {
-                return Err(unfit(&name, kept.values[&name].len()).into());
+                return Err(too_long(&name, kept.values[&name].len()).into());
             }
             kept.exposed.push(name);
         }
@@ -118,11 +118,10 @@ pub(crate) fn exposed_once(vars: &EnvVars, expose: bool) -> Result<Vec<String>, 
     }
 }
 
-fn unfit(name: &str, bytes: usize) -> ApiError {
-    let (least, most) = (KEY_BYTES.start(), KEY_BYTES.end());
+fn too_long(name: &str, bytes: usize) -> ApiError {
     ApiError::new(
         Code::InvalidArgument,
-        format!("`{name}` is the name of a key, and its value has {bytes} bytes; keys have {least} to {most}"),
+        format!("`{name}` is the name of a key, and its value has {bytes} bytes; keys have at most {KEY_BYTES_MAX}"),
     )
 }
 
@@ -138,7 +137,8 @@ fn warnings(kept: &Kept) -> Vec<String> {
     }
     if !kept.exposed.is_empty() {
         warnings.push(format!(
-            "{} can be read by every program in the sandbox, and sent to whatever it may reach",
+            "{} can be read by every program in the sandbox, and sent to whatever it may reach (what is shorter than 8 bytes is \
+             taken for no key, and not kept outside)",
             named(&kept.exposed)
         ));
     }

@@ -170,6 +170,11 @@ impl Gate {
             let sealed = STANDARD.decode(sealed).map_err(|_| invalid("the sealed value is not base64"))?;
             let value = self.envelope.open(&sealed, &seal_context(sandbox, name.as_str()));
             let value = value.map_err(|error| invalid(error.to_string()))?;
+            // No real key is so short, and it could not be masked.
+            if value.expose().len() < *VALUE_BYTES.start() {
+                answer.push(SealedSecret { name: name.to_string(), placeholder: None, hosts: binding.hosts });
+                continue;
+            }
             check_value(&name, &value)?;
             if let Some(signing) = binding.sign.as_ref().map(read_signing).transpose()? {
                 check_key(&name, &signing, &value)?;

@@ -154,7 +154,7 @@ pub fn seal_context(sandbox: &SandboxId, name: &str) -> Vec<u8> {
 pub struct SealedSecret {
     /// Its name.
     pub name: String,
-    /// What the sandbox sees in its place; `None` where the hosts of such a name are unknown.
+    /// What the sandbox sees in its place; `None` where the hosts of such a name are unknown, or the value is too short to be a key.
     pub placeholder: Option<String>,
     /// The hosts that it may go to.
     pub hosts: Vec<HostName>,
