@@ -355,8 +355,10 @@ def an_argument_that_is_wrong_is_named(c, box):
         ("system_health", {"deep": True}, "deep"),
     ]:
         assert word in c.refused("INVALID_ARGUMENT", tool, **arguments), (tool, arguments)
-    for argument, value in [("anthropic_key", "k"), ("swarm_id", "s")]:
-        assert argument in c.refused("NOT_SUPPORTED", "sandbox_create", template="python", **{argument: value})
+    assert "swarm_id" in c.refused("NOT_SUPPORTED", "sandbox_create", template="python", swarm_id="s")
+    assert "NOBODY_API_KEY" in c.refused(
+        "INVALID_ARGUMENT", "sandbox_create", template="python", env_vars={"NOBODY_API_KEY": "0123456789"}
+    )
     assert "operator" in c.refused("PERMISSION_DENIED", "sandbox_create", template="python", network="open")
 
 
