@@ -399,6 +399,16 @@ pub enum LockError {
     },
 }
 
+/// How long a new daemon waits for the processes of one that was killed.
+const DYING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether a process of this number is there and has not ended: proc(5), `/proc/<pid>/stat`, field 3.
+fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 impl HomeLock {
     /// Locks `home` for this process and its forks, and writes the pid into `daemon.lock`.
     ///
@@ -411,13 +421,20 @@ impl HomeLock {
         let path = home.join("daemon.lock");
         let mut file =
             fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
-                return Err(LockError::Held { home: shown, pid });
+        let begun = Instant::now();
+        loop {
+            match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+                    // One that was killed holds it until the last of its processes is gone.
+                    if begun.elapsed() > DYING_PATIENCE || is_alive(&pid) {
+                        return Err(LockError::Held { home: shown, pid });
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(e) => return Err(io(e.into())),
             }
-            Err(e) => return Err(io(e.into())),
         }
         file.set_len(0).map_err(io)?;
         writeln!(file, "{}", std::process::id()).map_err(io)?;
