@@ -230,9 +230,9 @@ impl Scene {
         }
         let code = format!("import json\nPLAN = json.loads({:?})\n{CLIENT}", whole.to_string());
         let printed = if way.inside { self.inside(sandbox, code).await? } else { self.outside(&code).await? };
-        let seconds: Vec<f64> = serde_json::from_str(&printed).with_context(|| format!("reading {printed:.200}"))?;
-        ensure!(!seconds.is_empty(), "nothing was measured");
-        Ok(seconds)
+        let tenths: Vec<f64> = serde_json::from_str(&printed).with_context(|| format!("reading {printed:.200}"))?;
+        ensure!(!tenths.is_empty(), "nothing was measured");
+        Ok(tenths.into_iter().map(|tenth| tenth / 1e7).collect())
     }
 
     async fn inside(&self, sandbox: &str, code: String) -> anyhow::Result<String> {
