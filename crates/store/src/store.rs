@@ -115,7 +115,11 @@ impl<K: Kind> Database<K> {
         let change_places = Arc::new(Semaphore::new(options.queue));
         let gone = Arc::new(OnceLock::new());
         let counters = Arc::new(Counters::default());
+        if emptied {
+            writer::extend_log(path);
+        }
         let writer = Writer {
+            path: path.into(),
             conn,
             sealer: Arc::clone(&sealer),
             chain,
@@ -196,8 +200,8 @@ impl<K: Kind> Database<K> {
         self.change(op, When::Noted).await
     }
 
-    /// As [`Database::note`], and in nobody's way: it is made after the change that comes next, or a little later when none
-    /// comes. A crash of this program may lose the last hundredth of a second of these.
+    /// As [`Database::note`], and in nobody's way: it is made a hundredth of a second later, together with others of its kind that
+    /// come meanwhile. A crash of this program loses those that wait.
     ///
     /// # Errors
     /// As [`Database::note`].

@@ -293,6 +293,38 @@ async fn totals_outlive_what_is_pruned_and_end_with_their_sandbox() {
 }
 
 #[tokio::test]
+async fn rows_are_made_of_the_chain_also_after_a_crash_and_none_a_second_time() {
+    let place = Place::new();
+    let store = place.open_gate();
+    for number in 0..2500 {
+        let store = store.clone();
+        let decision = if number % 2 == 0 { allowed(1, NOW_MS + number) } else { refused(2, NOW_MS + number) };
+        let _ = store.decide(decision).await.expect("it is recorded");
+    }
+    // Nobody has asked: what a crash leaves is the chain alone.
+    let crashed = place.as_after_a_crash();
+    let rows: u64 = crashed
+        .behind_the_gate()
+        .query_row("SELECT count(*) FROM decision", [], |row| row.get(0))
+        .expect("it is there");
+    assert_eq!(rows, 0);
+    let after = crashed.open_gate();
+    let ids = async || -> Vec<u64> {
+        let filter = DecisionFilter { after: Some(DecisionId::new(0)), ..DecisionFilter::default() };
+        after.decisions(filter).await.expect("they can be read").iter().map(|row| row.id.get()).collect()
+    };
+    assert_eq!(ids().await, (1..=2500).collect::<Vec<_>>());
+    let totals = after.totals(&sandbox_id(2)).await.expect("they can be read");
+    assert_eq!((totals.requests, totals.refused), (1250, 1250));
+    let pruned = after.prune_decisions(Retention { since_ms: None, rows_max: Some(0) }).await;
+    assert_eq!(pruned.expect("they can be pruned"), 2500);
+    assert_eq!(ids().await, [0; 0], "what was pruned does not come back");
+    let last = after.decide(allowed(1, NOW_MS)).await.expect("it is recorded").decision().get();
+    assert_eq!(ids().await, [last]);
+    assert_eq!(after.totals(&sandbox_id(1)).await.expect("they can be read").requests, 1251);
+}
+
+#[tokio::test]
 async fn more_is_pruned_than_one_change_takes() {
     let place = Place::new();
     let store = place.open_gate();
@@ -343,6 +375,7 @@ async fn a_row_that_the_store_does_not_write_is_unreadable_and_no_panic() {
         let place = Place::new();
         let store = place.open_gate();
         let _ = store.decide(allowed(1, NOW_MS)).await.expect("it is recorded");
+        assert_eq!(store.decisions(DecisionFilter::default()).await.expect("they can be read").len(), 1);
         place.behind_the_gate().execute_batch(&format!("UPDATE decision SET {set}")).expect("SQLite does it");
         let error = store.decisions(DecisionFilter::default()).await.expect_err("it was edited");
         assert!(matches!(error, StoreError::Unreadable { column: found, .. } if found == column), "{set}: {error:?}");
@@ -351,6 +384,7 @@ async fn a_row_that_the_store_does_not_write_is_unreadable_and_no_panic() {
     let place = Place::new();
     let store = place.open_gate();
     let _ = store.decide(allowed(1, NOW_MS)).await.expect("it is recorded");
+    assert_eq!(store.decisions(DecisionFilter::default()).await.expect("they can be read").len(), 1);
     place.behind_the_gate().execute_batch("UPDATE decision SET port = 70000").expect("SQLite does it");
     let error = store.decisions(DecisionFilter::default()).await.expect_err("it was edited");
     assert!(matches!(error, StoreError::Sql { .. }), "{error:?}");

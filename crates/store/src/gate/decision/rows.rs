@@ -1,4 +1,4 @@
-//! Decisions as rows: written with their audit entry, settled, listed, counted and pruned.
+//! Decisions as rows: made of their audit entries, settled, listed, counted and pruned.
 
 use ringfence_model::SandboxId;
 use rusqlite::{OptionalExtension, Row, named_params, params};
@@ -13,12 +13,16 @@ use crate::gate::{GateStore, GateTx, GateView};
 const LISTED_MAX: u32 = 10_000;
 /// Rows that one change prunes at most: other changes wait for it.
 const PRUNED_MAX: u32 = 2_000;
+/// Rows that one change makes at most of entries of the audit chain.
+const LISTED_AT_ONCE: u32 = 2_000;
+/// The fact that says up to which number decisions were pruned: those are not made anew.
+const PRUNED: &str = "gate.decisions_pruned";
 
 const COLUMNS: &str = "id, at_ms, sandbox_id, protocol, host, address, port, method, path, rule, secrets, reason, \
      status, bytes_up, bytes_down, duration_ms, signed, cached";
 
 impl GateView<'_> {
-    /// The decisions that the filter lets through: newest first, or with `after` in their order.
+    /// The decisions that the filter lets through and that have rows already: newest first, or with `after` in their order.
     ///
     /// # Errors
     /// The database refuses, or holds something unreadable.
@@ -39,7 +43,7 @@ impl GateView<'_> {
         rows.map(|row| row.map_err(doing(WHAT))?).collect()
     }
 
-    /// The decision of this number, if it was not pruned.
+    /// The decision of this number, if it has its row already and was not pruned.
     ///
     /// # Errors
     /// As [`GateView::decisions`].
@@ -52,7 +56,7 @@ impl GateView<'_> {
             .transpose()
     }
 
-    /// What a sandbox did in all; nothing when it is not known.
+    /// What a sandbox did in all, of what has rows or had them; nothing when it is not known.
     ///
     /// # Errors
     /// The database refuses.
@@ -72,48 +76,67 @@ impl GateView<'_> {
 }
 
 impl GateTx<'_> {
-    /// Records a decision: the audit entry, the row, and the totals of its sandbox. It returns no permit, because
-    /// nothing is on disk yet.
+    /// Records a decision: its audit entry, from which its row is made later ([`GateTx::list_decisions`]). It returns no
+    /// permit, because nothing is on disk yet.
     pub(in crate::gate) fn record(&self, decision: &Decision) -> Result<AuditReceipt> {
-        const WHAT: &str = "record a decision";
         decision.check()?;
-        let receipt = self.audit(&decision.entry())?;
-        self.conn
+        self.audit(&decision.entry())
+    }
+
+    /// Makes the rows of decisions that the audit chain holds and the table does not yet, at most 2,000, and counts them in
+    /// the totals of their sandboxes. Returns how many. The entry alone is what has to be on disk before something happens;
+    /// a row holds nothing that its entry does not.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn list_decisions(&self) -> Result<u64> {
+        const WHAT: &str = "list new decisions";
+        let pruned = self.meta(PRUNED)?.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+        let first = self
+            .conn
+            .prepare_cached("SELECT coalesce(max(id), 0) FROM decision")
+            .and_then(|mut statement| statement.query_row([], |row| row.get::<_, u64>(0)))
+            .map_err(doing(WHAT))?
+            .max(pruned);
+        let last: Option<u64> = self
+            .conn
             .prepare_cached(
-                "INSERT INTO decision (id, at_ms, sandbox_id, protocol, host, address, port, method, path, rule, \
-                 secrets, verdict, reason, signed, cached) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
-                 ?15)",
+                "SELECT max(seq) FROM (SELECT seq FROM audit WHERE seq > ?1 AND event IN ('egress.allow', 'egress.refuse') \
+                 ORDER BY seq LIMIT ?2)",
             )
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    receipt.seq(),
-                    decision.at_ms,
-                    decision.sandbox.as_str(),
-                    decision.protocol.as_str(),
-                    decision.host,
-                    decision.address.map(|address| address.to_string()),
-                    decision.port,
-                    decision.method,
-                    decision.path,
-                    decision.rule,
-                    json!(decision.secrets).to_string(),
-                    decision.verdict.as_str(),
-                    decision.verdict.reason(),
-                    decision.signed,
-                    decision.cached,
-                ])
-            })
+            .and_then(|mut statement| statement.query_row(params![first, LISTED_AT_ONCE], |row| row.get(0)))
+            .map_err(doing(WHAT))?;
+        let Some(last) = last else { return Ok(0) };
+        let listed = self
+            .conn
+            .prepare_cached(
+                "INSERT INTO decision (id, at_ms, sandbox_id, protocol, host, address, port, method, path, rule, secrets, \
+                 verdict, reason, signed, cached) \
+                 SELECT seq, at_ms, sandbox_id, detail ->> 'protocol', detail ->> 'host', detail ->> 'address', \
+                 detail ->> 'port', detail ->> 'method', detail ->> 'path', detail ->> 'rule', \
+                 coalesce(detail -> 'secrets', '[]'), substr(event, 8), detail ->> 'reason', detail ->> 'signed', \
+                 coalesce(detail ->> 'cached', 0) \
+                 FROM audit WHERE seq > ?1 AND seq <= ?2 AND event IN ('egress.allow', 'egress.refuse')",
+            )
+            .and_then(|mut statement| statement.execute(params![first, last]))
             .map_err(doing(WHAT))?;
         self.conn
             .prepare_cached(
-                "INSERT INTO total (sandbox_id, requests, refused, bytes_up, bytes_down) VALUES (?1, 1, ?2, 0, 0) \
-                 ON CONFLICT (sandbox_id) DO UPDATE SET requests = requests + 1, refused = refused + ?2",
+                "INSERT INTO total (sandbox_id, requests, refused, bytes_up, bytes_down) \
+                 SELECT sandbox_id, count(*), count(reason), 0, 0 FROM decision WHERE id > ?1 AND id <= ?2 \
+                 GROUP BY sandbox_id \
+                 ON CONFLICT (sandbox_id) DO UPDATE SET requests = requests + excluded.requests, \
+                 refused = refused + excluded.refused",
             )
-            .and_then(|mut statement| {
-                statement.execute(params![decision.sandbox.as_str(), decision.verdict != Verdict::Allow])
-            })
+            .and_then(|mut statement| statement.execute(params![first, last]))
             .map_err(doing(WHAT))?;
-        Ok(receipt)
+        Ok(listed as u64)
+    }
+
+    /// [`GateTx::list_decisions`] until none is left.
+    fn list_all_decisions(&self) -> Result<()> {
+        while self.list_decisions()? == u64::from(LISTED_AT_ONCE) {}
+        Ok(())
     }
 
     /// Notes what became of a decision, once. Returns whether that was done: a decision may have been pruned meanwhile, or
@@ -124,17 +147,24 @@ impl GateTx<'_> {
     pub fn settle(&self, decision: DecisionId, settlement: &Settlement) -> Result<bool> {
         const WHAT: &str = "settle a decision";
         let Settlement { status, bytes_up, bytes_down, duration_ms } = *settlement;
-        let sandbox: Option<String> = self
-            .conn
-            .prepare_cached(
-                "UPDATE decision SET status = ?2, bytes_up = ?3, bytes_down = ?4, duration_ms = ?5 \
-                 WHERE id = ?1 AND duration_ms IS NULL RETURNING sandbox_id",
-            )
-            .and_then(|mut statement| {
-                let params = params![decision.0, status, bytes_up, bytes_down, duration_ms];
-                statement.query_row(params, |row| row.get(0)).optional()
-            })
-            .map_err(doing(WHAT))?;
+        let settle = || -> Result<Option<String>> {
+            self.conn
+                .prepare_cached(
+                    "UPDATE decision SET status = ?2, bytes_up = ?3, bytes_down = ?4, duration_ms = ?5 \
+                     WHERE id = ?1 AND duration_ms IS NULL RETURNING sandbox_id",
+                )
+                .and_then(|mut statement| {
+                    let params = params![decision.0, status, bytes_up, bytes_down, duration_ms];
+                    statement.query_row(params, |row| row.get(0)).optional()
+                })
+                .map_err(doing(WHAT))
+        };
+        let mut sandbox = settle()?;
+        if sandbox.is_none() {
+            // The first of those that are settled together.
+            self.list_all_decisions()?;
+            sandbox = settle()?;
+        }
         let Some(sandbox) = sandbox else { return Ok(false) };
         self.conn
             .prepare_cached(
@@ -153,6 +183,7 @@ impl GateTx<'_> {
     /// The database refuses.
     pub fn prune_decisions(&self, kept: &Retention) -> Result<u64> {
         const WHAT: &str = "prune decisions";
+        self.list_all_decisions()?;
         // Each bound is the first number that stays. Without a row that stays none does.
         let bound = |sql: &str, bound: u64| {
             self.conn
@@ -175,17 +206,23 @@ impl GateTx<'_> {
             let sql = "SELECT id FROM decision ORDER BY id DESC LIMIT 1 OFFSET ?1";
             first_kept = first_kept.max(bound(sql, rows_max.min(end))?.map_or(0, |id| id + 1));
         }
+        let last: Option<u64> = self
+            .conn
+            .prepare_cached("SELECT max(id) FROM (SELECT id FROM decision WHERE id < ?1 ORDER BY id LIMIT ?2)")
+            .and_then(|mut statement| statement.query_row(params![first_kept, PRUNED_MAX], |row| row.get(0)))
+            .map_err(doing(WHAT))?;
+        let Some(last) = last else { return Ok(0) };
         let pruned = self
             .conn
-            .prepare_cached(
-                "DELETE FROM decision WHERE id IN (SELECT id FROM decision WHERE id < ?1 ORDER BY id LIMIT ?2)",
-            )
-            .and_then(|mut statement| statement.execute(params![first_kept, PRUNED_MAX]))
+            .prepare_cached("DELETE FROM decision WHERE id <= ?1")
+            .and_then(|mut statement| statement.execute(params![last]))
             .map_err(doing(WHAT))?;
+        self.set_meta(PRUNED, &last.to_string())?;
         Ok(pruned as u64)
     }
 
     pub(in crate::gate) fn close_totals(&self, at_ms: u64, sandbox: &SandboxId) -> Result<()> {
+        self.list_all_decisions()?;
         self.conn
             .prepare_cached("UPDATE total SET forgotten_at_ms = ?2 WHERE sandbox_id = ?1")
             .and_then(|mut statement| statement.execute(params![sandbox.as_str(), at_ms]))
@@ -220,21 +257,34 @@ impl GateStore {
         }
     }
 
-    /// [`GateView::decisions`].
+    /// [`GateView::decisions`], with all that was decided before it was asked.
     ///
     /// # Errors
     /// As there.
     pub async fn decisions(&self, filter: DecisionFilter) -> Result<Vec<DecisionRow>> {
+        self.list_new().await;
         self.read(move |view| view.decisions(&filter)).await
     }
 
-    /// [`GateView::totals`].
+    /// [`GateView::totals`], with all that was decided before it was asked.
     ///
     /// # Errors
     /// As there.
     pub async fn totals(&self, sandbox: &SandboxId) -> Result<Totals> {
+        self.list_new().await;
         let sandbox = sandbox.clone();
         self.read(move |view| view.totals(&sandbox)).await
+    }
+
+    /// Makes the rows that are not there yet, a change for 2,000 each. What there is can be read also when the disk is full.
+    async fn list_new(&self) {
+        loop {
+            match self.note(|tx| tx.list_decisions()).await {
+                Ok(listed) if listed == u64::from(LISTED_AT_ONCE) => {}
+                Ok(_) => return,
+                Err(error) => return tracing::warn!(%error, "the newest decisions could not be listed"),
+            }
+        }
     }
 }
 
