@@ -130,6 +130,7 @@ impl<K: Kind> Database<K> {
             gone: Arc::clone(&gone),
             counters: Arc::clone(&counters),
             erase: !emptied,
+            log_is_short: false,
             waits: true,
             _lock: lock,
         };

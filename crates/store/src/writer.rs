@@ -133,6 +133,8 @@ pub(crate) struct Writer<K: Kind> {
     pub(crate) gone: Arc<OnceLock<Arc<str>>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) erase: bool,
+    /// Whether the log was emptied and not yet given its size again.
+    pub(crate) log_is_short: bool,
     /// Whether commits wait for the disk now. The log is synced as a whole: a commit that waits makes all before it last.
     pub(crate) waits: bool,
     pub(crate) _lock: Lock,
@@ -147,7 +149,7 @@ impl<K: Kind> Writer<K> {
         let mut later = Vec::new();
         let mut later_since = Instant::now();
         while closer.is_none() && orderly {
-            let timeout = if !self.head_is_due() && !self.erase {
+            let timeout = if !self.head_is_due() && !self.erase && !self.log_is_short {
                 // Nothing is due: sleep until something comes. (A day, because there is no "for ever" here.)
                 Duration::from_secs(86_400)
             } else {
@@ -188,6 +190,9 @@ impl<K: Kind> Writer<K> {
             if orderly && head_noted_at.elapsed() >= HEAD_INTERVAL {
                 self.note_head();
                 self.erase_log();
+                if std::mem::take(&mut self.log_is_short) {
+                    extend_log(&self.path);
+                }
                 head_noted_at = Instant::now();
             }
         }
@@ -297,9 +302,7 @@ impl<K: Kind> Writer<K> {
         match emptied.and_then(|emptied| restored.map(|()| emptied)) {
             Ok(emptied) => {
                 self.erase = !emptied;
-                if emptied {
-                    extend_log(&self.path);
-                }
+                self.log_is_short |= emptied;
             }
             Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied of a replaced secret yet"),
         }
