@@ -120,6 +120,7 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
         );
     }
     config.gate.registries.extend(pip.registries());
+    config.gate.registries.extend(pip::debian_mirror(std::env::var("RINGFENCE_DEBIAN_MIRROR").ok().as_deref()));
     let trust = gateway::trust_layer(&home, &config, &pip)?;
     own_by(&home.join("engine"), uids.serve())?;
     own_by(&home.join("gate"), uids.gateway())?;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use ringfence_jail::proto::Rights;
 use ringfence_model::{
     ApiError, Code,
     api::{
@@ -243,6 +244,7 @@ impl Engine {
         let program = Program {
             code: command.to_owned(),
             language: Language::Bash,
+            rights: Rights::Program,
             env: Vec::new(),
             exposed: Vec::new(),
             working_dir: None,

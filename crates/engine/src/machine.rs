@@ -12,7 +12,8 @@ use std::{
 };
 
 use ringfence_jail::proto::{
-    DiskId, Done, ExecNo, Exited, HostFacts, Op, Posture, Refusal, ShellId, ShellPlan, Usage, ZygoteNo, ZygotePlan,
+    DiskId, Done, ExecNo, Exited, HostFacts, Op, Posture, Refusal, Rights, ShellId, ShellPlan, Usage, ZygoteNo,
+    ZygotePlan,
 };
 use ringfence_model::{LayerDigest, Limits, api::MakingHealth};
 use tokio::{
@@ -325,7 +326,7 @@ impl Machine {
         let argv = ringfence_guest::node::argv(ringfence_guest::node::PARKED_PROGRAM);
         let mut env = crate::run::base_environment(template);
         env.push(format!("{}={packages}", ringfence_guest::node::PRELOAD_VARIABLE));
-        self.spawn(shell, argv, env, crate::run::HOME.to_owned(), None).await
+        self.spawn(shell, Rights::Program, argv, env, crate::run::HOME.to_owned(), None).await
     }
 
     /// Forks the zygote into the shell and parks the child.
@@ -347,13 +348,14 @@ impl Machine {
         process(exec, Some(control), fds, exit, posture)
     }
 
-    /// Executes a program in the shell as its user. Without a time limit it waits, to be armed when it is given its work.
+    /// Executes a program in the shell. Without a time limit it waits, to be armed when it is given its work.
     ///
     /// # Errors
     /// It could not be started.
     pub(crate) async fn spawn(
         &self,
         shell: &Shell,
+        rights: Rights,
         argv: Vec<String>,
         env: Vec<String>,
         cwd: String,
@@ -361,7 +363,7 @@ impl Machine {
     ) -> Result<Process, MachineError> {
         let exec = ExecNo(shell.next_exec.fetch_add(1, Ordering::Relaxed));
         let exit = self.jailer.on_exit(shell.id, exec);
-        let answer = self.jailer.call(Op::Spawn { shell: shell.id, exec, argv, env, cwd, timeout_ms }).await;
+        let answer = self.jailer.call(Op::Spawn { rights, shell: shell.id, exec, argv, env, cwd, timeout_ms }).await;
         let (done, fds) = answer.inspect_err(|_| self.jailer.forget_exit(shell.id, exec))?;
         let Done::Spawned { posture } = done else { return Err(JailerError::Confused.into()) };
         let made = process(exec, None, fds, exit, posture);

@@ -1,8 +1,9 @@
-//! Installing packages into a sandbox: by its own pip or npm, as its own user, within its limits. The gate opens the registries for as
-//! long as that takes.
+//! Installing packages into a sandbox: by its own pip or npm as its own user, or by its apt as its own root, within its limits. The gate
+//! opens the registries for as long as that takes.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use ringfence_jail::proto::Rights;
 use ringfence_model::{
     ApiError, Code,
     api::{self, Package},
@@ -91,9 +92,10 @@ impl Engine {
         let program = Program {
             code: tool.program.to_owned(),
             language: tool.language,
-            env: Vec::new(),
+            rights: tool.rights,
+            env: tool.env(packages),
             exposed: Vec::new(),
-            working_dir: None,
+            working_dir: (tool.rights == Rights::Installer).then(|| "/".to_owned()),
             timeout: TIMEOUT,
             stdin: serde_json::to_vec(packages).unwrap_or_default(),
             background: false,

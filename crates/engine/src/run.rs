@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ringfence_guest::park;
-use ringfence_jail::proto::{Exited, Refusal};
+use ringfence_jail::proto::{Exited, Refusal, Rights};
 use ringfence_model::{ApiError, Code, ExecutionId, api::Artifact, mask::Masks};
 use ringfence_store::{
     Actor, CodeHash, ExecutionEnd, ExecutionOutput, ExecutionStatus, Interpreter, LogEntry, LogLevel, NewExecution,
@@ -33,6 +33,8 @@ pub(crate) const HOME: &str = "/home/user";
 pub(crate) struct Program {
     pub(crate) code: String,
     pub(crate) language: Language,
+    /// As whom. An installer is bash, and begins with `env` alone.
+    pub(crate) rights: Rights,
     /// On top of the sandbox's own.
     pub(crate) env: Vec<(String, String)>,
     /// Names in `env` whose values are masked in what it prints.
@@ -234,6 +236,14 @@ impl Engine {
     ) -> Result<(Process, Vec<u8>), Failure> {
         let machine = &self.inner.machine;
         let Some(process) = process else {
+            if program.rights == Rights::Installer {
+                // As an argument: where programs are written, others of the sandbox write too.
+                let argv = ["/bin/bash", "-c", &program.code].map(str::to_owned).into();
+                let spawned = machine.spawn(shell, program.rights, argv, env, cwd, Some(timeout_ms)).await;
+                let process = spawned.map_err(not_started)?;
+                execution.placed(shell.id, process.exec);
+                return Ok((process, Vec::new()));
+            }
             let path = program.language.program_path(execution.id.as_str());
             let argv = program.language.argv(&path);
             let written = shell.guest.write(&path, 0o644, program.code.as_bytes()).await;
@@ -247,7 +257,8 @@ impl Engine {
                 }
                 Err(error) => return Err(crate::files::refusal(error).into()),
             };
-            let process = machine.spawn(shell, argv, env, cwd, Some(timeout_ms)).await.map_err(not_started)?;
+            let process =
+                machine.spawn(shell, program.rights, argv, env, cwd, Some(timeout_ms)).await.map_err(not_started)?;
             execution.placed(shell.id, process.exec);
             return Ok((process, Vec::new()));
         };
@@ -498,8 +509,12 @@ pub(crate) fn base_environment(template: &Template) -> Vec<String> {
 
 /// The complete environment of a program (template, then sandbox, then its own), and the version of the sandbox's.
 fn environment(sandbox: &Sandbox, program: &Program) -> (Vec<String>, u64) {
-    let mut all = base(&sandbox.template);
     let own = sandbox.environment();
+    if program.rights == Rights::Installer {
+        // Nothing of the sandbox's: it would decide what root loads.
+        return (program.env.iter().map(|(name, value)| format!("{name}={value}")).collect(), own.version);
+    }
+    let mut all = base(&sandbox.template);
     all.extend(own.values.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     all.extend(program.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     (all.into_iter().map(|(name, value)| format!("{name}={value}")).collect(), own.version)

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use ringfence_jail::proto::Rights;
 use ringfence_model::{
     ApiError, Code, ExecutionId,
     api::{
@@ -78,6 +79,7 @@ impl Engine {
         let program = Program {
             code: request.code,
             language,
+            rights: Rights::Program,
             env: request.env_vars.into_inner().into_iter().collect(),
             exposed,
             working_dir: request.working_dir,

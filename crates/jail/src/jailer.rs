@@ -293,8 +293,8 @@ impl Jailer {
             Op::StopZygote(zygote) => self.stop_zygote(zygote).map(|()| Some(Done::Ok)),
             Op::BuildShell(plan) => self.build_shell(id, plan).map(|()| None),
             Op::Park { shell, zygote, exec } => self.park(id, shell, zygote, exec).map(|()| None),
-            Op::Spawn { shell, exec, argv, env, cwd, timeout_ms } => {
-                self.spawn(id, shell, exec, &argv, &env, &cwd, timeout_ms).map(|()| None)
+            Op::Spawn { rights, shell, exec, argv, env, cwd, timeout_ms } => {
+                self.spawn(id, rights, shell, exec, &argv, &env, &cwd, timeout_ms).map(|()| None)
             }
             Op::Arm { shell, exec, timeout_ms } => self.arm(shell, exec, timeout_ms).map(|()| Some(Done::Ok)),
             Op::Account { shell, exec } => self.account(shell, exec).map(|account| Some(Done::Account(account))),

@@ -6,6 +6,7 @@
 use std::{fs, os::unix::fs::MetadataExt};
 
 use crate::{
+    build::step::CAPABILITIES,
     host::{INIT_UID, PROGRAM_UID, UIDS_PER_SLOT},
     proto::Posture,
     sys,
@@ -29,6 +30,11 @@ pub enum Expect {
         filters: u32,
         /// Inode of the one socket that it may hold, which is the jailer's: in the queue of another, descriptors could
         /// wait unseen.
+        control: u64,
+    },
+    /// A package manager about to run: root of its sandbox with the five capabilities of a build step.
+    Installer {
+        /// As above.
         control: u64,
     },
 }
@@ -101,6 +107,7 @@ pub fn check(pid: i32, shell: &ShellIdentity, expect: Expect, controllers: Vec<S
     let (uid, caps, filters) = match expect {
         Expect::Init => (INIT_UID, sys::cap_mask(&[sys::cap::KILL, sys::cap::SETGID, sys::cap::SETUID]), 1),
         Expect::Program { filters, .. } => (PROGRAM_UID, 0, filters),
+        Expect::Installer { .. } => (0, sys::cap_mask(&CAPABILITIES), 1),
     };
     let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(|e| format!("threads: {e}"))?;
     let mut seen = 0;
@@ -156,6 +163,7 @@ fn check_status(status: &str, uid: u32, caps: u64, filters: u32, expect: Expect)
         // Init clears its inheritable and ambient sets as soon as it runs: both moments are right.
         let allowed = match (expect, name) {
             (Expect::Init, "CapPrm" | "CapEff") => set == caps,
+            (Expect::Installer { .. }, "CapPrm" | "CapEff" | "CapBnd") => set == caps,
             (Expect::Init, "CapInh" | "CapAmb") => set == caps || set == 0,
             _ => set == 0,
         };
@@ -187,9 +195,11 @@ fn check_descriptors(pid: i32, expect: Expect) -> Result<(), String> {
         let Ok(target) = fs::read_link(&path) else { continue };
         let target = target.to_string_lossy();
         let right = match (number.as_str(), expect) {
-            ("0" | "1" | "2", Expect::Program { .. }) => target.starts_with("pipe:"),
+            ("0" | "1" | "2", Expect::Program { .. } | Expect::Installer { .. }) => target.starts_with("pipe:"),
             ("0" | "1" | "2", Expect::Init) => target.starts_with("/dev/null"),
-            ("3", Expect::Program { control, .. }) => target == format!("socket:[{control}]"),
+            ("3", Expect::Program { control, .. } | Expect::Installer { control }) => {
+                target == format!("socket:[{control}]")
+            }
             ("3", Expect::Init) => target.starts_with("socket:"),
             // Init's own machinery, made after its exec. Its runtime reads its own map once, to find its stack.
             (_, Expect::Init) => target.starts_with("anon_inode:") || target == "/proc/1/maps",

@@ -84,9 +84,11 @@ pub enum Op {
         /// The execution that the interpreter will be.
         exec: ExecNo,
     },
-    /// Execute a program anew in the shell, as its user. → [`Done::Spawned`] with three descriptors: write end of
-    /// stdin, read ends of stdout and stderr.
+    /// Execute a program anew in the shell. → [`Done::Spawned`] with three descriptors: write end of stdin, read ends of
+    /// stdout and stderr.
     Spawn {
+        /// As whom.
+        rights: Rights,
         /// Where.
         shell: ShellId,
         /// The execution that it is.
@@ -175,6 +177,16 @@ pub enum Op {
     },
     /// Remove a build tree. Unknown ones are no error. → [`Done::Ok`].
     DropTree(String),
+}
+
+/// As whom a program is executed in a shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rights {
+    /// The sandbox's user, without any capability: everything that a client hands in.
+    Program,
+    /// Root of the sandbox, in the *build* posture: the five capabilities of a build step in the sandbox's own user namespace, the
+    /// same filter, no new privileges. For a package manager; what it leaves running ends with it.
+    Installer,
 }
 
 /// A warm interpreter of one template.

@@ -10,8 +10,10 @@ use std::{
 };
 
 use crate::{
+    build::step::CAPABILITIES,
     host::{Host, PROGRAM_UID},
     posture::NAMESPACES,
+    proto::Rights,
     shell::{Step, StepError, into_io},
     sys,
     zygote::{PENDING_SIGNALS, texts},
@@ -30,6 +32,8 @@ pub const GO: &[u8; 1] = b"G";
 /// What to execute.
 #[derive(Debug)]
 pub struct Program<'a> {
+    /// As whom.
+    pub rights: Rights,
     /// Absolute path inside, and arguments.
     pub argv: &'a [String],
     /// `NAME=value`, complete.
@@ -113,9 +117,15 @@ fn become_program(
     sys::set_limit(sys::Resource::Descriptors, u64::from(program.descriptors)).step("limiting descriptors")?;
     let control = sys::inherited_fd(3).step("keeping the control socket")?;
     sys::default_signals().step("restoring signals")?;
-    sys::drop_bounding_set().step("emptying the bounding set")?;
-    sys::become_id(PROGRAM_UID, PROGRAM_UID).step("becoming the user")?;
-    sys::set_caps(0).step("dropping capabilities")?;
+    let (id, kept) = match program.rights {
+        Rights::Program => (PROGRAM_UID, 0),
+        Rights::Installer => (0, sys::cap_mask(&CAPABILITIES)),
+    };
+    sys::drop_bounding_set_but(kept).step("reducing the bounding set")?;
+    sys::become_id(id, id).step("becoming the user")?;
+    sys::set_caps(kept).step("dropping capabilities")?;
+    // Root regains them when it executes; nobody else inherits any.
+    sys::set_inheritable(0).step("inheriting no capability")?;
     sys::no_new_privs().step("forbidding new privileges")?;
     sys::load_filter(&host.last_filter).step("installing the filter")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

@@ -25,7 +25,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 pub use audit::*;
-pub use check::{is_npm_package, is_requirement, list_limit};
+pub use check::{is_debian_package, is_npm_package, is_requirement, list_limit};
 pub use denial::*;
 pub use egress::*;
 pub use env::*;

@@ -60,16 +60,7 @@ impl PipSettings {
     /// The hosts of the indexes, which the policy `packages` opens beside the public ones.
     pub(super) fn registries(&self) -> Vec<Registry> {
         let addresses = URLS.iter().filter_map(|key| self.values.get(key)).flatten();
-        let read = |address: &String| {
-            let (scheme, rest) = address.split_once("://")?;
-            let authority = rest.split('/').next()?;
-            let (host, port) = match authority.rsplit_once(':') {
-                Some((host, port)) => (host, port.parse().ok()?),
-                None => (authority, if scheme == "https" { 443 } else { 80 }),
-            };
-            Some(Registry { host: HostName::parse(host).ok()?, port: Some(port) })
-        };
-        addresses.filter_map(read).collect()
+        addresses.filter_map(|address| registry(address)).collect()
     }
 
     /// The file that pip reads inside.
@@ -84,6 +75,22 @@ impl PipSettings {
         }
         text
     }
+}
+
+/// The host that an address names, and its port.
+fn registry(address: &str) -> Option<Registry> {
+    let (scheme, rest) = address.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (authority, if scheme == "https" { 443 } else { 80 }),
+    };
+    Some(Registry { host: HostName::parse(host).ok()?, port: Some(port) })
+}
+
+/// The operator's mirror of Debian, which the policy `packages` opens beside Debian's own hosts.
+pub(super) fn debian_mirror(address: Option<&str>) -> Option<Registry> {
+    registry(address?)
 }
 
 fn variable(key: &str) -> String {

@@ -16,6 +16,8 @@ pub(super) struct Execution {
     pub(super) stage: Stage,
     armed: Option<Armed>,
     timed_out: bool,
+    /// Nothing that it started outlives its first process.
+    pub(super) ends_whole: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,7 @@ struct Armed {
 
 impl Execution {
     pub(super) fn new(number: ExecNo) -> Self {
-        Self { number, stage: Stage::Joining, armed: None, timed_out: false }
+        Self { number, stage: Stage::Joining, armed: None, timed_out: false, ends_whole: false }
     }
 
     pub(super) fn part(&self) -> String {
@@ -135,6 +137,9 @@ impl Jailer {
     pub(super) fn on_program_death(&mut self, id: ShellId, exec: ExecNo, ended: sys::Ended) {
         let Some(shell) = self.shells.get_mut(&id) else { return };
         let Some(execution) = shell.executions.get_mut(&exec) else { return };
+        if execution.ends_whole {
+            let _ = self.host.cgroups.kill_part(&shell::group(id), &part(exec));
+        }
         let was = std::mem::replace(&mut execution.stage, Stage::Ended);
         match was {
             Stage::Joining => return, // its socket tells

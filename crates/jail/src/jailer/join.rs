@@ -21,7 +21,7 @@ use super::{
 use crate::{
     check,
     posture::{self, Expect, NAMESPACES},
-    proto::{Done, ExecNo, Posture, Refusal, ShellId, ZygoteNo},
+    proto::{Done, ExecNo, Posture, Refusal, Rights, ShellId, ZygoteNo},
     shell::{self, pipe},
     spawn, sys, wire,
 };
@@ -63,7 +63,7 @@ pub(super) struct Joining {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Child(ZygoteNo),
-    Fresh,
+    Fresh(Rights),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +98,7 @@ impl Jailer {
     pub(super) fn spawn(
         &mut self,
         request: u64,
+        rights: Rights,
         id: ShellId,
         exec: ExecNo,
         argv: &[String],
@@ -109,9 +110,14 @@ impl Jailer {
         if !cwd.starts_with('/') || cwd.contains('\0') {
             return Err(Refusal::Plan("the working directory is not an absolute path".into()));
         }
-        let join = self.new_join(request, id, exec, Kind::Fresh)?;
+        let join = self.new_join(request, id, exec, Kind::Fresh(rights))?;
+        if rights == Rights::Installer
+            && let Some(execution) = self.shells.get_mut(&id).and_then(|shell| shell.executions.get_mut(&exec))
+        {
+            execution.ends_whole = true;
+        }
         let (shell, init, _) = self.alive(id)?;
-        let program = spawn::Program { argv, env, cwd, descriptors: shell.plan.limits.descriptors };
+        let program = spawn::Program { rights, argv, env, cwd, descriptors: shell.plan.limits.descriptors };
         let joining = self.joins.get(&join).expect("made above");
         let [control, stdin, stdout, stderr] = &joining.theirs[..] else { unreachable!("four descriptors") };
         let fds = [control.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
@@ -259,7 +265,7 @@ impl Jailer {
         self.roles.insert(pid, Role::Program(id, exec));
         let attached = match kind {
             Kind::Child(_) => self.host.cgroups.attach_part(&shell::group(id), &part(exec), pid),
-            Kind::Fresh => Ok(()), // it entered by itself, before it gave up the host
+            Kind::Fresh(_) => Ok(()), // it entered by itself, before it gave up the host
         };
         if let Err(e) = attached {
             let _ = sys::kill_child(pid, sys::SIGKILL);
@@ -323,9 +329,15 @@ impl Jailer {
         };
         // Not the zygote's fault, as a refused posture would be.
         captured.map_err(Refusal::Failed)?;
-        let filters = if matches!(kind, Kind::Fresh) { 1 } else { 2 };
+        let (filters, rights) = match kind {
+            Kind::Fresh(rights) => (1, rights),
+            Kind::Child(_) => (2, Rights::Program),
+        };
         let controllers = self.host.cgroups.describe();
-        let expect = Expect::Program { filters, control };
+        let expect = match rights {
+            Rights::Program => Expect::Program { filters, control },
+            Rights::Installer => Expect::Installer { control },
+        };
         let posture = posture::check(pid, &identity, expect, controllers).map_err(|why| {
             // One that died meanwhile is no fault of the zygote: a neighbour in its sandbox may have killed it.
             if is_gone(pid) { Refusal::Failed("it died on the way".into()) } else { Refusal::Posture(why) }
@@ -375,7 +387,7 @@ impl Jailer {
                         fds.insert(0, joining.control);
                         Done::Parked { posture }
                     }
-                    Kind::Fresh => Done::Spawned { posture },
+                    Kind::Fresh(_) => Done::Spawned { posture },
                 };
                 self.reply(joining.request, Ok(done), fds);
             }

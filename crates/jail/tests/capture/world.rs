@@ -209,6 +209,7 @@ impl World {
     pub(super) fn start(&mut self, sandbox: &mut Sandbox, what: &[&str]) -> Running {
         sandbox.execs += 1;
         let (_, fds) = self.ask(Op::Spawn {
+            rights: ringfence_jail::proto::Rights::Program,
             shell: sandbox.id,
             exec: ExecNo(sandbox.execs),
             argv: ["/inside", "inside"].iter().chain(what).map(|word| (*word).to_owned()).collect(),

@@ -258,17 +258,10 @@ fn check_packages(packages: &[String]) -> Checked {
     if packages.len() > PACKAGES_MAX {
         return Err(invalid(format!("`install_packages` has more than {PACKAGES_MAX} packages")));
     }
-    if let Some(package) = packages.iter().find(|package| package.starts_with("apt:")) {
-        return Err(ApiError::new(
-            Code::NotSupported,
-            format!(
-                "`{package}` is a package of Debian: those are for the template `base`, which this version does not have"
-            ),
-        ));
-    }
-    match packages.iter().find(|package| !is_requirement(package) && !is_npm_package(package)) {
+    let is_package = |text: &String| is_requirement(text) || is_npm_package(text) || is_debian_package(text);
+    match packages.iter().find(|package| !is_package(package)) {
         Some(wrong) => Err(invalid(format!(
-            "`{}` in `install_packages` is no package: write a name, with a version where it matters, as in `numpy==2.3.1` or `ws@8.18.0`",
+            "`{}` in `install_packages` is no package: write a name, with a version where it matters, as in `numpy==2.3.1`, `ws@8.18.0` or `apt:jq`",
             wrong.chars().take(80).collect::<String>()
         ))),
         None => Ok(()),
@@ -293,6 +286,26 @@ pub fn is_npm_package(text: &str) -> bool {
     let is_version =
         |t: &str| !t.is_empty() && t.chars().all(|c| c.is_ascii_alphanumeric() || "._-+^~<>=*| ".contains(c));
     text.len() <= BYTES_MAX && word(name) && scope.is_none_or(word) && version.is_none_or(is_version)
+}
+
+/// Whether it has the form of a package of Debian: `apt:`, a name, and `=` and a version where one is wanted (deb-version(7),
+/// Debian Policy 5.6.1). No architecture, path, pattern or option.
+#[must_use]
+pub fn is_debian_package(text: &str) -> bool {
+    const BYTES_MAX: usize = 214;
+    let Some(rest) = text.strip_prefix("apt:") else { return false };
+    let (name, version) = rest.split_once('=').map_or((rest, None), |(name, version)| (name, Some(version)));
+    let is_small = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.len() <= BYTES_MAX
+        && name.len() >= 2
+        && name.starts_with(is_small)
+        // At the end of a name it means to apt that the package is to be removed.
+        && !name.ends_with('-')
+        && name.chars().all(|c| is_small(c) || "+.-".contains(c))
+        && version.is_none_or(|text| {
+            text.starts_with(|c: char| c.is_ascii_digit())
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || ".+~:-".contains(c))
+        })
 }
 
 /// Whether it has the form of a requirement: name, extras, versions and their comparisons (PEP 508). No address, path or option.

@@ -98,13 +98,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    fn as_str(&self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Refuse { .. } => "refuse",
-        }
-    }
-
     fn reason(&self) -> Option<&str> {
         match self {
             Self::Allow => None,

@@ -2,7 +2,6 @@
 
 use ringfence_model::SandboxId;
 use rusqlite::{OptionalExtension, Row, named_params, params};
-use serde_json::json;
 
 use super::{Decision, DecisionFilter, DecisionId, DecisionRow, Protocol, Retention, Settlement, Totals, Verdict};
 use crate::audit::AuditReceipt;
