@@ -21,7 +21,7 @@ use ringfence_jail::{
     capture::{self, Capture, Gate, RESOLVER},
     gateway::{self, ToGateway},
     installation::Installation,
-    proto::{Done, Op},
+    proto::{Done, ExecNo, Op, Rights},
     sys::{self, sockets},
     wire,
 };
@@ -63,7 +63,7 @@ fn main() {
         Done::Host(facts) => world.harness = LayerDigest::parse(&facts.harness).expect("a digest"),
         other => panic!("{other:?}"),
     }
-    let tests: [Test; 15] = [
+    let tests: [Test; 17] = [
         ("every_connection_arrives_and_tells_where_it_wanted_to_go", every_connection_arrives),
         ("an_address_that_a_program_claims_is_still_the_worlds", a_claimed_address_is_still_the_worlds),
         ("questions_to_any_resolver_arrive_and_are_answered_from_there", questions_to_any_resolver_arrive),
@@ -73,6 +73,8 @@ fn main() {
         ("the_gates_port_on_loopback_is_refused", the_gates_port_on_loopback_is_refused),
         ("nothing_inside_takes_the_gates_ports", nothing_inside_takes_the_gates_ports),
         ("nothing_inside_changes_what_leads_to_the_gate", nothing_inside_changes_what_leads_to_the_gate),
+        ("an_installer_is_root_of_its_files_and_of_nothing_else", an_installer_is_root_of_its_files),
+        ("what_an_installer_leaves_running_ends_with_it", what_an_installer_leaves_running),
         ("without_a_gateway_connections_are_refused", without_a_gateway_connections_are_refused),
         ("the_next_gateway_takes_over_what_waits", the_next_gateway_takes_over_what_waits),
         ("a_gateway_that_talks_is_dropped", a_gateway_that_talks_is_dropped),
@@ -260,6 +262,72 @@ fn nothing_inside_changes_what_leads_to_the_gate(world: &mut World) {
     // Nothing is gained even so: without the routes there is no way at all.
     let said = world.run(&mut sandbox, &["connect", "1.2.3.4:443", "[2001:db8::1]:443"]);
     assert!(said.len() == 2 && said.iter().all(|line| line.contains("unreachable")), "{said:?}");
+    world.destroy(sandbox);
+}
+
+/// What root of a host can do of what [`inside::escape`] tries. Whether it may make user namespaces and read the memory of its own
+/// init is the host's affair.
+const ROOT_CAN: [&str; 10] = [
+    "write",
+    "chown",
+    "chown beyond",
+    "mount",
+    "unshare mounts",
+    "unshare network",
+    "mknod",
+    "chroot",
+    "signal init",
+    "forward",
+];
+
+fn an_installer_is_root_of_its_files(world: &mut World) {
+    let mut sandbox = world.sandbox();
+    let said = world.start_as(Rights::Installer, &mut sandbox, &["escape"]).finish();
+    let done: Vec<_> = said.iter().filter_map(|line| line.strip_suffix(" done")).collect();
+    assert_eq!(done, ["write", "chown", "become init's user"], "{said:?}");
+    assert_eq!(
+        world.start_as(Rights::Installer, &mut sandbox, &["meddle"]).finish(),
+        ["program EPERM", "map EPERM", "unroute EPERM", "unroute6 EPERM"]
+    );
+    // A program has not even that.
+    let said = world.run(&mut sandbox, &["escape"]);
+    assert!(said.iter().all(|line| !line.ends_with(" done")), "{said:?}");
+    // Where nothing stands in the way all of it is possible.
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+    io::stdout().flush().expect("stdout");
+    let said = match sys::fork().expect("forked") {
+        sys::Forked::Child => {
+            sys::unshare(sys::CLONE_NEWNS).expect("mounts of its own");
+            sys::mount("none", "/", "", sys::MS_REC | sys::MS_PRIVATE, "").expect("private mounts");
+            rustix::stdio::dup2_stdout(&write).expect("our output");
+            let done = std::panic::catch_unwind(inside::escape);
+            let _ = io::stdout().flush();
+            sys::exit_now(i32::from(done.is_err()))
+        }
+        sys::Forked::Parent(pid) => {
+            drop(write);
+            let said = lines(read);
+            sys::wait_for(pid).expect("it ends");
+            said
+        }
+    };
+    for able in ROOT_CAN {
+        assert!(said.iter().any(|line| *line == format!("{able} done")), "{able}: {said:?}");
+    }
+    world.destroy(sandbox);
+}
+
+fn what_an_installer_leaves_running(world: &mut World) {
+    let mut sandbox = world.sandbox();
+    for (rights, left) in [(Rights::Program, 1), (Rights::Installer, 0)] {
+        assert_eq!(world.start_as(rights, &mut sandbox, &["leave"]).finish(), ["done"]);
+        let (shell, exec) = (sandbox.id, ExecNo(sandbox.execs));
+        let still = until("its end", || match world.try_ask(Op::Forget { shell, exec }) {
+            Ok(Done::Forgotten { still_running }) if still_running == left => Some(still_running),
+            _ => None,
+        });
+        assert_eq!(still, left, "{rights:?}");
+    }
     world.destroy(sandbox);
 }
 

@@ -32,8 +32,8 @@ const ERASE_WAIT: Duration = Duration::from_millis(100);
 /// How long a change that may come later waits for others of its kind: together they are a few pages, and in nobody's way.
 const LATER: Duration = Duration::from_millis(10);
 
-/// Pieces of 64 KiB that an empty log is given: 1,000 pages with their headers, and those of the transaction that goes beyond.
-const LOG_PIECES: usize = 68;
+/// Size that a log is given: 1,000 pages with their headers, and those of the transaction that goes beyond.
+const LOG_BYTES: u64 = 68 * (64 << 10);
 
 /// When a change is settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -352,16 +352,20 @@ fn fatal(error: &rusqlite::Error) -> Option<&'static str> {
     }
 }
 
-/// Gives the empty log the size that it has between two checkpoints (SQLite's 1,000 pages), in zeros, which read as an empty log.
-/// A log that grows with a commit costs this file system a commit of its own journal: 50 of 170 µs. A disk that has no
-/// room for it is no reason to stop.
+/// Gives the log the size that it has between two checkpoints (SQLite's 1,000 pages): zeros behind its end, which SQLite reads
+/// as the end. A log that grows with a commit costs this file system a commit of its own journal: 50 of 170 µs. A disk that
+/// has no room for it is no reason to stop. Nobody else may write to the log meanwhile.
 pub(crate) fn extend_log(path: &Path) {
-    const PIECE: [u8; 64 << 10] = [0; 64 << 10];
+    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    let written = OpenOptions::new().write(true).open(&log).and_then(|mut log| {
-        for _ in 0..LOG_PIECES {
-            log.write_all(&PIECE)?;
+    // What is there is left alone, whoever wrote it.
+    let written = OpenOptions::new().append(true).open(&log).and_then(|mut log| {
+        let mut missing = LOG_BYTES.saturating_sub(log.metadata()?.len());
+        while missing > 0 {
+            let piece = usize::try_from(missing).unwrap_or(usize::MAX).min(ZEROS.len());
+            log.write_all(&ZEROS[..piece])?;
+            missing -= piece as u64;
         }
         log.sync_all()
     });

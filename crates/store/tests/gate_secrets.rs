@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use ringfence_store::gate::{GateStore, PlaceholderRow, SecretId, SecretName, SecretOrigin, SecretRow};
-use ringfence_store::{Result, SecretValue, StoreError};
+use ringfence_store::{Result, SecretValue, StoreError, Verification};
 use support::{NOW_MS, Place, block_on, sandbox_id, secret_name, wait_until};
 
 const VALUE: &[u8] = b"a value that nobody may find 8c1f0a";
@@ -144,6 +144,27 @@ async fn values_stand_nowhere_in_plain_text() {
     for hidden in [VALUE, b"a placeholder that nobody may find"] {
         assert_eq!(place.files_with(hidden), [""; 0], "after the store was closed");
     }
+}
+
+#[tokio::test]
+async fn what_is_written_after_a_value_was_erased_stays() {
+    // The log is emptied with the value, and given its size again about a second later: what came between lies in it.
+    let place = Place::new();
+    let store = place.open_gate();
+    let id = of_operator("A");
+    let _ = add(&store, &id, VALUE).await.expect("it can be added");
+    let _ = rotate(&store, &id, OTHER).await.expect("it can be rotated");
+    let end = std::time::Instant::now() + std::time::Duration::from_millis(2500);
+    let mut entries = 0;
+    while std::time::Instant::now() < end {
+        let _ = store.decide(support::allowed(1, NOW_MS + entries)).await.expect("it is recorded");
+        entries += 1;
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    assert!(matches!(support::whole_chain(&store).await, Verification::Sound(found) if found.entries >= entries));
+    let crashed = place.as_after_a_crash();
+    let after = crashed.open_gate();
+    assert!(matches!(support::whole_chain(&after).await, Verification::Sound(found) if found.entries >= entries));
 }
 
 #[tokio::test]

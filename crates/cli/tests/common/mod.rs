@@ -214,9 +214,7 @@ pub fn registries() -> String {
 /// The lines of [`registries`] below its heading.
 pub fn registry_pins() -> String {
     let mut text = String::new();
-    for name in
-        ["pypi.org", "files.pythonhosted.org", "registry.npmjs.org", "deb.debian.org", "security.debian.org"]
-    {
+    for name in ["pypi.org", "files.pythonhosted.org", "registry.npmjs.org", "deb.debian.org", "security.debian.org"] {
         let found = (name, 443).to_socket_addrs().map(|all| all.map(|to| to.ip().to_string()).collect::<BTreeSet<_>>());
         text.push_str(&format!("\"{name}\" = {:?}\n", found.unwrap_or_default().into_iter().collect::<Vec<_>>()));
     }

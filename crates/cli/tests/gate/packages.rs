@@ -7,7 +7,7 @@ use ringfence_model::api::{Actor, ConfigureRequest, CreateAnswer, EgressRequest,
 use serde_json::json;
 
 use crate::{
-    API,
+    API, common,
     scene::{NAMES, Scene},
 };
 
@@ -183,9 +183,64 @@ async fn the_operators_own_index_is_where_packages_come_from() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn packages_of_debian_are_refused_with_a_word() {
+async fn packages_of_debian_are_installed_in_base_and_nowhere_else() {
+    common::template("base").await;
     let scene = Scene::new().await;
-    let sandbox = scene.create(json!("none"), &[]).await;
-    let error = scene.api.configure(Actor::Agent, install(&sandbox, &["apt:curl"])).await.expect_err("not here");
-    assert!(error.message.contains("template `base`") && error.code.as_str() == "NOT_SUPPORTED", "{error}");
+    let python = scene.create(json!("none"), &[]).await;
+    let error = scene.api.configure(Actor::Agent, install(&python, &["apt:sqlite3"])).await.expect_err("not here");
+    assert!(error.message.contains("`base`") && error.code.as_str() == "INVALID_ARGUMENT", "{error}");
+
+    let sandbox = scene.create_from("base", json!("none"), &[]).await;
+    // What its user leaves about decides nothing of what root of the sandbox does.
+    let traps = "mkdir -p ~/.local/bin; for name in dpkg apt-get perl awk mktemp; do \
+                 printf '#!/bin/sh\\ntouch /home/user/trapped\\n' > ~/.local/bin/$name; chmod +x ~/.local/bin/$name; done; \
+                 echo 'touch /home/user/trapped' > ~/.bashrc; cp ~/.bashrc ~/.profile; which sqlite3";
+    assert_eq!(bash(&scene, &sandbox, traps).await.output, "");
+    let set: ConfigureRequest = serde_json::from_value(json!({"sandbox_id": sandbox.sandbox_id,
+        "env_vars": {"BASH_ENV": "/home/user/.bashrc", "PERL5OPT": "-Mnothing", "APT_CONFIG": "/home/user/apt.conf"}}))
+    .expect("a request");
+    scene.api.configure(Actor::Agent, set).await.expect("they are set");
+    let answer = scene.api.configure(Actor::Agent, install(&sandbox, &["apt:sqlite3", "apt:tree"])).await;
+    let installed = answer.expect("they are installed").packages_installed;
+    let names: Vec<_> = installed.iter().map(|package| package.name.as_str()).collect();
+    assert_eq!(names, ["sqlite3", "tree"]);
+    let look = "unset BASH_ENV; sqlite3 :memory: 'select 6*7'; tree --version | cut -c1-4; dpkg-query -W sqlite3 | cut -f2; \
+                id -u; find /home/user -uid 0; find / -xdev -newer ~/.bashrc -user user -not -path '/home/*' \
+                -not -path '/proc/*' -not -path '/dev/*' -not -path '/run/*' 2>/dev/null; ls /usr/sbin/policy-rc.d 2>/dev/null";
+    let run = bash(&scene, &sandbox, &look.replace("dpkg-query", "/usr/bin/dpkg-query")).await;
+    assert_eq!(run.output, format!("42\ntree\n{}\n1000\n", installed[0].version), "{}", run.stderr);
+
+    // A misspelling installs nothing, and is told what was meant.
+    let error = scene.api.configure(Actor::Agent, install(&sandbox, &["apt:jo", "apt:sqlite4"])).await;
+    let error = error.expect_err("there is none");
+    assert!(error.code.as_str() == "PACKAGE_INSTALL_FAILED" && error.message.contains("sqlite3"), "{error}");
+    let run = bash(&scene, &sandbox, "unset BASH_ENV; which jo; /usr/bin/dpkg --audit; echo none").await;
+    assert_eq!(run.output, "none\n");
+    // The registries were open for as long as it took.
+    let run =
+        bash(&scene, &sandbox, "unset BASH_ENV; curl -sS -m 10 http://deb.debian.org/debian/ 2>&1 | head -c 200").await;
+    assert!(!run.output.contains("<html"), "{}", run.output);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_nobody_signed_for_installs_nothing() {
+    common::template("base").await;
+    let scene = Scene::prepared("").await;
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let noted = asked.clone();
+    let release = "Suite: bookworm\nCodename: bookworm\nComponents: main\nArchitectures: amd64\n";
+    let answer = move |head: &str| {
+        noted.lock().expect("nobody panics").push(head.to_owned());
+        release.as_bytes().to_vec()
+    };
+    let port = scene.serve_by(INDEX, Arc::new(answer)).await;
+    let scene = scene.start(&[("RINGFENCE_DEBIAN_MIRROR", format!("https://{INDEX}:{port}/debian"))]).await;
+    let sandbox = scene.create_from("base", json!("none"), &[]).await;
+    let error = scene.api.configure(Actor::Agent, install(&sandbox, &["apt:tree"])).await.expect_err("it is refused");
+    assert!(error.code.as_str() == "PACKAGE_INSTALL_FAILED", "{error}");
+    assert!(error.message.contains("not signed") || error.message.contains("isn't signed"), "{error}");
+    assert!(
+        asked.lock().expect("nobody panics").iter().any(|head| head.contains("/dists/bookworm/")),
+        "the mirror was asked"
+    );
 }

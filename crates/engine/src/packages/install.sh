@@ -75,7 +75,8 @@ my @wanted = map { s/=.*//r } split " ", $ENV{PACKAGES};
 my (@installed, @near);
 if ($ENV{CODE} == 0) {
     for my $name (@wanted) {
-        my $version = qx{dpkg-query -W -f "\${Version}" "$name"};
+        open(my $query, "-|", "dpkg-query", "-W", "-f", "\${Version}", $name) or next;
+        my $version = <$query> // "";
         push @installed, "{\"name\":" . text($name) . ",\"version\":" . text($version) . "}" if $version ne "";
     }
 } else {

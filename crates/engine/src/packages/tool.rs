@@ -6,7 +6,7 @@ use ringfence_model::{ApiError, Code, api};
 use crate::{language::Language, registry::Template, template::HostSettings};
 
 /// An installer: a program that is run in the sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Tool {
     /// As people know it.
     pub(super) name: &'static str,

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringfence_jail::sys::{bpf, bpf::MapKind};
+use ringfence_jail::{
+    sys,
+    sys::{bpf, bpf::MapKind},
+};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, ipproto, listen, recv, send, socket_with,
     sockopt,
@@ -30,6 +33,9 @@ pub(crate) fn run(args: &[String]) {
         Some("servers") => servers(),
         Some("take") => take(),
         Some("meddle") => meddle(),
+        Some("escape") => escape(),
+        Some("leave") => leave(),
+        Some("sleep") => std::thread::sleep(PATIENCE * 4),
         other => println!("nothing is called {other:?}"),
     }
 }
@@ -169,6 +175,46 @@ pub(crate) fn take() {
         let socket = socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, Some(protocol));
         println!("raw {name} {}", outcome(socket.map_err(io::Error::from)));
     }
+}
+
+/// Tries what root could do, and what an installer must be able to.
+pub(crate) fn escape() {
+    let here = std::path::PathBuf::from(format!("/tmp-{}", std::process::id()));
+    println!("write {}", outcome(std::fs::write(&here, "x")));
+    println!("chown {}", outcome(std::os::unix::fs::chown(&here, Some(7), Some(7))));
+    println!("chown beyond {}", outcome(std::os::unix::fs::chown(&here, Some(70_000), None)));
+    let _ = std::fs::remove_file(&here);
+    println!("mount {}", outcome(sys::mount("tmpfs", "/", "tmpfs", 0, "")));
+    for (name, kind) in [("mounts", sys::CLONE_NEWNS), ("users", sys::CLONE_NEWUSER), ("network", sys::CLONE_NEWNET)] {
+        println!("unshare {name} {}", outcome(sys::unshare(kind)));
+    }
+    let memory = rustix::fs::makedev(1, 1);
+    let kind = rustix::fs::FileType::CharacterDevice;
+    let made = rustix::fs::mknodat(rustix::fs::CWD, "/device", kind, rustix::fs::Mode::RUSR, memory);
+    println!("mknod {}", outcome(made.map_err(io::Error::from)));
+    let _ = std::fs::remove_file("/device");
+    println!("chroot {}", outcome(std::os::unix::fs::chroot("/")));
+    println!("route {}", outcome(delete_route(AddressFamily::INET6)));
+    println!("memory of init {}", outcome(std::fs::OpenOptions::new().write(true).open("/proc/1/mem")));
+    println!(
+        "signal init {}",
+        outcome(rustix::process::test_kill_process(rustix::process::Pid::INIT).map_err(io::Error::from))
+    );
+    println!("forward {}", outcome(std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")));
+    println!("become init's user {}", outcome(sys::become_id(999, 999)));
+    println!("memory of init {}", outcome(std::fs::OpenOptions::new().write(true).open("/proc/1/mem")));
+}
+
+/// Leaves a process behind.
+fn leave() {
+    let null = || std::process::Stdio::null();
+    let child = std::process::Command::new("/inside")
+        .args(["inside", "sleep"])
+        .stdin(null())
+        .stdout(null())
+        .stderr(null())
+        .spawn();
+    println!("{}", outcome(child));
 }
 
 fn outcome<T>(result: io::Result<T>) -> String {

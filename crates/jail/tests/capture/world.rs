@@ -17,8 +17,8 @@ use ringfence_jail::{
     gateway::{self, ToGateway},
     host::PROGRAM_UID,
     proto::{
-        DiskId, Done, ExecNo, FromJailer, MESSAGE_BYTES_MAX, Op, Reply, Request, ShellId, ShellPlan, ZygoteNo, decode,
-        encode,
+        DiskId, Done, ExecNo, FromJailer, MESSAGE_BYTES_MAX, Op, Refusal, Reply, Request, Rights, ShellId, ShellPlan,
+        ZygoteNo, decode, encode,
     },
     sys::{self, sockets},
     wire,
@@ -153,6 +153,17 @@ pub(super) fn told(gateway: &OwnedFd) -> (ToGateway, Vec<OwnedFd>) {
 impl World {
     #[track_caller]
     pub(super) fn ask(&mut self, op: Op) -> (Done, Vec<OwnedFd>) {
+        let (result, fds) = self.answer(op);
+        (result.unwrap_or_else(|refusal| panic!("{refusal}")), fds)
+    }
+
+    #[track_caller]
+    pub(super) fn try_ask(&mut self, op: Op) -> Result<Done, Refusal> {
+        self.answer(op).0
+    }
+
+    #[track_caller]
+    fn answer(&mut self, op: Op) -> (Result<Done, Refusal>, Vec<OwnedFd>) {
         self.next += 1;
         let id = self.next;
         let request = encode(&Request { id, op }).expect("it fits");
@@ -164,7 +175,7 @@ impl World {
             if let FromJailer::Reply(Reply { id: of, result }) = decode(&buffer[..received.len]).expect("a message")
                 && of == id
             {
-                return (result.unwrap_or_else(|refusal| panic!("{refusal}")), received.fds);
+                return (result, received.fds);
             }
         }
     }
@@ -207,9 +218,13 @@ impl World {
     }
 
     pub(super) fn start(&mut self, sandbox: &mut Sandbox, what: &[&str]) -> Running {
+        self.start_as(Rights::Program, sandbox, what)
+    }
+
+    pub(super) fn start_as(&mut self, rights: Rights, sandbox: &mut Sandbox, what: &[&str]) -> Running {
         sandbox.execs += 1;
         let (_, fds) = self.ask(Op::Spawn {
-            rights: ringfence_jail::proto::Rights::Program,
+            rights,
             shell: sandbox.id,
             exec: ExecNo(sandbox.execs),
             argv: ["/inside", "inside"].iter().chain(what).map(|word| (*word).to_owned()).collect(),
