@@ -113,12 +113,13 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
     let uids = Uids::of_block(installation.uid_block);
     let mut config = Config::load(&home)?;
     let pip = pip::PipSettings::of_host();
-    for host in &pip.stripped {
+    for login in &pip.logins {
+        let host = &login.host;
         eprintln!(
-            "ringfence: the user and password that the settings of pip have for {host} stay outside of sandboxes, which ask \
-             there without; what an index gives nobody else is not installed"
+            "ringfence: who pip's settings say that you are at {host} stays outside of sandboxes; the gate says it for them"
         );
     }
+    gateway::write_logins(&home, &pip.logins)?;
     config.gate.registries.extend(pip.registries());
     config.gate.registries.extend(pip::debian_mirror(std::env::var("RINGFENCE_DEBIAN_MIRROR").ok().as_deref()));
     let trust = gateway::trust_layer(&home, &config, &pip)?;

@@ -27,12 +27,13 @@ use ringfence_model::net::control::{FromGate, GateAnswer, GateOp};
 use ringfence_model::net::{HostName, Policy, Rule};
 use ringfence_model::{ApiError, SandboxId};
 use ringfence_store::gate::{EnvelopeKey, GateStore};
-use ringfence_store::{KeyError, OpenError, SealingKey, StoreError};
+use ringfence_store::{KeyError, OpenError, SealingKey, SecretValue, StoreError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::cache::{Cache, CacheConfig};
 use crate::dns::resolve::Resolver;
+use crate::secret::{Binding, BoundSecret, Placeholder, Placement, Shape};
 use crate::tls::authority::{Authority, AuthorityError};
 use crate::tls::client::{Roots, RootsError, Upstream};
 use crate::tls::server::{Interceptor, ServerError};
@@ -62,6 +63,8 @@ pub struct Config {
     pub roots: Roots,
     /// The operator's registries, for the policy `packages`.
     pub registries: Vec<Rule>,
+    /// Who the gate says it is at them.
+    pub logins: Vec<Login>,
     /// Whether a policy may be `open`.
     pub open_allowed: bool,
     /// Whether a sandbox is to be paused that puts a placeholder where its secret may not go.
@@ -69,6 +72,38 @@ pub struct Config {
     /// What is kept of the registries' answers, below `cache` in `home`.
     pub cache: CacheConfig,
 }
+
+/// `user:password` for a registry of the operator's.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The registry's host.
+    pub host: HostName,
+    /// Its port.
+    pub port: u16,
+    /// The value: it goes to that host alone, in requests that read, while packages may be had there.
+    pub value: Arc<SecretValue>,
+}
+
+impl Login {
+    /// As the `number`th secret of a sandbox that may have packages from there.
+    fn bound(&self, number: usize) -> BoundSecret {
+        BoundSecret {
+            name: format!("{LOGIN_NAME}{}", number + 1),
+            // Nobody is shown it but in place of the value.
+            placeholder: Placeholder::generate(Shape::Generic, self.value.expose()),
+            value: Some(self.value.clone()),
+            binding: Binding {
+                hosts: vec![self.host.to_string()],
+                ports: vec![self.port],
+                placements: vec![Placement::Login],
+                sign: None,
+            },
+        }
+    }
+}
+
+/// What the logins of registries are called in records, with a number.
+const LOGIN_NAME: &str = "registry-login-";
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +152,7 @@ struct Gate {
     authority_pem: String,
     envelope: EnvelopeKey,
     registries: Vec<Rule>,
+    logins: Vec<Login>,
     cache: Cache,
     open_allowed: bool,
     pause_on_misuse: bool,
@@ -138,7 +174,7 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<(Self, UnboundedReceiver<FromGate>), StartError> {
-        let Config { home, pins, stand_ins, roots, registries, open_allowed, pause_on_misuse, cache } = config;
+        let Config { home, pins, stand_ins, roots, registries, logins, open_allowed, pause_on_misuse, cache } = config;
         let store = GateStore::open(&home.join("gate.db"), SealingKey::load_or_create(&home.join("gate.key"))?)?;
         let envelope = EnvelopeKey::load_or_create(&home.join("envelope.key"))?;
         let authority = Arc::new(Authority::load_or_create(&home, SystemTime::now())?);
@@ -155,6 +191,7 @@ impl Gateway {
             envelope,
             cache: Cache::open(&home.join("cache"), cache, &registries),
             registries,
+            logins,
             open_allowed,
             pause_on_misuse,
             rooms: Mutex::default(),

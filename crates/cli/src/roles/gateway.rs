@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::UnixStream as StdStream,
+        unix::{fs::OpenOptionsExt, net::UnixStream as StdStream},
     },
     path::{Path, PathBuf},
     time::SystemTime,
@@ -30,13 +30,14 @@ use ringfence_model::{
         control::{Call, FromGate, LINE_BYTES_MAX},
     },
 };
+use ringfence_store::SecretValue;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
     sync::mpsc,
 };
 
-use super::pip::PipSettings;
+use super::pip::{Login, PipSettings};
 use crate::config::{Config, GateConfig, Registry};
 
 /// Where programs look for what to trust: OpenSSL and what is linked with it, and the lists that Python packages bring along.
@@ -64,6 +65,45 @@ pub(super) fn trust_layer(home: &Path, config: &Config, pip: &PipSettings) -> an
         file.write_all(text.as_bytes()).context("writing the certificates")?;
     }
     Ok(build::seal_dir(&unfinished, &home.join("layers"))?.0)
+}
+
+/// What the gateway alone reads: arguments of a process are seen by others.
+const LOGINS_FILE: &str = "registries.json";
+
+/// Fewest bytes of a login that can be kept out of answers.
+const LOGIN_BYTES_MIN: usize = 8;
+
+/// Lays down who the gate says it is at the operator's registries.
+pub(super) fn write_logins(home: &Path, logins: &[Login]) -> anyhow::Result<()> {
+    let path = home.join("gate").join(LOGINS_FILE);
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).context("removing the logins of before"),
+        _ if logins.is_empty() => return Ok(()),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("making {}", path.display()))?;
+    file.write_all(&serde_json::to_vec(logins)?).context("writing the logins of registries")
+}
+
+fn read_logins(home: &Path) -> anyhow::Result<Vec<gate::Login>> {
+    let text = match fs::read(home.join(LOGINS_FILE)) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).context("reading the logins of registries"),
+    };
+    let logins: Vec<Login> = serde_json::from_slice(&text).context("reading the logins of registries")?;
+    let (long, short): (Vec<_>, Vec<_>) = logins.into_iter().partition(|login| login.login.len() >= LOGIN_BYTES_MIN);
+    for login in short {
+        tracing::warn!(host = %login.host, "a login of fewer than {LOGIN_BYTES_MIN} bytes could not be kept out of answers, and is not used");
+    }
+    let made =
+        |Login { host, port, login }| gate::Login { host, port, value: SecretValue::new(login.as_bytes()).into() };
+    Ok(long.into_iter().map(made).collect())
 }
 
 /// What the role is told at its start.
@@ -105,12 +145,14 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
     let (pins, stand_ins) = pins(config)?;
     let cache = config.cache.settings();
     let open_allowed = config.open_allowed;
+    let logins = read_logins(&home)?;
     let settings = gate::Config {
         home,
         pins,
         stand_ins,
         roots,
         registries,
+        logins,
         open_allowed,
         pause_on_misuse: config.pause_on_misuse,
         cache,

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fs};
 
+use percent_encoding::percent_decode_str;
 use ringfence_model::net::HostName;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Registry;
 
@@ -11,12 +13,20 @@ use crate::config::Registry;
 const KEYS: [&str; 6] = ["index-url", "extra-index-url", "find-links", "trusted-host", "timeout", "retries"];
 const URLS: [&str; 3] = ["index-url", "extra-index-url", "find-links"];
 
+/// `user:password` for an index, as the gate is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Login {
+    pub(super) host: HostName,
+    pub(super) port: u16,
+    pub(super) login: String,
+}
+
 /// Settings that sandboxes get.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct PipSettings {
     values: BTreeMap<&'static str, Vec<String>>,
-    /// Hosts of indexes whose addresses had a user or a password in them, which stay outside.
-    pub(super) stripped: Vec<String>,
+    /// What addresses of indexes had of a user and a password in them, which stay outside.
+    pub(super) logins: Vec<Login>,
 }
 
 impl PipSettings {
@@ -50,11 +60,18 @@ impl PipSettings {
         let (scheme, rest) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        if host != authority {
-            self.stripped.push(host.to_owned());
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        let address = format!("{scheme}://{host}{path}");
+        if let (Some(user), Some(Registry { host, port: Some(port) })) = (user, registry(&address)) {
+            // As pip reads it: each half is percent-encoded, and a token is a user without a password.
+            let (user, password) = user.split_once(':').unwrap_or((user, ""));
+            let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let login = format!("{}:{}", decoded(user), decoded(password));
+            if !self.logins.iter().any(|other| (&other.host, other.port) == (&host, port)) {
+                self.logins.push(Login { host, port, login });
+            }
         }
-        Some(format!("{scheme}://{host}{path}"))
+        Some(address)
     }
 
     /// The hosts of the indexes, which the policy `packages` opens beside the public ones.
@@ -132,7 +149,7 @@ mod tests {
 
     #[test]
     fn where_packages_come_from_is_handed_on_and_who_may_read_there_is_not() {
-        let conf = "[global]\nindex-url = https://me:s3cret@pypi.lan:8443/simple\ncert = /etc/my.pem\ntimeout = 20\n\
+        let conf = "[global]\nindex-url = https://me:s3cr%40t@pypi.lan:8443/simple\ncert = /etc/my.pem\ntimeout = 20\n\
                     find-links = /opt/wheels\n    https://wheels.lan/x/\n[list]\nindex-url = https://no.lan/\n\
                     [install]\nextra_index_url =\n    https://token@extra.lan/simple\n";
         let settings = PipSettings::read(conf, |_| None);
@@ -140,7 +157,8 @@ mod tests {
                         find-links =\n    https://wheels.lan/x/\nindex-url =\n    https://pypi.lan:8443/simple\n\
                         timeout =\n    20\n";
         assert_eq!(settings.conf(), expected);
-        assert_eq!(settings.stripped, ["pypi.lan:8443", "extra.lan"]);
+        let logins: Vec<_> = settings.logins.iter().map(|of| (of.host.as_str(), of.port, of.login.as_str())).collect();
+        assert_eq!(logins, [("pypi.lan", 8443, "me:s3cr@t"), ("extra.lan", 443, "token:")]);
         let hosts: Vec<_> = settings.registries().into_iter().map(String::from).collect();
         assert_eq!(hosts, ["pypi.lan:8443", "extra.lan:443", "wheels.lan:443"]);
         let env = |name: &str| (name == "PIP_INDEX_URL").then(|| "https://other.lan/simple".to_owned());

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, ConfigureRequest, CreateAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer};
 use serde_json::json;
@@ -152,6 +153,9 @@ async fn the_operators_own_index_is_where_packages_come_from() {
     let (noted, file) = (asked.clone(), wheel("ringfence_private"));
     let answer = move |head: &str| {
         noted.lock().expect("nobody panics").push(head.to_owned());
+        if head.contains(" /echo ") || head.contains(" /upload ") {
+            return head.as_bytes().to_vec();
+        }
         if head.starts_with("GET /simple/ringfence-private/ ") {
             let name = "ringfence_private-1.0-py3-none-any.whl";
             return format!("<!DOCTYPE html><html><body><a href=\"/files/{name}\">{name}</a></body></html>")
@@ -175,11 +179,39 @@ async fn the_operators_own_index_is_where_packages_come_from() {
     let run = bash(&scene, &typed, look).await;
     assert!(run.output.contains(&format!("https://{INDEX}:{port}/simple")), "{}{}", run.output, run.stderr);
     assert!(!run.output.contains("hunter2") && !run.output.contains("someone"), "{}", run.output);
-    let asked = asked.lock().expect("nobody panics").clone();
-    assert_eq!(asked.len(), 2, "the second from the cache: {asked:?}");
-    assert!(asked.iter().all(|head| !head.to_lowercase().contains("authorization")), "{asked:?}");
+    // The gate said who it is, to this host and to it alone, and what is answered to somebody is kept for nobody.
+    let heads = asked.lock().expect("nobody panics").clone();
+    assert_eq!(heads.len(), 4, "{heads:?}");
+    let login = format!("authorization: basic {}", STANDARD.encode("someone:hunter2-s3cret")).to_lowercase();
+    assert!(heads.iter().all(|head| head.to_lowercase().contains(&login)), "{heads:?}");
     let said = std::fs::read_to_string(scene.home.join("log/daemon.log")).expect("a log");
-    assert!(said.contains("stay outside") && !said.contains("hunter2"), "{said}");
+    assert!(said.contains("stays outside") && !said.contains("hunter2"), "{said}");
+    // It is recorded by a name, is not for what writes, and an index that repeats it is not let to.
+    let meddle = format!(
+        "import requests\nat = 'https://{INDEX}:{port}'\n\
+         print(requests.get(at + '/echo').text.count('placeholder'), 'hunter2' in requests.get(at + '/echo').text)\n\
+         print(requests.post(at + '/upload').status_code, requests.get(at + '/echo', auth=('me', 'mine')).status_code)"
+    );
+    let run = scene.python(&typed, &meddle).await;
+    assert!(run.output.contains("False\n200 200\n"), "{}{}", run.output, run.stderr);
+    let heads = asked.lock().expect("nobody panics").clone();
+    let posted = heads.iter().find(|head| head.starts_with("POST ")).expect("it came");
+    assert!(!posted.to_lowercase().contains("authorization"), "{posted}");
+    let own = heads.last().expect("it came");
+    assert!(own.contains(&STANDARD.encode("me:mine")) && !own.to_lowercase().contains(&login), "{own}");
+    let ask = EgressRequest { sandbox_id: Some(typed.sandbox_id.to_string()), ..EgressRequest::default() };
+    let seen = scene.api.egress_list(Actor::Operator, ask).await.expect("listed").decisions;
+    let named = seen.iter().filter(|one| one.secrets == ["registry-login-1"]).count();
+    assert!(named >= 4, "{seen:?}");
+    // Where the policy does not let packages in, the same host is told nothing.
+    let listed = json!({"allow": [{"host": INDEX, "ports": [port]}]});
+    let listed = scene.create(listed, &[]).await;
+    let run = scene
+        .python(&listed, &format!("import requests; print(requests.get('https://{INDEX}:{port}/echo').status_code)"))
+        .await;
+    assert_eq!(run.output, "200\n", "{}", run.stderr);
+    let last = asked.lock().expect("nobody panics").last().cloned().expect("it came");
+    assert!(!last.to_lowercase().contains("authorization"), "{last}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -175,6 +175,11 @@ impl Gate {
 
     /// What is in force for a sandbox with this policy and these secrets, and the package registries beside where they are open.
     pub(super) fn force(&self, policy: Policy, secrets: Vec<BoundSecret>, registries: bool) -> Result<Force, ApiError> {
+        let names = secrets.iter().map(|secret| secret.name.clone()).collect();
+        let mut secrets = secrets;
+        if registries || policy == Policy::Packages {
+            secrets.extend(self.logins.iter().enumerate().map(|(number, login)| login.bound(number)));
+        }
         let mut rulebook = policy.rulebook(&self.registries);
         if registries {
             rulebook = rulebook.with_registries(&self.registries);
@@ -183,7 +188,6 @@ impl Gate {
         for secret in secrets.iter().filter(|secret| secret.value.is_some()) {
             rulebook = open_hosts(rulebook, &policy_rules, secret)?;
         }
-        let names = secrets.iter().map(|secret| secret.name.clone()).collect();
         let usable = secrets.iter().filter(|secret| secret.value.is_some());
         let bindings = usable.map(|secret| secret.binding.clone()).collect();
         let injector = Injector::new(secrets).map_err(|error| invalid(error.to_string()))?;

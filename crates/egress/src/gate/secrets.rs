@@ -480,6 +480,8 @@ fn written(binding: &Binding, ports: Vec<PortSpec>) -> SecretBinding {
         Placement::Header(name) => vec![format!("header:{name}")],
         Placement::Bearer => vec!["bearer".to_owned()],
         Placement::Jwt => vec!["jwt".to_owned()],
+        // The gate's own, which is never stored.
+        Placement::Login => vec![],
         Placement::Basic(BasicPart::User) => vec!["basic:user".to_owned()],
         Placement::Basic(BasicPart::Password) => vec!["basic:password".to_owned()],
         Placement::Query(field) => vec![format!("query:{field}")],

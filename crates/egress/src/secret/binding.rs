@@ -34,6 +34,9 @@ pub enum Placement {
     },
     /// The `kid` of a JSON Web Token that the gate makes anew ([`Signing`]).
     Jwt,
+    /// `Authorization: Basic` of a request that reads and has no `Authorization`: the value is `user:password`, and the gate puts it
+    /// there unasked. For the operator's own registries.
+    Login,
 }
 
 /// The hosts that a secret may go to, and the places within a request.

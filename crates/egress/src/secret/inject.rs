@@ -9,7 +9,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
-use hyper::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode, percent_encode};
 use ringfence_store::SecretValue;
 use zeroize::Zeroizing;
@@ -155,6 +155,10 @@ impl Injector {
         if !self.compressed_bodies && !uncompressed(&parts.headers) {
             return Err(Refusal::EncodedBody);
         }
+        if let Some((index, value)) = self.login(to, parts) {
+            parts.headers.insert(header::AUTHORIZATION, value);
+            used.push(index);
+        }
         for (name, value) in replaced {
             parts.headers.insert(name, value);
         }
@@ -171,6 +175,23 @@ impl Injector {
         used.sort_unstable();
         used.dedup();
         Ok(Injected { secrets: used.into_iter().map(|index| self.secrets[index].name.clone()).collect() })
+    }
+
+    /// What a request that reads there is sent with although nobody asked for it.
+    fn login(&self, to: Destination<'_>, parts: &Parts) -> Option<(usize, HeaderValue)> {
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        if !to.secure || !reads || parts.headers.contains_key(header::AUTHORIZATION) {
+            return None;
+        }
+        let is_login = |secret: &BoundSecret| {
+            secret.binding.placements.contains(&Placement::Login) && secret.binding.covers(to.host, to.port)
+        };
+        let index = self.secrets.iter().position(is_login)?;
+        let value = self.secrets[index].value.as_ref()?;
+        let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(value.expose())));
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some((index, value))
     }
 
     /// Whether the secret of this name may go there still, which it did before.

@@ -188,6 +188,7 @@ impl World {
             stand_ins: Default::default(),
             roots,
             registries,
+            logins: vec![],
             open_allowed: false,
             pause_on_misuse: false,
             cache,
