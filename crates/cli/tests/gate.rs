@@ -117,7 +117,7 @@ async fn without_a_policy_nothing_leaves_and_a_policy_may_come_later() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_reaches_its_host_and_never_the_sandbox() {
     const VALUE: &str = "canary-7f3a9d1c5e2b8064-value";
-    let scene = Scene::new().await;
+    let scene = Scene::tracing().await;
     let api = scene.serve(API).await;
     let request: SecretSetRequest = serde_json::from_value(json!({
         "name": "BROKER_TOKEN", "value": VALUE, "rotate": false,
@@ -151,6 +151,7 @@ print(value in str(dict(os.environ)))
         run.stderr
     );
     assert_ne!(scene.files_with(API.as_bytes()), Vec::<String>::new(), "what is written there can be found");
+    assert!(scene.has_traced());
     let found = scene.files_with(VALUE.as_bytes());
     assert_eq!(found, Vec::<String>::new(), "the value is in no file of the daemon");
     for role in ["ringfence-serve", "ringfence-jailer"] {

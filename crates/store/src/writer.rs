@@ -356,7 +356,7 @@ fn fatal(error: &rusqlite::Error) -> Option<&'static str> {
 /// as the end. A log that grows with a commit costs this file system a commit of its own journal: 50 of 170 µs. A disk that
 /// has no room for it is no reason to stop. Nobody else may write to the log meanwhile.
 pub(crate) fn extend_log(path: &Path) {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     // What is there is left alone, whoever wrote it.

@@ -66,7 +66,7 @@ async fn fingerprint(scene: &Scene, sandbox: &CreateAnswer, change: ConfigureReq
 async fn a_key_of_a_client_stays_outside_is_rotated_and_is_taken_back() {
     // Put together here, so that this program's own text is not what is found.
     let own = |number: u32| format!("{}-of-the-client-{number:016x}", "canary");
-    let scene = Scene::new().await;
+    let scene = Scene::tracing().await;
     let port = bound(&scene).await;
     let (first, second) = (own(0x51d7_aa01), own(0x51d7_aa02));
     let request = CreateRequest {
@@ -117,6 +117,7 @@ async fn a_key_of_a_client_stays_outside_is_rotated_and_is_taken_back() {
             assert!(!scene.memory_of(role, value.as_bytes()), "{role} still holds a value");
         }
     }
+    assert!(scene.has_traced());
     // The search can find: the gateway has what it may use, and `serve` what no secret is.
     assert!(scene.memory_of("ringfence-gateway", own(3).as_bytes()));
     assert!(scene.memory_of("ringfence-serve", b"BROKER_TOKEN"));

@@ -76,6 +76,17 @@ impl Scene {
         self
     }
 
+    /// With a daemon that logs all that it can.
+    pub(crate) async fn tracing() -> Self {
+        Self::prepared("").await.start(&[("RINGFENCE_LOG", "trace".into())]).await
+    }
+
+    /// Whether it did.
+    pub(crate) fn has_traced(&self) -> bool {
+        let log = fs::read_to_string(self.home.join("log/daemon.log")).expect("a log");
+        log.contains("DEBUG ringfence_egress")
+    }
+
     /// With these lines under `[gate]`, and these under `[gate.pins]`.
     pub(crate) async fn with(settings: &str, pins: &str) -> Self {
         Self::laid_out(settings, pins).await.start(&[]).await
