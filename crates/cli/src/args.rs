@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{audit, bench, demo, doctor, egress, mcp, run, sandbox, secret, serve, status, stop, template};
+use crate::commands::{
+    audit, bench, demo, doctor, egress, mcp, preview, run, sandbox, secret, serve, status, stop, template,
+};
 
 /// Runs code that nobody trusts, in sandboxes that are ready in milliseconds.
 #[derive(Debug, Parser)]
@@ -22,6 +24,7 @@ Examples:
   ringfence sandbox exec lab -c 'print(6 * 7)'
   ringfence sandbox create --allow api.example.com   the only host that it may reach
   ringfence secret set ALPACA_API_KEY           a key that programs use and never see
+  ringfence preview lab 8000                    the address of what listens there
   ringfence mcp config                          connect an MCP client
   ringfence doctor                              what this host offers and what it lacks
 
@@ -65,6 +68,7 @@ pub(crate) enum Command {
     Secret(secret::SecretCommand),
     #[command(subcommand)]
     Egress(egress::EgressCommand),
+    Preview(preview::PreviewArgs),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     Mcp(mcp::McpArgs),
@@ -177,6 +181,9 @@ mod tests {
             "secret rotate K",
             "secret rm K L",
             "egress tail",
+            "preview lab 8000",
+            "preview public lab 8000",
+            "preview public lab 8000 --off --json",
             "egress tail lab -f -n 5 --json",
             "sandbox exec lab -c print(1)",
             "sandbox exec lab file.py",
@@ -217,6 +224,11 @@ mod tests {
             "secret rm",
             "egress",
             "egress tail a b",
+            "preview",
+            "preview lab",
+            "preview lab 0",
+            "preview lab 65536",
+            "preview public lab",
         ] {
             check(line, false);
         }

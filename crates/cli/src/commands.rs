@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod egress;
 pub(crate) mod mcp;
+pub(crate) mod preview;
 pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod secret;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Command::Template(command) => waiting(template::run(global, command)),
         Command::Secret(command) => waiting(secret::run(global, command)),
         Command::Egress(command) => waiting(egress::run(global, command)),
+        Command::Preview(args) => waiting(preview::run(global, args)),
         Command::Audit(command) => waiting(audit::run(global, command)),
         Command::Mcp(args) => waiting(mcp::run(global, args)),
         Command::Stop(_) => waiting(stop::run(global)),

@@ -268,12 +268,15 @@ fn serve_role(args: &[String]) -> anyhow::Result<i32> {
     log_to_stderr(&["rmcp=warn"])?;
     let mut unix_uids = vec![0];
     unix_uids.extend(owner.parse::<u32>().ok().filter(|uid| *uid != 0));
+    let address =
+        tcp.as_ref().map(TcpListener::local_addr).transpose().context("asking for the TCP socket's address")?;
     let config = ringfence_engine::Config {
         home: PathBuf::from(home),
         data: LayerDigest::parse(data)?,
         trust: LayerDigest::parse(trust)?,
         jailer,
         door,
+        tcp: address,
         build: build.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
@@ -318,6 +321,7 @@ async fn serve_api(
     let server = ringfence_server::serve(
         ringfence_server::Config {
             sandboxes: Arc::new(engine.clone()),
+            previews: Some(engine.clone()),
             build,
             unix: tokio::net::UnixListener::from_std(unix)?,
             unix_uids,

@@ -42,7 +42,8 @@ impl Daemon {
             runtime.block_on(async move {
                 let unix = UnixListener::bind(socket).expect("a socket");
                 bound.send(()).expect("somebody waits");
-                let config = Config { sandboxes, build: "fake".into(), unix, unix_uids: vec![uid], tcp: None };
+                let config =
+                    Config { sandboxes, previews: None, build: "fake".into(), unix, unix_uids: vec![uid], tcp: None };
                 serve(config, ending).await.expect("it serves");
             });
         });

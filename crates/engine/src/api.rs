@@ -10,9 +10,9 @@ use ringfence_model::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
         EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer,
-        ListRequest, LogsAnswer, LogsRequest, Progress, SandboxRequest, SecretAnswer, SecretListAnswer,
-        SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer, TemplateListAnswer,
-        TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+        ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, Progress, SandboxRequest, SecretAnswer,
+        SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer,
+        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
     },
 };
 use tokio::sync::mpsc;
@@ -77,6 +77,9 @@ pub trait Sandboxes: Send + Sync + 'static {
 
     /// Reads a file.
     fn download(&self, actor: Actor, request: DownloadRequest) -> Answering<'_, DownloadAnswer>;
+
+    /// Where a port can be visited, and whether it needs a token to. Not offered over MCP, where `sandbox_status` tells.
+    fn preview(&self, actor: Actor, request: PreviewRequest) -> Answering<'_, PreviewAnswer>;
 
     /// The newest lines of a sandbox's log.
     fn logs(&self, actor: Actor, request: LogsRequest) -> Answering<'_, LogsAnswer>;

@@ -177,6 +177,7 @@ impl Engine {
                 exposed: kept.exposed.iter().cloned().collect(),
                 values: kept.values,
             },
+            public_ports: Vec::new(),
         }));
         self.add_live(Arc::clone(&sandbox));
         if let Some(shell) = &sandbox.state.lock().await.shell {

@@ -9,7 +9,7 @@ use std::{
 
 use ringfence_jail::proto::ShellId;
 use ringfence_model::{ApiError, Code, ExecutionId, LayerDigest, SandboxId};
-use ringfence_store::{Actor, AuditEntry, LogEntry, LogLevel, SealingKey, Store};
+use ringfence_store::{Actor, AuditEntry, LogEntry, LogLevel, PreviewKey, SealingKey, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -35,6 +35,8 @@ pub struct Config {
     pub jailer: std::os::fd::OwnedFd,
     /// Through which the supervisor introduces each gateway that it starts.
     pub door: std::os::fd::OwnedFd,
+    /// Where the daemon listens on TCP, for the addresses of previews.
+    pub tcp: Option<std::net::SocketAddr>,
     /// Which build this is.
     pub build: String,
 }
@@ -89,6 +91,10 @@ pub(crate) struct Inner {
     pub(crate) started: Instant,
     /// Which build this is.
     pub(crate) build: String,
+    /// Where the daemon listens on TCP.
+    pub(crate) tcp: Option<std::net::SocketAddr>,
+    /// What the tokens of previews are made with.
+    pub(crate) preview_key: PreviewKey,
     /// Requests under way, for which the shelf steps back.
     pub(crate) activity: Arc<crate::activity::Activity>,
     /// The first disk number that this run gave out: lower ones without an owner are left-overs.
@@ -127,6 +133,7 @@ impl Engine {
         }
         crate::capture::count_logs(&own.join("logs"));
         let key = SealingKey::load_or_create(&own.join("sealing.key"))?;
+        let preview_key = key.preview_key();
         let store = Store::open(&own.join("engine.db"), key)?;
         let (deaths, died) = mpsc::unbounded_channel();
         let (jailer, gone) = Jailer::new(config.jailer, deaths).map_err(io("watching the jailer's socket"))?;
@@ -154,6 +161,8 @@ impl Engine {
                 builder,
                 started: Instant::now(),
                 build: config.build,
+                tcp: config.tcp,
+                preview_key,
                 activity: Arc::default(),
                 first_disk: std::sync::atomic::AtomicU64::new(first_disk),
                 draining: std::sync::atomic::AtomicBool::new(false),

@@ -24,6 +24,8 @@ mod lookup;
 mod machine;
 mod network;
 mod packages;
+mod ports;
+pub mod previews;
 mod recent;
 mod registry;
 mod run;

@@ -79,6 +79,7 @@ impl Engine {
             .inner
             .store
             .write_with_audit(entry, move |tx| {
+                tx.close_public_ports(&id)?;
                 if !keeps_disk {
                     tx.erase_environment(&id)?;
                 }
@@ -251,8 +252,11 @@ impl Engine {
             self.note(&row.id, LogLevel::Info, "system", "stopped: the daemon was restarted; files are kept");
         }
         let id = row.id.clone();
-        let (values, exposed, last_execution) = store
-            .read(move |view| Ok((view.environment(&id)?, view.exposed_names(&id)?, view.last_execution_number(&id)?)))
+        let (values, exposed, last_execution, public_ports) = store
+            .read(move |view| {
+                let (exposed, public_ports) = (view.exposed_names(&id)?, view.public_ports(&id)?);
+                Ok((view.environment(&id)?, exposed, view.last_execution_number(&id)?, public_ports))
+            })
             .await?;
         let values = values
             .into_iter()
@@ -270,6 +274,7 @@ impl Engine {
             state: State { status: SandboxStatus::Stopped, shell: None, next: Next::None },
             last_execution,
             environment: Environment { version: row.env_version, values, exposed: exposed.into_iter().collect() },
+            public_ports,
         });
         self.add_live(Arc::new(sandbox));
         Ok(())

@@ -25,6 +25,7 @@ use tokio::{
 use crate::{
     guest::GuestClient,
     jailer::{Jailer, JailerError},
+    ports::Ports,
     recent::Recent,
     registry::{Template, Warm},
 };
@@ -108,6 +109,8 @@ pub(crate) struct Shell {
     /// What the kernel said of its init.
     pub posture: Posture,
     next_exec: AtomicU32,
+    /// Its ports, from outside.
+    pub ports: Ports,
 }
 
 /// A process in a shell, stopped just before it becomes a program (parked), or just started (spawned).
@@ -303,6 +306,7 @@ impl Machine {
                     guest: GuestClient::new(stream),
                     posture,
                     next_exec: AtomicU32::new(1),
+                    ports: Ports::default(),
                 })
             }
             Err(e) => {
@@ -441,6 +445,7 @@ impl Machine {
     /// # Errors
     /// A process does not die; its uid range is then not used again.
     pub(crate) async fn destroy(&self, shell: &Shell) -> Result<(), MachineError> {
+        shell.ports.close();
         let destroyed = self.jailer.done(Op::Destroy(shell.id)).await;
         // Whoever waits for an end in it hears now that none will come.
         self.jailer.forget_exits(shell.id);

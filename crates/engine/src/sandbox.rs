@@ -15,6 +15,7 @@ use ringfence_store::SandboxStatus;
 
 use crate::{
     machine::{Process, SharedShell},
+    previews::Visits,
     registry::Template,
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Sandbox {
     pub environment: Mutex<Environment>,
     /// Executions that have ended but left processes: their cgroups are removed once those are gone.
     pub lingering: Mutex<Vec<Lingering>>,
+    /// Visits to its ports.
+    pub(crate) visits: Visits,
 }
 
 /// An ended execution of which processes live on.
@@ -129,6 +132,8 @@ pub(crate) struct Made {
     pub last_execution: u64,
     /// See [`Sandbox`].
     pub environment: Environment,
+    /// Ports that need no token.
+    pub public_ports: Vec<u16>,
 }
 
 impl Sandbox {
@@ -147,6 +152,7 @@ impl Sandbox {
             next_execution: AtomicU64::new(made.last_execution + 1),
             environment: Mutex::new(made.environment),
             lingering: Mutex::default(),
+            visits: Visits::new(made.public_ports),
         }
     }
 

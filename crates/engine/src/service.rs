@@ -10,10 +10,10 @@ use ringfence_model::{
         self, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
         EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionCounts, ExecutionRequest, HealthAnswer,
-        HostHealth, ListAnswer, ListRequest, LogLine, LogsAnswer, LogsRequest, NetworkStatus, Resources,
-        RunningProcess, SandboxCounts, SandboxDetail, SandboxRequest, SecretAnswer, SecretListAnswer,
-        SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer, TemplateListAnswer,
-        TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+        HostHealth, ListAnswer, ListRequest, LogLine, LogsAnswer, LogsRequest, NetworkStatus, PreviewAnswer,
+        PreviewRequest, Resources, RunningProcess, SandboxCounts, SandboxDetail, SandboxRequest, SecretAnswer,
+        SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer,
+        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
     },
 };
 use ringfence_store::{Actor, AuditFilter, ExecutionStatus, Interpreter, SandboxFilter, SandboxRow, SandboxStatus};
@@ -133,11 +133,18 @@ impl Engine {
             None => (None, Vec::new(), None, Interpreter::Fresh),
         };
         let _ = next;
+        let ports = match &live {
+            Some(sandbox) => self.ports(sandbox).await,
+            None => Vec::new(),
+        };
         let network = self.network_of(&id).await.ok().map(|network| NetworkStatus { exposed, ..network });
         Ok(StatusAnswer {
             success: true,
             status: view::status(row.status),
-            sandbox: detail(row, &counts, names, network, resources, processes, isolation, live.as_deref()),
+            sandbox: SandboxDetail {
+                ports,
+                ..detail(row, &counts, names, network, resources, processes, isolation, live.as_deref())
+            },
         })
     }
 
@@ -401,6 +408,7 @@ fn detail(
             killed: of(ExecutionStatus::Killed),
         },
         processes,
+        ports: Vec::new(),
         isolation,
         reason: row.failure,
     }
@@ -478,6 +486,11 @@ impl Sandboxes for Engine {
     fn download(&self, by: api::Actor, request: DownloadRequest) -> Answering<'_, DownloadAnswer> {
         let engine = self.clone();
         tracked(async move { engine.do_download(actor(by), request).await })
+    }
+
+    fn preview(&self, by: api::Actor, request: PreviewRequest) -> Answering<'_, PreviewAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_preview(by, request).await })
     }
 
     fn logs(&self, _: api::Actor, request: LogsRequest) -> Answering<'_, LogsAnswer> {

@@ -9,6 +9,9 @@ use crate::{
 /// Most layers in one root file system (the kernel's overlay takes 500; mount options must fit one page).
 pub const LAYERS_MAX: usize = 16;
 
+/// Most sockets for TCP of one [`crate::proto::Op::Sockets`]: with the one beside them they fit into one datagram.
+pub const STREAMS_MAX: u8 = 15;
+
 /// Zygotes are numbered below this.
 pub const ZYGOTES_MAX: u16 = 4_096;
 
@@ -57,6 +60,14 @@ fn layers(count: usize) -> Result<(), Refusal> {
     } else {
         refuse(format!("{count} layers; there must be 2 to {LAYERS_MAX}"))
     }
+}
+
+/// Checks how many sockets are asked for.
+///
+/// # Errors
+/// More than [`STREAMS_MAX`].
+pub fn streams(count: u8) -> Result<(), Refusal> {
+    if count <= STREAMS_MAX { Ok(()) } else { refuse(format!("{count} sockets; there may be {STREAMS_MAX}")) }
 }
 
 /// Checks a zygote's plan.
@@ -153,6 +164,13 @@ mod tests {
         refused(|p| p.hostname = "../x".into());
         refused(|p| p.hostname = "a".repeat(64));
         refused(|p| p.machine_id = "x".repeat(32));
+    }
+
+    #[test]
+    fn sockets_fit_into_one_datagram() {
+        assert_eq!(streams(STREAMS_MAX), Ok(()));
+        assert_eq!(usize::from(STREAMS_MAX) + 1, crate::wire::FDS_MAX);
+        assert!(matches!(streams(STREAMS_MAX + 1), Err(Refusal::Plan(_))));
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod executions;
 mod gates;
 mod join;
 mod shells;
+mod sockets;
 mod steps;
 mod zygotes;
 
@@ -45,6 +46,7 @@ enum Token {
     Join(u64),
     Door,
     Gateway(u32),
+    Sockets(u64),
 }
 
 /// What a child of the jailer is.
@@ -91,6 +93,7 @@ pub struct Jailer {
     joins: HashMap<u64, Joining>,
     waiting_joins: HashMap<ZygoteNo, VecDeque<u64>>,
     steps: HashMap<u32, steps::RunningStep>,
+    sockets: HashMap<u64, sockets::Making>,
     roles: HashMap<i32, Role>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     /// Cgroups of zygotes and steps whose processes are dying.
@@ -148,6 +151,7 @@ impl Jailer {
             joins: HashMap::new(),
             waiting_joins: HashMap::new(),
             steps: HashMap::new(),
+            sockets: HashMap::new(),
             roles: HashMap::new(),
             timers: BinaryHeap::new(),
             dying_groups: Vec::new(),
@@ -260,6 +264,7 @@ impl Jailer {
             Token::Join(join) => self.on_join_word(join),
             Token::Door => self.on_door(),
             Token::Gateway(number) => self.on_gateway_word(number),
+            Token::Sockets(number) => self.on_sockets(number),
         }
         Ok(())
     }
@@ -312,6 +317,7 @@ impl Jailer {
                 .map(|(bytes, limit_bytes)| Some(Done::DiskUsage { bytes, limit_bytes }))
                 .map_err(|e| disk_refusal(&e)),
             Op::ListDisks => self.disks.list().map(|disks| Some(Done::Disks(disks))).map_err(|e| disk_refusal(&e)),
+            Op::Sockets { shell, streams } => self.make_sockets(id, shell, streams).map(|()| None),
             Op::BuildStep(plan) => self.build_step(id, &plan).map(|()| None),
             Op::KillStep(step) => self.kill_step(step).map(|()| Some(Done::Ok)),
             Op::SealLayer { tree } => self.seal_layer(id, &tree).map(|()| None),

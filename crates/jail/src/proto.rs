@@ -165,6 +165,14 @@ pub enum Op {
     DiskUsage(DiskId),
     /// Every disk that exists. → [`Done::Disks`].
     ListDisks,
+    /// Make sockets in the shell's network namespace, neither bound nor connected. → [`Done::Sockets`] with one descriptor
+    /// of a socket for sock_diag(7), and then `streams` of sockets for TCP.
+    Sockets {
+        /// Where.
+        shell: ShellId,
+        /// How many for TCP, at most [`crate::check::STREAMS_MAX`].
+        streams: u8,
+    },
     /// Run one step of a template's build. → [`Done::StepStarted`] with one descriptor: read end of its output
     /// (stdout and stderr together); [`Notice::StepExited`] follows.
     BuildStep(BuildPlan),
@@ -280,6 +288,7 @@ pub enum Done {
     Usage(Usage),
     DiskUsage { bytes: u64, limit_bytes: u64 },
     Disks(Vec<DiskId>),
+    Sockets,
     StepStarted,
     LayerSealed { digest: LayerDigest, bytes: u64, files: u64 },
 }

@@ -63,13 +63,14 @@ fn main() {
         Done::Host(facts) => world.harness = LayerDigest::parse(&facts.harness).expect("a digest"),
         other => panic!("{other:?}"),
     }
-    let tests: [Test; 17] = [
+    let tests: [Test; 18] = [
         ("every_connection_arrives_and_tells_where_it_wanted_to_go", every_connection_arrives),
         ("an_address_that_a_program_claims_is_still_the_worlds", a_claimed_address_is_still_the_worlds),
         ("questions_to_any_resolver_arrive_and_are_answered_from_there", questions_to_any_resolver_arrive),
         ("a_name_that_is_refused_is_refused_at_once", a_refused_name_is_refused_at_once),
         ("other_datagrams_are_refused_at_once", other_datagrams_are_refused_at_once),
         ("servers_inside_reach_each_other", servers_inside_reach_each_other),
+        ("sockets_for_serve_lead_where_the_sandboxs_own_do", sockets_for_serve_lead_where_the_sandboxs_own_do),
         ("the_gates_port_on_loopback_is_refused", the_gates_port_on_loopback_is_refused),
         ("nothing_inside_takes_the_gates_ports", nothing_inside_takes_the_gates_ports),
         ("nothing_inside_changes_what_leads_to_the_gate", nothing_inside_changes_what_leads_to_the_gate),
@@ -193,6 +194,51 @@ fn servers_inside_reach_each_other(world: &mut World) {
     assert_eq!(world.run(&mut sandbox, &["servers"]), ["all reached"]);
     sandbox.is_idle();
     world.destroy(sandbox);
+}
+
+/// Connects a socket that does not wait: whether somebody took it.
+fn is_taken(socket: &OwnedFd, to: &str) -> bool {
+    let to = match address(to) {
+        SocketAddr::V4(to) => SocketAddr::from((to.ip().to_ipv6_mapped(), to.port())),
+        to => to,
+    };
+    if let Err(error) = rustix::net::connect(socket, &to) {
+        if error != rustix::io::Errno::INPROGRESS {
+            return false;
+        }
+        let mut polled = [rustix::event::PollFd::new(socket, rustix::event::PollFlags::OUT)];
+        rustix::event::poll(&mut polled, None).expect("polled");
+    }
+    rustix::net::sockopt::socket_error(socket).expect("a socket").is_ok()
+}
+
+fn sockets_for_serve_lead_where_the_sandboxs_own_do(world: &mut World) {
+    const MOST: u8 = ringfence_jail::check::STREAMS_MAX;
+    let sandbox = world.sandbox();
+    let home = rustix::fs::fstat(sockets::namespace_of(sandbox.tcp.as_fd()).expect("a namespace")).expect("it").st_ino;
+    let (done, lent) = world.ask(Op::Sockets { shell: sandbox.id, streams: MOST });
+    assert!(matches!(done, Done::Sockets) && lent.len() == 1 + usize::from(MOST), "{done:?} {}", lent.len());
+    for socket in &lent {
+        let lives_in = sockets::namespace_of(socket.as_fd()).expect("a namespace");
+        assert_eq!(rustix::fs::fstat(&lives_in).expect("it").st_ino, home);
+    }
+    // Where nobody listens, and at the gate's own port, there is nobody; what leads elsewhere comes to the gate.
+    assert!(!is_taken(&lent[1], "127.0.0.1:8000") && !is_taken(&lent[2], "[::1]:8000"));
+    assert!(!is_taken(&lent[3], "127.0.0.1:1") && !is_taken(&lent[4], "[::1]:1"));
+    sandbox.is_idle();
+    assert!(is_taken(&lent[5], "192.0.2.7:80"));
+    rustix::io::write(&lent[5], b"hello\n").expect("sent");
+    assert_eq!(sandbox.serve(), address("192.0.2.7:80"));
+    for (op, why) in [
+        (Op::Sockets { shell: sandbox.id, streams: MOST + 1 }, "15"),
+        (Op::Sockets { shell: ringfence_jail::proto::ShellId(u32::MAX), streams: 1 }, "there is no"),
+    ] {
+        let refusal = world.try_ask(op).expect_err("refused").to_string();
+        assert!(refusal.contains(why), "{refusal}");
+    }
+    let id = sandbox.id;
+    world.destroy(sandbox);
+    assert!(world.try_ask(Op::Sockets { shell: id, streams: 1 }).is_err(), "its network has gone");
 }
 
 fn the_gates_port_on_loopback_is_refused(world: &mut World) {

@@ -21,6 +21,7 @@ async fn main() -> io::Result<()> {
             let _ = std::fs::remove_file(socket);
             let config = Config {
                 sandboxes: Arc::new(fake::Fake::default()),
+                previews: None,
                 build: "fake".into(),
                 unix: UnixListener::bind(socket)?,
                 unix_uids: vec![0],

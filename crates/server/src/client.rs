@@ -20,9 +20,10 @@ use ringfence_model::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
         EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer,
-        ListRequest, LogsAnswer, LogsRequest, SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer,
-        SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateListAnswer,
-        TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
+        ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, SandboxRequest, SecretAnswer,
+        SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer,
+        TemplateAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer,
+        UploadRequest, WaitQuery,
     },
 };
 use serde::Serialize;
@@ -161,6 +162,11 @@ impl Sandboxes for Client {
     fn download(&self, actor: Actor, request: DownloadRequest) -> Answering<'_, DownloadAnswer> {
         let path = sandbox(&request.sandbox_id, "/files");
         Box::pin(self.ask(actor, Ask::get(with_query(&path, &json!({"path": request.file_path})))))
+    }
+
+    fn preview(&self, actor: Actor, request: PreviewRequest) -> Answering<'_, PreviewAnswer> {
+        let ask = Ask::new(Method::POST, sandbox(&request.sandbox_id, "/preview")).body(&request);
+        Box::pin(self.ask(actor, ask))
     }
 
     fn logs(&self, actor: Actor, request: LogsRequest) -> Answering<'_, LogsAnswer> {

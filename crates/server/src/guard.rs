@@ -34,7 +34,7 @@ impl Token {
     }
 
     /// Whether `offered` is this token. Takes as long for a wrong one as for the right one of the same length.
-    fn is(&self, offered: &[u8]) -> bool {
+    pub(crate) fn is(&self, offered: &[u8]) -> bool {
         let ours = self.0.as_bytes();
         let differing = ours.iter().zip(offered).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
         ours.len() == offered.len() && differing == 0
@@ -108,7 +108,7 @@ fn check_names(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Whether this is a name of this machine, with any port or none.
-fn is_local(authority: &str) -> bool {
+pub(crate) fn is_local(authority: &str) -> bool {
     ["localhost", "127.0.0.1", "[::1]"].into_iter().any(|name| {
         let Some((host, rest)) = authority.split_at_checked(name.len()) else { return false };
         let port = |text: &str| !text.is_empty() && text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit());

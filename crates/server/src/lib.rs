@@ -2,6 +2,8 @@
 //! [`Sandboxes`](ringfence_engine::api::Sandboxes), which the engine implements and which [`Client`] implements a second
 //! time, over the daemon's socket.
 //!
+//! Beside them stand previews, the way from a browser to what a program serves in its sandbox.
+//!
 //! There is no SQL here, no system call, no secret but the access token, and no decision about a sandbox.
 
 mod client;
@@ -9,6 +11,7 @@ mod guard;
 mod mcp;
 mod openapi;
 mod parse;
+mod preview;
 mod rest;
 mod serve;
 

@@ -23,7 +23,7 @@ use crate::rest::{routes, secrets};
     modifiers(&Tidy),
     paths(
         routes::create, routes::list, routes::status, routes::delete, routes::configure, routes::execute, routes::stop,
-        routes::pause, routes::resume, routes::upload, routes::download, routes::logs, routes::execution,
+        routes::pause, routes::resume, routes::upload, routes::download, routes::logs, routes::preview, routes::execution,
         routes::templates, routes::template, routes::build, routes::audit_log, routes::audit_verify, routes::egress,
         secrets::list, secrets::set, secrets::remove, routes::health, routes::stop_daemon,
     )
@@ -54,6 +54,7 @@ impl Modify for Tidy {
             ("ConfigureRequest", "sandbox_id"),
             ("ExecuteRequest", "sandbox_id"),
             ("UploadRequest", "sandbox_id"),
+            ("PreviewRequest", "sandbox_id"),
             ("BuildRequest", "template_name"),
             ("SecretSetRequest", "name"),
         ] {

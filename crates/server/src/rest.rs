@@ -38,6 +38,7 @@ pub(crate) fn routes(sandboxes: SharedSandboxes, stop: Stop) -> Router {
         .route("/v1/sandboxes/{id}/resume", post(r::resume))
         .route("/v1/sandboxes/{id}/files", put(r::upload).get(r::download))
         .route("/v1/sandboxes/{id}/logs", get(r::logs))
+        .route("/v1/sandboxes/{id}/preview", post(r::preview))
         .route("/v1/executions/{id}", get(r::execution))
         .route("/v1/templates", get(r::templates))
         .route("/v1/templates/{name}", get(r::template))

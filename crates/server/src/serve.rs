@@ -6,20 +6,25 @@ use axum::{Router, body::Body, http::HeaderValue, middleware};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use ringfence_engine::api::SharedSandboxes;
+use ringfence_engine::{Engine, api::SharedSandboxes};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
-use crate::{guard, guard::Token, mcp, rest};
+use crate::{
+    guard,
+    guard::Token,
+    mcp,
+    preview::{self, Previews},
+    rest,
+};
 
 /// Connections of one listener at once; the next ones wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 1024;
+const CONNECTIONS_MAX: u32 = 1024;
 /// Time that a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time that requests have to end once a stop was asked for.
@@ -29,6 +34,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct Config {
     /// Who answers.
     pub sandboxes: SharedSandboxes,
+    /// Whose sandboxes can be visited over TCP, if any can.
+    pub previews: Option<Engine>,
     /// Version and hash of this build, for the header of every answer.
     pub build: String,
     /// The bound socket of the operator.
@@ -85,7 +92,16 @@ pub async fn serve(config: Config, stop: Stop) -> io::Result<()> {
     match config.tcp {
         None => unix.await,
         Some(Tcp { listener, token }) => {
-            let tcp = labelled(routes.layer(middleware::from_fn_with_state(token, guard::tcp)));
+            let api = labelled(routes.layer(middleware::from_fn_with_state(token.clone(), guard::tcp)));
+            let tcp = match config.previews {
+                Some(engine) => {
+                    let previews = Previews::new(engine, token, stop.clone());
+                    // Around the whole router: at a preview's name, the API's paths are the program's.
+                    let intercepting = middleware::from_fn_with_state(previews, preview::intercept);
+                    Router::new().fallback_service(api).layer(intercepting)
+                }
+                None => api,
+            };
             tokio::join!(unix, listen_tcp(listener, tcp, stop));
         }
     }
@@ -93,7 +109,7 @@ pub async fn serve(config: Config, stop: Stop) -> io::Result<()> {
 }
 
 async fn listen_unix(listener: UnixListener, uids: Vec<u32>, router: Router, stop: Stop) {
-    let connections = Connections::new(router);
+    let connections = Connections::new(router, stop.clone());
     loop {
         let permit = connections.permit().await;
         let stream = tokio::select! {
@@ -110,7 +126,7 @@ async fn listen_unix(listener: UnixListener, uids: Vec<u32>, router: Router, sto
 }
 
 async fn listen_tcp(listener: TcpListener, router: Router, stop: Stop) {
-    let connections = Connections::new(router);
+    let connections = Connections::new(router, stop.clone());
     loop {
         let permit = connections.permit().await;
         let accepted = tokio::select! {
@@ -144,12 +160,12 @@ async fn accept_failed(error: &io::Error) {
 struct Connections {
     router: Router,
     permits: Arc<Semaphore>,
-    graceful: GracefulShutdown,
+    stop: Stop,
 }
 
 impl Connections {
-    fn new(router: Router) -> Self {
-        Self { router, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)), graceful: GracefulShutdown::new() }
+    fn new(router: Router, stop: Stop) -> Self {
+        Self { router, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)), stop }
     }
 
     async fn permit(&self) -> OwnedSemaphorePermit {
@@ -164,18 +180,29 @@ impl Connections {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let connection = self.graceful.watch(connection);
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .with_upgrades();
+        let stop = self.stop.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.stopped() => {
+                    // The request that runs is the last one.
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended badly");
             }
             drop(permit);
         });
     }
 
+    /// Waits until every connection has ended.
     async fn drain(self) {
-        if tokio::time::timeout(DRAIN, self.graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(DRAIN, self.permits.acquire_many(CONNECTIONS_MAX)).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
     }

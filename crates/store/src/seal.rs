@@ -6,6 +6,7 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
+use ringfence_model::SandboxId;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -50,6 +51,43 @@ impl SealingKey {
     /// The file can be read by others, is not a key, or cannot be read or made.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
         key_file::load_or_create(path).map(|key| Self(*key))
+    }
+}
+
+impl SealingKey {
+    /// The key of the tokens of previews. One cannot be had from the other's use.
+    #[must_use]
+    pub fn preview_key(&self) -> PreviewKey {
+        let mut hasher = Sha256::new();
+        hasher.update(b"ringfence preview key 1\0");
+        hasher.update(self.0);
+        PreviewKey(hasher.finalize().into())
+    }
+}
+
+/// What the tokens of previews are made with: they are written nowhere, outlive the daemon, and are known to nobody who
+/// has not this key.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct PreviewKey([u8; KEY_BYTES]);
+
+impl PreviewKey {
+    /// The token of a sandbox, whether or not there is one: 128 bits in hexadecimal digits.
+    #[must_use]
+    pub fn token(&self, sandbox: &SandboxId) -> String {
+        const DIGITS: usize = 32;
+        let mut hasher = Sha256::new();
+        hasher.update(self.0);
+        // Ids have one length, so that none continues another.
+        hasher.update(sandbox.as_str());
+        let mut digits = hex::encode(hasher.finalize());
+        digits.truncate(DIGITS);
+        digits
+    }
+}
+
+impl std::fmt::Debug for PreviewKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PreviewKey(…)")
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Network;
+use super::{Network, PortView};
 use crate::{ExecutionId, SandboxId, net::control::Traffic};
 
 /// The state of a sandbox.
@@ -156,6 +156,9 @@ pub struct SandboxDetail {
     pub executions: ExecutionCounts,
     /// What earlier executions left running.
     pub processes: Vec<RunningProcess>,
+    /// The ports on which its programs listen, with the addresses at which they can be visited.
+    #[serde(default)]
+    pub ports: Vec<PortView>,
     /// What is really in force; null when it does not run.
     pub isolation: Option<Isolation>,
     /// Why it failed or ended, in a sentence.

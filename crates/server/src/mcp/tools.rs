@@ -150,7 +150,8 @@ fn table() -> Vec<Entry> {
             Reads,
             status(SandboxRequest),
             "Answers the state of a sandbox, its use of CPU, memory, disk and processes, its limits, lifetime, network \
-             policy and traffic, executions by result, what still runs in it, and what isolates it."
+             policy and traffic, executions by result, what still runs in it, what isolates it, and the ports on which \
+             its programs listen: `url` of each opens it in a browser, and holds a token unless the port is public."
         ),
         entry!("sandbox_list", "List sandboxes", Reads, list(ListRequest), "Lists sandboxes, newest first."),
         entry!(

@@ -12,9 +12,9 @@ use ringfence_model::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
         EgressAnswer, EgressRequest, Event, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer,
-        ListAnswer, ListRequest, LogsAnswer, LogsRequest, SandboxRequest, StatusAnswer, StopAnswer, TemplateAnswer,
-        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
-        WaitQuery,
+        ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, SandboxRequest, StatusAnswer,
+        StopAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer,
+        UploadAnswer, UploadRequest, WaitQuery,
     },
 };
 use serde::Deserialize;
@@ -196,6 +196,20 @@ pub(crate) async fn logs(
 ) -> Reply<LogsAnswer> {
     let LogsQuery { lines, source } = query_about(&face, actor, &sandbox_id, &uri).await?;
     answer(face.sandboxes.logs(actor, LogsRequest { sandbox_id, lines, source })).await
+}
+
+/// Where a port can be visited; with `public`, whether that needs a token, which is for operators.
+#[utoipa::path(post, path = "/v1/sandboxes/{id}/preview", tag = "sandboxes", request_body = PreviewRequest,
+    params(("id" = String, Path, description = "Id or unique name")),
+    responses((status = 200, body = PreviewAnswer), (status = "default", body = ErrorBody)))]
+pub(crate) async fn preview(
+    State(face): State<Face>,
+    Extension(actor): Extension<Actor>,
+    Id(id): Id,
+    body: Body,
+) -> Reply<PreviewAnswer> {
+    let request: PreviewRequest = body.with("sandbox_id", id)?.judge(&face, actor).await?;
+    answer(face.sandboxes.preview(actor, request)).await
 }
 
 /// How an execution stands; waits for its end if asked to.

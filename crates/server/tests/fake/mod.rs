@@ -285,6 +285,7 @@ impl Sandboxes for Fake {
                     },
                     executions: ExecutionCounts::default(),
                     processes: vec![],
+                    ports: vec![],
                     isolation: Some(isolation()),
                     reason: None,
                 },
@@ -368,6 +369,14 @@ impl Sandboxes for Fake {
             let checksum = "0".repeat(64);
             let file_path = request.file_path;
             Ok(DownloadAnswer { success: true, sandbox_id, file_path, size, checksum, content, content_base64 })
+        });
+        now(answer)
+    }
+
+    fn preview(&self, _: Actor, request: PreviewRequest) -> Answering<'_, PreviewAnswer> {
+        let answer = self.find(&request.sandbox_id).and_then(|sandbox_id| {
+            let (port, public) = (request.port()?, request.public.unwrap_or(false));
+            Ok(PreviewAnswer { success: true, sandbox_id, port, public, listening: false, url: None, path_url: None })
         });
         now(answer)
     }

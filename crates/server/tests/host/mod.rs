@@ -60,6 +60,7 @@ impl Host {
         let stop = Stop::default();
         let config = Config {
             sandboxes: fake.clone(),
+            previews: None,
             build: "test".into(),
             unix: UnixListener::bind(dir.path().join("api.sock")).expect("a socket"),
             unix_uids,

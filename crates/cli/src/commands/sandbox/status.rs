@@ -80,6 +80,11 @@ fn rows(s: &SandboxDetail) -> Vec<(&'static str, String)> {
     for process in &s.processes {
         rows.push(("left running", process.command.clone()));
     }
+    for port in &s.ports {
+        let public = if port.public { ", public" } else { "" };
+        let url = port.url.as_deref().unwrap_or("not reached from outside");
+        rows.push(("port", format!("{} on {}{public}: {url}", port.port, port.address)));
+    }
     if !s.env_vars.is_empty() {
         rows.push(("environment", format!("{} (version {})", s.env_vars.join(", "), s.env_version)));
     }
