@@ -14,6 +14,24 @@ pub(crate) struct Config {
     /// The gate.
     #[serde(default)]
     pub(crate) gate: GateConfig,
+    /// Templates.
+    #[serde(default)]
+    pub(crate) templates: TemplateConfig,
+}
+
+/// What concerns templates. Serialised for the role `serve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TemplateConfig {
+    /// Whether what a recipe says of the network (`none` or `packages`) holds for sandboxes of which nobody says it. Otherwise
+    /// they reach nothing.
+    pub(crate) network_defaults: bool,
+}
+
+impl Default for TemplateConfig {
+    fn default() -> Self {
+        Self { network_defaults: true }
+    }
 }
 
 /// What concerns the gate. Serialised for the gateway role.

@@ -18,6 +18,7 @@ mod numbers;
 mod output;
 mod progress;
 mod prompt;
+mod recipe_dir;
 mod roles;
 
 use std::alloc::System;

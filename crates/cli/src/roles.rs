@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::config::Config;
+use crate::config::{Config, TemplateConfig};
 use ringfence_jail::{boot, build, host::Uids, installation::Installation, supervise, sys};
 use ringfence_model::LayerDigest;
 
@@ -142,8 +142,9 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
     }
     eprintln!("ringfence: listening on {}", home.join("run/api.sock").display());
     let tcp = if options.tcp.is_some() { "tcp" } else { "" };
-    let serve_args =
-        vec![data.to_string(), trust.to_string(), build_id(), owner.unwrap_or(0).to_string(), tcp.to_owned()];
+    let owner = owner.unwrap_or(0).to_string();
+    let templates = serde_json::to_string(&config.templates).context("the settings of templates")?;
+    let serve_args = vec![data.to_string(), trust.to_string(), build_id(), owner, tcp.to_owned(), templates];
     let daemon = supervise::Daemon {
         home,
         installation,
@@ -254,7 +255,7 @@ fn token(home: &Path, owner: Option<u32>) -> anyhow::Result<(PathBuf, OwnedFd)> 
 }
 
 fn serve_role(args: &[String]) -> anyhow::Result<i32> {
-    let [home, data, trust, build, owner, tcp] = args else { bail!("wrong arguments") };
+    let [home, data, trust, build, owner, tcp, templates] = args else { bail!("wrong arguments") };
     let jailer = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to the jailer")?;
     let door = sys::inherited_fd(supervise::DOOR_FD).context("taking the door")?;
     let unix = UnixListener::from(sys::inherited_fd(UNIX_FD).context("taking the Unix socket")?);
@@ -278,6 +279,7 @@ fn serve_role(args: &[String]) -> anyhow::Result<i32> {
         door,
         tcp: address,
         build: build.clone(),
+        network_defaults: serde_json::from_str::<TemplateConfig>(templates)?.network_defaults,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(serve_api(config, build.clone(), unix, unix_uids, tcp, &token))

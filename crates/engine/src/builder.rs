@@ -1,12 +1,18 @@
 //! Build steps on this node: [`BuildHost`] over the jailer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    fs::File,
+    io::{self, Seek, Write},
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use ringfence_jail::proto::{BuildPlan, Done, Op};
 use ringfence_model::LayerDigest;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use tokio::net::unix::pipe;
 
 use crate::{
@@ -14,6 +20,16 @@ use crate::{
     machine::{Machine, MachineError},
     template::{BuildHost, StepStream},
 };
+
+/// Bytes as a file in memory that nobody can change any more.
+fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let fd = memfd_create("input", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+    Ok(file.into())
+}
 
 /// This node's jailer as a host of builds.
 #[derive(Debug)]
@@ -36,10 +52,11 @@ impl BuildHost for Builder {
         self.next_step.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn step(&self, plan: BuildPlan) -> Result<StepStream, MachineError> {
+    async fn step(&self, plan: BuildPlan, input: &[u8]) -> Result<StepStream, MachineError> {
         let jailer = self.machine.jailer();
+        let given = if plan.input { vec![sealed(input).map_err(MachineError::Descriptor)?] } else { Vec::new() };
         let end = jailer.on_step_end(plan.step);
-        let (done, fds) = jailer.call(Op::BuildStep(plan)).await?;
+        let (done, fds) = jailer.call_with(Op::BuildStep(plan), &given).await?;
         match (done, fds.into_iter().next()) {
             (Done::StepStarted, Some(output)) => {
                 let output = pipe::Receiver::from_owned_fd(output).map_err(MachineError::Descriptor)?;

@@ -9,12 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ringfence_jail::proto::ZygoteNo;
 use ringfence_model::{
     ApiError, Code,
     api::{
-        BuildAnswer, BuildRequest, Package, Progress, TemplateAnswer, TemplateHealth, TemplateListAnswer,
-        TemplateListRequest, TemplateRequest, TemplateStatus, TemplateView, list_limit,
+        BuildAnswer, BuildRequest, Package, Progress, RecipeFile, RecipeSource, TemplateAnswer, TemplateHealth,
+        TemplateListAnswer, TemplateListRequest, TemplateRequest, TemplateStatus, TemplateView, list_limit,
     },
 };
 use ringfence_store::{Actor, TemplateRow, TemplateStatus as Stored};
@@ -25,7 +26,7 @@ use crate::{
     engine::{Engine, now_ms},
     error::Failure,
     language::Language,
-    registry::{Template, Warm, canonical},
+    registry::{Defaults, Template, Warm, canonical},
     template::{self, BuildError, BuildProgress, Recipe, Record},
     view,
 };
@@ -137,6 +138,7 @@ impl Engine {
             shelf: recipe.as_ref().map(|r| r.shelf).unwrap_or_default(),
             language: recipe.as_ref().map_or(Language::Bash, language),
             languages: recipe.as_ref().map(Language::of_recipe),
+            defaults: recipe.as_ref().map(Defaults::of).unwrap_or_default(),
             env: recipe.map_or_else(Vec::new, |r| r.env.into_iter().collect()),
             row,
         })
@@ -272,7 +274,10 @@ impl Engine {
     ) -> Result<BuildAnswer, Failure> {
         let started = Instant::now();
         let name = canonical(&request.template_name).to_owned();
-        let recipe = shipped(&name)?;
+        let recipe = match &request.recipe {
+            Some(source) => self.own_recipe(&name, source).await?,
+            None => self.known_recipe(&name)?,
+        };
         let unchanged = self.inner.registry.get(&name).is_some_and(|t| {
             Record::from_json(&t.row.recipe).is_some_and(|record| record.key == template::key(&recipe))
         });
@@ -287,11 +292,54 @@ impl Engine {
         Ok(BuildAnswer { success: true, built, seconds: started.elapsed().as_secs_f64(), template })
     }
 
+    /// A recipe that is compiled in. The files of others are not kept.
+    fn known_recipe(&self, name: &str) -> Result<Recipe, ApiError> {
+        shipped(name).map_err(|unknown| match self.inner.registry.get(name) {
+            Some(_) => ApiError::new(
+                Code::InvalidArgument,
+                format!("`{name}` is built from a recipe of your own: `ringfence template build DIRECTORY`"),
+            ),
+            None => unknown,
+        })
+    }
+
+    /// A recipe of the operator's.
+    async fn own_recipe(&self, name: &str, source: &RecipeSource) -> Result<Recipe, Failure> {
+        let wrong = |text: String| ApiError::new(Code::InvalidArgument, text);
+        let mut files = std::collections::BTreeMap::new();
+        for RecipeFile { path, executable, content_base64 } in &source.files {
+            let content = BASE64_STANDARD
+                .decode(content_base64)
+                .map_err(|e| wrong(format!("the content of the recipe's file {path:?} is no base64: {e}")))?;
+            files.insert(path.clone(), template::Input { executable: *executable, content: content.into() });
+        }
+        let source = template::Source { recipe: source.text.clone(), files };
+        let recipe = Recipe::parse(&source).map_err(|e| wrong(e.to_string()))?;
+        if recipe.name != name {
+            let text = format!("the recipe is called `{}`, not `{name}`", recipe.name);
+            return Err(wrong(text).into());
+        }
+        let taken = |why: &str| {
+            let text = format!("the name `{name}` is that of {why}; give your recipe another `name`");
+            ApiError::new(Code::TemplateExists, text)
+        };
+        if template::shipped_named(name).is_some() {
+            return Err(taken("a template that ringfence ships").into());
+        }
+        let rows = self.inner.store.templates().await?;
+        if rows.iter().any(|row| row.name == name && Record::from_json(&row.recipe).is_none()) {
+            return Err(taken("a template that was exported from a sandbox").into());
+        }
+        Ok(recipe)
+    }
+
     pub(crate) async fn do_templates(&self, request: TemplateListRequest) -> Result<TemplateListAnswer, Failure> {
         let limit = list_limit(request.limit)?;
-        if let Some(category) = request.category.as_deref().filter(|c| !matches!(*c, "shipped" | "exported")) {
+        if let Some(category) = request.category.as_deref().filter(|c| !matches!(*c, "shipped" | "custom" | "exported"))
+        {
             let shown: String = category.chars().take(40).collect();
-            let text = format!("`category` is `{}`; it must be `shipped` or `exported`", shown.escape_debug());
+            let text =
+                format!("`category` is `{}`; it must be `shipped`, `custom` or `exported`", shown.escape_debug());
             return Err(ApiError::new(Code::InvalidArgument, text).into());
         }
         let mut templates = Vec::new();
@@ -361,7 +409,7 @@ impl Engine {
                 "node" => vec!["nodejs".into()],
                 _ => Vec::new(),
             },
-            category: if shipped.is_some() { "shipped" } else { "exported" }.into(),
+            category: if shipped.is_some() { "shipped" } else { "custom" }.into(),
             description: recipe.description.clone(),
             version: shown.map_or(0, |row| row.version),
             status,

@@ -14,6 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use ringfence_model::mask::{Mask, Masks};
+use tokio::sync::mpsc;
 
 /// Bytes of a stream that answers hold.
 pub(crate) const KEPT_BYTES_MAX: usize = 1 << 20;
@@ -47,6 +48,8 @@ pub(crate) fn remove_log(path: &Path) {
 pub(crate) struct Capture {
     path: PathBuf,
     state: Mutex<State>,
+    /// Who hears of it as it comes. What does not fit is left out there.
+    tap: Option<mpsc::Sender<Bytes>>,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +69,13 @@ impl Capture {
     /// anything is kept or counted.
     #[must_use]
     pub(crate) fn new(path: PathBuf, masks: Option<Arc<Masks>>) -> Self {
-        Self { path, state: Mutex::new(State { mask: masks.map(Mask::new), ..State::default() }) }
+        Self { path, state: Mutex::new(State { mask: masks.map(Mask::new), ..State::default() }), tap: None }
+    }
+
+    /// Has `tap` hear of it as it comes, masked.
+    #[must_use]
+    pub(crate) fn with_tap(self, tap: Option<mpsc::Sender<Bytes>>) -> Self {
+        Self { tap, ..self }
     }
 
     /// Takes what was read.
@@ -93,6 +102,9 @@ impl Capture {
     fn keep(&self, state: &mut State, bytes: &[u8]) {
         let before = state.seen;
         state.seen += bytes.len() as u64;
+        if let Some(tap) = &self.tap {
+            let _ = tap.try_send(Bytes::copy_from_slice(bytes));
+        }
         let room = KEPT_BYTES_MAX - state.kept.len();
         state.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         if bytes.len() <= room || state.broken || before >= LOG_BYTES_MAX {

@@ -78,10 +78,13 @@ impl Engine {
         let template = self.template_for(&request.template, progress).await?;
         request.check()?;
         network::check_actor(actor, request.network.as_ref())?;
-        let limits = request.limits()?;
+        let limits = request.limits.unwrap_or_default().over(template.defaults.limits)?;
+        if request.network.is_none() && self.inner.network_defaults {
+            request.network.clone_from(&template.defaults.network);
+        }
         let has_anthropic_key = request.anthropic_key.is_some();
         let vars = all_vars(&mut request)?;
-        let prepared = if limits == ringfence_model::Limits::default() {
+        let prepared = if limits == template.defaults.limits {
             self.shelf(&template.name).and_then(|shelf| shelf.take())
         } else {
             None
@@ -210,6 +213,7 @@ impl Engine {
             None => None,
         };
         let mut warnings = kept.warnings;
+        warnings.extend(self.run_start(&sandbox).await);
         if let Some(startup) = startup.as_ref().filter(|s| s.exit_code != 0) {
             warnings.push(format!("startup_script ended with exit code {}", startup.exit_code));
         }
@@ -252,6 +256,7 @@ impl Engine {
             timeout: COMMAND_TIMEOUT,
             stdin: Vec::new(),
             background: false,
+            tap: None,
         };
         let execution = self.begin(actor, sandbox, program).await?;
         const GRACE: Duration = Duration::from_secs(10);
@@ -479,6 +484,9 @@ impl Engine {
         };
         drop(state);
         self.note(&sandbox.id, LogLevel::Info, "system", format!("resumed: {message}"));
+        if before == SandboxStatus::Stopped {
+            self.run_start(&sandbox).await;
+        }
         Ok(self.transition(&sandbox, before, SandboxStatus::Running, message))
     }
 

@@ -39,6 +39,8 @@ pub struct Config {
     pub tcp: Option<std::net::SocketAddr>,
     /// Which build this is.
     pub build: String,
+    /// Whether what a template's recipe says of the network holds for sandboxes of which nobody says it.
+    pub network_defaults: bool,
 }
 
 /// Why the engine could not start.
@@ -88,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) running: Mutex<HashMap<ExecutionId, Arc<Execution>>>,
     pub(crate) builds: crate::builds::Builds,
     pub(crate) builder: crate::builder::Builder,
+    /// See [`Config`].
+    pub(crate) network_defaults: bool,
     pub(crate) started: Instant,
     /// Which build this is.
     pub(crate) build: String,
@@ -161,6 +165,7 @@ impl Engine {
                 builder,
                 started: Instant::now(),
                 build: config.build,
+                network_defaults: config.network_defaults,
                 tcp: config.tcp,
                 preview_key,
                 activity: Arc::default(),

@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use ringfence_jail::proto::{ExecNo, Exited, ShellId};
 use ringfence_model::{ExecutionId, SandboxId, mask::Masks};
 use ringfence_store::{ExecutionEnd, ExecutionStatus, Interpreter};
 use tokio::{
     io::AsyncWriteExt,
     net::unix::pipe,
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 use crate::{
@@ -53,6 +54,8 @@ pub(crate) struct Execution {
     overlapped: AtomicBool,
     /// The environment version that it began with.
     pub env_version: u64,
+    /// Its output goes into the sandbox's log as it comes.
+    pub is_followed: bool,
 }
 
 /// What is needed to know an execution before it runs.
@@ -70,6 +73,17 @@ pub(crate) struct Begin {
     pub started_at_ms: u64,
     /// See [`Execution`].
     pub env_version: u64,
+    /// Who hears of its output as it comes.
+    pub tap: Option<Tap>,
+}
+
+/// Who hears of an execution's output as it comes.
+#[derive(Debug, Clone)]
+pub(crate) struct Tap {
+    /// Standard output.
+    pub(crate) stdout: mpsc::Sender<Bytes>,
+    /// Standard error.
+    pub(crate) stderr: mpsc::Sender<Bytes>,
 }
 
 impl Execution {
@@ -77,9 +91,12 @@ impl Execution {
     #[must_use]
     pub(crate) fn new(begin: Begin, logs: &Path, masks: Option<Arc<Masks>>) -> Self {
         let log = |stream: &str| Capture::new(logs.join(format!("{}.{stream}", begin.id)), masks.clone());
+        let is_followed = begin.tap.is_some();
+        let (stdout, stderr) = begin.tap.map(|tap| (tap.stdout, tap.stderr)).unzip();
         Self {
-            stdout: log("stdout"),
-            stderr: log("stderr"),
+            stdout: log("stdout").with_tap(stdout),
+            stderr: log("stderr").with_tap(stderr),
+            is_followed,
             id: begin.id,
             sandbox: begin.sandbox,
             place: OnceLock::new(),

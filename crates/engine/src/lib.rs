@@ -11,6 +11,7 @@ mod builds;
 mod capture;
 mod create;
 mod engine;
+mod environment;
 mod error;
 mod execution;
 mod files;
@@ -32,6 +33,7 @@ mod run;
 mod sandbox;
 mod service;
 mod shelf;
+mod start;
 pub mod template;
 mod view;
 

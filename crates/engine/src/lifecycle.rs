@@ -38,6 +38,7 @@ impl Engine {
             tracing::error!(%error, sandbox = %sandbox.id, "a shell could not be removed");
         }
         futures::future::join_all(executions.iter().map(|execution| execution.wait(SETTLE_PATIENCE))).await;
+        *sandbox.started.lock().expect("nothing panics under this lock") = None;
     }
 
     /// Ends a sandbox for good: state, processes, environment, disk. `false` when it had ended already.
@@ -298,6 +299,7 @@ impl Engine {
                 language: template.language,
                 languages: template.languages.clone(),
                 env: template.env.clone(),
+                defaults: template.defaults.clone(),
                 row: template.row.clone(),
             }),
             None => Arc::new(Template::without_recipe(&row.template, layers)),

@@ -216,7 +216,7 @@ impl Machine {
             zygote: template.zygote,
             layers,
             argv: ringfence_guest::park::zygote_argv(PROGRAM_PATH_BYTES),
-            env: ringfence_guest::park::zygote_env(&crate::run::base_environment(template), &preload),
+            env: ringfence_guest::park::zygote_env(&crate::environment::base_environment(template), &preload),
             memory_mib,
         };
         match self.jailer.call(Op::StartZygote(plan)).await?.0 {
@@ -328,7 +328,7 @@ impl Machine {
         let _turn = self.parking.acquire().await.expect("the semaphore is never closed");
         let Warm::Node(packages) = &template.warm else { return self.fork(shell).await };
         let argv = ringfence_guest::node::argv(ringfence_guest::node::PARKED_PROGRAM);
-        let mut env = crate::run::base_environment(template);
+        let mut env = crate::environment::base_environment(template);
         env.push(format!("{}={packages}", ringfence_guest::node::PRELOAD_VARIABLE));
         self.spawn(shell, Rights::Program, argv, env, crate::run::HOME.to_owned(), None).await
     }

@@ -99,6 +99,7 @@ impl Engine {
             timeout: TIMEOUT,
             stdin: serde_json::to_vec(packages).unwrap_or_default(),
             background: false,
+            tap: None,
         };
         let execution = self.begin(actor, sandbox, program).await?;
         const GRACE: Duration = Duration::from_secs(10);

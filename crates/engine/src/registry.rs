@@ -6,10 +6,16 @@ use std::{
 };
 
 use ringfence_jail::proto::ZygoteNo;
-use ringfence_model::LayerDigest;
+use ringfence_model::{
+    LayerDigest, Limits,
+    api::{NamedNetwork, Network},
+};
 use ringfence_store::TemplateRow;
 
-use crate::{language::Language, template::recipe::Shelf};
+use crate::{
+    language::Language,
+    template::recipe::{DefaultNetwork, Recipe, Shelf},
+};
 
 /// What waits in a sandbox for a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +26,50 @@ pub(crate) enum Warm {
     Forked(String),
     /// A Node that was started ahead, for Node cannot fork, and has loaded these packages, separated by commas.
     Node(String),
+}
+
+/// What the sandboxes of a template have unless somebody says otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Defaults {
+    /// Login name of their user.
+    pub user: String,
+    /// Where executions start.
+    pub working_dir: String,
+    /// What runs in the background of each.
+    pub start: Option<String>,
+    /// What they may reach; `None` for nothing.
+    pub network: Option<Network>,
+    /// What they may use.
+    pub limits: Limits,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            user: "user".to_owned(),
+            working_dir: crate::run::HOME.to_owned(),
+            start: None,
+            network: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Defaults {
+    /// As a recipe has them.
+    #[must_use]
+    pub(crate) fn of(recipe: &Recipe) -> Self {
+        Self {
+            user: recipe.user.clone(),
+            working_dir: recipe.working_dir().to_owned(),
+            start: recipe.start.clone(),
+            network: match recipe.network {
+                Some(DefaultNetwork::Packages) => Some(Network::Named(NamedNetwork::Packages)),
+                Some(DefaultNetwork::None) | None => None,
+            },
+            limits: recipe.limits(),
+        }
+    }
 }
 
 /// A template whose layers are there.
@@ -41,6 +91,8 @@ pub(crate) struct Template {
     pub languages: Option<Vec<Language>>,
     /// `NAME=value` that every execution begins with.
     pub env: Vec<(String, String)>,
+    /// What its sandboxes have unless somebody says otherwise.
+    pub defaults: Defaults,
     /// The row that it comes from.
     pub row: TemplateRow,
 }
@@ -57,6 +109,7 @@ impl Template {
             language: Language::Bash,
             languages: None,
             env: Vec::new(),
+            defaults: Defaults::default(),
             row: TemplateRow {
                 name: name.to_owned(),
                 version: 0,

@@ -1,10 +1,10 @@
 //! Running code in a sandbox.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ringfence_guest::park;
 use ringfence_jail::proto::{Exited, Refusal, Rights};
-use ringfence_model::{ApiError, Code, ExecutionId, api::Artifact, mask::Masks};
+use ringfence_model::{ApiError, Code, ExecutionId, api::Artifact};
 use ringfence_store::{
     Actor, CodeHash, ExecutionEnd, ExecutionOutput, ExecutionStatus, Interpreter, LogEntry, LogLevel, NewExecution,
     SandboxStatus, StoreError,
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     engine::{Engine, now_ms},
+    environment::{environment, masks},
     error::Failure,
     execution::{self, Attended, Begin, Execution},
     guest::GuestError,
@@ -21,7 +22,7 @@ use crate::{
     language::Language,
     lookup::not_running,
     machine::{MachineError, Process, SharedShell},
-    registry::{Template, Warm},
+    registry::Warm,
     sandbox::{Lingering, Next, Sandbox},
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct Program {
     pub(crate) timeout: Duration,
     pub(crate) stdin: Vec<u8>,
     pub(crate) background: bool,
+    /// Who hears of its output as it comes.
+    pub(crate) tap: Option<execution::Tap>,
 }
 
 /// How long after an answer the next interpreter is begun: a client that deletes its sandbox next is not slowed down by
@@ -60,9 +63,6 @@ const ARTIFACTS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Executions of one sandbox that may run at once.
 const RUNNING_MAX: usize = 64;
-
-/// Bytes of an exposed key that is masked in output.
-const MASKED_BYTES_MIN: usize = 4;
 
 /// Artefacts listed in one answer.
 const ARTIFACTS_MAX: usize = 64;
@@ -103,7 +103,7 @@ impl Engine {
         let id = ExecutionId::from_parts(now_ms(), rand::random());
         let (env, env_version) = environment(sandbox, &program);
         let masks = masks(sandbox, &program);
-        let cwd = absolute(program.working_dir.as_deref().unwrap_or(HOME));
+        let cwd = absolute(program.working_dir.as_deref().unwrap_or(&sandbox.template.defaults.working_dir));
         let begin = Begin {
             id: id.clone(),
             sandbox: sandbox.id.clone(),
@@ -111,6 +111,7 @@ impl Engine {
             interpreter,
             started_at_ms: now_ms(),
             env_version,
+            tap: program.tap.clone(),
         };
         let execution = Arc::new(Execution::new(begin, &self.logs(), masks));
         {
@@ -488,53 +489,6 @@ fn waits_for(sandbox: &Sandbox, program: &Program) -> bool {
     }
 }
 
-/// What every program of a template begins with.
-fn base(template: &Template) -> BTreeMap<&str, &str> {
-    let mut all = BTreeMap::from([
-        ("HOME", HOME),
-        ("USER", "user"),
-        ("LOGNAME", "user"),
-        ("SHELL", "/bin/bash"),
-        ("LANG", "C.UTF-8"),
-        ("PATH", "/home/user/.local/bin:/usr/local/bin:/usr/bin:/bin"),
-    ]);
-    all.extend(template.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    all
-}
-
-/// `NAME=value` of what every program of a template begins with: a warm interpreter is started with it.
-pub(crate) fn base_environment(template: &Template) -> Vec<String> {
-    base(template).into_iter().map(|(name, value)| format!("{name}={value}")).collect()
-}
-
-/// The complete environment of a program (template, then sandbox, then its own), and the version of the sandbox's.
-fn environment(sandbox: &Sandbox, program: &Program) -> (Vec<String>, u64) {
-    let own = sandbox.environment();
-    if program.rights == Rights::Installer {
-        // Nothing of the sandbox's: it would decide what root loads.
-        return (program.env.iter().map(|(name, value)| format!("{name}={value}")).collect(), own.version);
-    }
-    let mut all = base(&sandbox.template);
-    all.extend(own.values.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    all.extend(program.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    (all.into_iter().map(|(name, value)| format!("{name}={value}")).collect(), own.version)
-}
-
-/// What hides the keys that a program can see in what it prints.
-fn masks(sandbox: &Sandbox, program: &Program) -> Option<Arc<Masks>> {
-    let own = sandbox.environment();
-    let of_sandbox = own.exposed.iter().filter_map(|name| Some((name, own.values.get(name)?)));
-    let of_program = program.env.iter().filter(|(name, _)| program.exposed.contains(name)).map(|(n, v)| (n, v));
-    // Shorter ones are found in much that has nothing to do with them.
-    let hidden: Vec<_> = of_sandbox
-        .chain(of_program)
-        .filter(|(_, value)| value.len() >= MASKED_BYTES_MIN)
-        .map(|(name, value)| (value.as_bytes(), format!("[{name} hidden]")))
-        .collect();
-    let pairs = hidden.iter().map(|(value, shown)| (*value, shown.as_bytes()));
-    (!hidden.is_empty()).then(|| Arc::new(Masks::new(pairs)))
-}
-
 /// A path as the program's user means it.
 pub(crate) fn absolute(path: &str) -> String {
     match path.strip_prefix("~/") {
@@ -574,6 +528,9 @@ fn log_lines(execution: &Execution, end: &ExecutionEnd) -> Vec<LogEntry> {
     for (source, level, bytes) in
         [("stdout", LogLevel::Info, &end.output.stdout), ("stderr", LogLevel::Warn, &end.output.stderr)]
     {
+        if execution.is_followed {
+            continue;
+        }
         // A flood is one line in the log; the whole of it is the execution's own record.
         let head = &bytes[..bytes.len().min(64 << 10)];
         let text = String::from_utf8_lossy(head);

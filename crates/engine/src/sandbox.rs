@@ -17,6 +17,7 @@ use crate::{
     machine::{Process, SharedShell},
     previews::Visits,
     registry::Template,
+    start::Started,
 };
 
 /// A sandbox that has not ended.
@@ -43,6 +44,8 @@ pub(crate) struct Sandbox {
     pub environment: Mutex<Environment>,
     /// Executions that have ended but left processes: their cgroups are removed once those are gone.
     pub lingering: Mutex<Vec<Lingering>>,
+    /// What its template has run in its background, since its last start.
+    pub started: Mutex<Option<Started>>,
     /// Visits to its ports.
     pub(crate) visits: Visits,
 }
@@ -152,6 +155,7 @@ impl Sandbox {
             next_execution: AtomicU64::new(made.last_execution + 1),
             environment: Mutex::new(made.environment),
             lingering: Mutex::default(),
+            started: Mutex::default(),
             visits: Visits::new(made.public_ports),
         }
     }

@@ -86,6 +86,7 @@ impl Engine {
             timeout: Duration::from_secs_f64(timeout),
             stdin: request.stdin.unwrap_or_default().into_bytes(),
             background: request.background,
+            tap: None,
         };
         let execution = self.begin(by, &sandbox, program).await?;
         if wait > 0.0 {
@@ -410,6 +411,7 @@ fn detail(
         processes,
         ports: Vec::new(),
         isolation,
+        start: live.and_then(Sandbox::start_status),
         reason: row.failure,
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Ready {
     pub id: SandboxId,
     /// Its disk.
     pub disk: DiskId,
-    /// Its shell, with default limits.
+    /// Its shell, with the limits that its template has by default.
     pub shell: SharedShell,
     /// The interpreter in it; none for a template without one.
     pub interpreter: Option<Box<Process>>,
@@ -126,7 +126,7 @@ impl Shelf {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            let made = make(&machine, &store, &self.template, Limits::default(), Warmth::Needed).await;
+            let made = make(&machine, &store, &self.template, self.template.defaults.limits, Warmth::Needed).await;
             match made {
                 Ok(ready) if self.target.load(Ordering::Relaxed) == 0 || machine.is_dead(ready.shell.id) => {
                     // Closed meanwhile, or dead before it got here.

@@ -7,10 +7,11 @@
 //! Steps run in the jail's *build* posture: root inside a user namespace, nothing on the host. A recipe whose key equals
 //! that of a ready template whose layer exists need not be built: see [`Record`].
 
+mod archive;
 pub mod build;
 pub mod plan;
 pub(crate) mod recipe;
 
 pub use build::{BuildError, BuildHost, BuildProgress, Built, StepStream, build};
 pub use plan::{HostSettings, Step, key, steps, tree_name};
-pub use recipe::{Recipe, RecipeError, Record, Source, shipped, shipped_named};
+pub use recipe::{Input, Recipe, RecipeError, Record, Source, shipped, shipped_named};

@@ -33,6 +33,9 @@ pub use listing::Listing;
 /// Directory inside where the files of a step's plan are.
 pub const FILES_DIR: &str = "/build";
 
+/// Bytes that a step may be given as its standard input.
+pub const INPUT_BYTES_MAX: u64 = 64 << 20;
+
 /// Where a build tree is.
 #[must_use]
 pub fn tree_dir(host: &Host, tree: &str) -> PathBuf {

@@ -1,6 +1,10 @@
 //! The jailer's own bounds on plans: `serve` is unprivileged and may have been taken over, so nothing it says is
 //! believed.
 
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
+
 use crate::{
     host::SLOTS,
     proto::{BuildPlan, Refusal, ShellPlan, ZygotePlan},
@@ -123,6 +127,28 @@ pub fn build(plan: &BuildPlan) -> Result<(), Refusal> {
         return refuse("the step's time limit is not between 1 ms and 2 hours");
     }
     Ok(())
+}
+
+/// Checks what came with a build step's plan: one sealed memfd of bounded size, or nothing. Who sent it cannot change it any
+/// more, and reading it is reading memory: no file, pipe or device of the host.
+///
+/// # Errors
+/// It is something else.
+pub fn input<'a>(plan: &BuildPlan, fds: &'a [OwnedFd]) -> Result<Option<&'a OwnedFd>, Refusal> {
+    let sealed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    match (plan.input, fds) {
+        (false, []) => Ok(None),
+        (true, [fd]) => {
+            let is_sealed = fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(sealed));
+            let bytes = fstat(fd).map_or(u64::MAX, |stat| u64::try_from(stat.st_size).unwrap_or(u64::MAX));
+            if is_sealed && bytes <= crate::build::INPUT_BYTES_MAX {
+                Ok(Some(fd))
+            } else {
+                Err(Refusal::Plan("the step's input is no sealed memfd, or too large".into()))
+            }
+        }
+        _ => Err(Refusal::Plan("the step's input did not come with its plan".into())),
+    }
 }
 
 #[cfg(test)]

@@ -284,14 +284,14 @@ impl Jailer {
                 return Err(JailerError::ServeGone);
             }
             match crate::proto::decode::<Request>(&self.buffer[..received.len]) {
-                Ok(request) => self.on_request(request),
+                Ok(request) => self.on_request(request, &received.fds),
                 Err(_) => self.reply(0, Err(Refusal::Plan("the request cannot be decoded".into())), Vec::new()),
             }
         }
         Ok(())
     }
 
-    fn on_request(&mut self, Request { id, op }: Request) {
+    fn on_request(&mut self, Request { id, op }: Request, fds: &[OwnedFd]) {
         let result = match op {
             Op::Hello => Ok(Some(Done::Host(self.facts.clone()))),
             Op::StartZygote(plan) => self.start_zygote(id, plan).map(|()| None),
@@ -317,8 +317,8 @@ impl Jailer {
                 .map(|(bytes, limit_bytes)| Some(Done::DiskUsage { bytes, limit_bytes }))
                 .map_err(|e| disk_refusal(&e)),
             Op::ListDisks => self.disks.list().map(|disks| Some(Done::Disks(disks))).map_err(|e| disk_refusal(&e)),
+            Op::BuildStep(plan) => self.build_step(id, &plan, fds).map(|()| None),
             Op::Sockets { shell, streams } => self.make_sockets(id, shell, streams).map(|()| None),
-            Op::BuildStep(plan) => self.build_step(id, &plan).map(|()| None),
             Op::KillStep(step) => self.kill_step(step).map(|()| Some(Done::Ok)),
             Op::SealLayer { tree } => self.seal_layer(id, &tree).map(|()| None),
             Op::DropTree(tree) => self.drop_tree(id, &tree).map(|()| None),

@@ -260,6 +260,8 @@ pub struct BuildPlan {
     pub env: Vec<String>,
     /// Files to place, read-only, below `/build` inside: name (no `/`) and content.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Its standard input comes beside the message, as a sealed memfd.
+    pub input: bool,
     /// Wall-clock limit in milliseconds.
     pub timeout_ms: u64,
 }

@@ -166,6 +166,7 @@ impl Client {
             argv: vec!["/bin/sh".into(), "-c".into(), script.into()],
             env: vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".into(), format!("STATE={}", self.home.display())],
             files: vec![("note".into(), b"a file of the plan\n".to_vec())],
+            input: false,
             timeout_ms: 30_000,
         }
     }

@@ -1,10 +1,12 @@
 //! `ringfence template`: what sandboxes are made from.
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, BuildRequest, TemplateListRequest, TemplateRequest, TemplateStatus, TemplateView};
 
-use crate::{args::Global, commands::status::word, daemon, numbers, output, progress};
+use crate::{args::Global, commands::status::word, daemon, numbers, output, progress, recipe_dir};
 
 /// Builds and shows templates
 #[derive(Debug, Subcommand)]
@@ -20,12 +22,34 @@ pub(crate) enum TemplateCommand {
 Examples:
   ringfence template build                    the Python template
   ringfence template build python --rebuild   a new version, for security updates
+  ringfence template build ./my-template      a recipe of your own: a directory with a template.toml
 
 The first build takes some minutes: it downloads Debian and Python packages. Sandboxes that exist keep the version that \
-they were made from.")]
+they were made from.
+
+A recipe of your own says what is installed and what its sandboxes begin with:
+
+  name = \"web\"
+  description = \"Our web app\"
+  language = \"javascript\"
+  debian = \"bookworm\"
+  packages = [\"ca-certificates\", \"curl\"]
+  working_dir = \"/srv/app\"
+  start = \"npm start\"           # runs in the background of every sandbox
+  network = \"packages\"          # what they reach when nobody says it: none or packages
+  limits = { memory_mb = 2048 }
+
+  [[files]]                      # a file or a directory beside template.toml
+  from = \"app\"
+  to = \"/srv/app\"
+
+  [[build]]                      # runs once, without network, as the user of the sandboxes
+  run = \"npm run build\"
+
+The templates that are shipped are written in the same way.")]
 pub(crate) struct BuildArgs {
-    /// Which
-    #[arg(value_name = "NAME", default_value = "python")]
+    /// Which: a name, or the directory of a recipe
+    #[arg(value_name = "NAME|DIRECTORY", default_value = "python")]
     name: String,
     /// Build a new version even when one is ready
     #[arg(long)]
@@ -36,7 +60,7 @@ pub(crate) struct BuildArgs {
 #[derive(Debug, Args)]
 #[command(visible_alias = "list", after_help = "Examples:\n  ringfence template ls\n  ringfence template ls --json")]
 pub(crate) struct LsArgs {
-    /// Only `shipped` or `exported` ones
+    /// Only `shipped`, `custom` or `exported` ones
     #[arg(long)]
     category: Option<String>,
 }
@@ -62,8 +86,13 @@ pub(crate) async fn run(global: Global, command: TemplateCommand) -> anyhow::Res
 }
 
 async fn build(api: &dyn Sandboxes, args: BuildArgs, as_json: bool) -> anyhow::Result<i32> {
-    let (sender, shown) = progress::shown(&format!("template {}", args.name));
-    let request = BuildRequest { template_name: args.name, rebuild: args.rebuild };
+    let is_directory = args.name.contains('/') || args.name == "." || args.name == "..";
+    let (template_name, recipe) = match is_directory {
+        true => recipe_dir::read(Path::new(&args.name)).map(|(name, recipe)| (name, Some(recipe)))?,
+        false => (args.name, None),
+    };
+    let (sender, shown) = progress::shown(&format!("template {template_name}"));
+    let request = BuildRequest { template_name, rebuild: args.rebuild, recipe };
     let answer = api.build(Actor::Operator, request, Some(sender)).await;
     shown.end().await;
     let answer = answer?;

@@ -47,8 +47,8 @@ pub trait BuildHost: Send + Sync {
     /// A number for a step that was not used before.
     fn next_step(&self) -> u32;
 
-    /// Starts a step.
-    fn step(&self, plan: BuildPlan) -> impl Future<Output = Result<StepStream, Self::Error>> + Send;
+    /// Starts a step that takes `input` in.
+    fn step(&self, plan: BuildPlan, input: &[u8]) -> impl Future<Output = Result<StepStream, Self::Error>> + Send;
 
     /// Makes a tree a layer: its digest, its size in bytes, its number of files.
     fn seal(&self, tree: String) -> impl Future<Output = Result<(LayerDigest, u64, u64), Self::Error>> + Send;
@@ -198,7 +198,7 @@ impl Reader<'_> {
         self.tell(number, step.title, String::new());
         let started = Instant::now();
         let plan = step.plan(on.next_step(), tree);
-        let StepStream { mut output, end } = on.step(plan).await.map_err(host(step.title))?;
+        let StepStream { mut output, end } = on.step(plan, &step.input).await.map_err(host(step.title))?;
         let mut logged = self.write(format!("== {}\n", step.title).as_bytes());
         let mut lines = Lines::default();
         let mut last_lines = std::collections::VecDeque::new();
@@ -301,7 +301,7 @@ mod tests {
     };
 
     use super::{
-        super::{plan, recipe::shipped},
+        super::{plan, recipe::shipped_named},
         *,
     };
 
@@ -329,7 +329,7 @@ mod tests {
             self.number.fetch_add(1, Ordering::Relaxed)
         }
 
-        async fn step(&self, plan: BuildPlan) -> Result<StepStream, io::Error> {
+        async fn step(&self, plan: BuildPlan, _: &[u8]) -> Result<StepStream, io::Error> {
             self.called(format!("step {} {}", plan.step, plan.files[0].0));
             let (text, code) = (self.answers)(&plan);
             let (mut sender, output) = pipe::pipe()?;
@@ -351,7 +351,7 @@ mod tests {
     }
 
     async fn run(on: &Scripted) -> (Result<Built, BuildError>, Vec<BuildProgress>, String) {
-        let recipe = shipped().remove(0);
+        let recipe = shipped_named("python").expect("it is shipped");
         let steps = plan::steps(&recipe, &plan::HostSettings::default());
         let log = tempfile::NamedTempFile::new().expect("a file");
         let (sender, mut receiver) = mpsc::channel(64);

@@ -5,10 +5,13 @@ use std::fs;
 use ringfence_jail::proto::{BuildPlan, BuildRoot};
 use sha2::{Digest, Sha256};
 
-use super::recipe::Recipe;
+use super::{
+    archive::Archive,
+    recipe::{App, Node, Owner, Placed, Recipe, Script},
+};
 
 /// Raised when the driver or the jail changes what the same steps leave.
-const GENERATION: u32 = 1;
+const GENERATION: u32 = 2;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -75,6 +78,8 @@ pub struct Step {
     pub env: Vec<String>,
     /// Below `/build`.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Its standard input, a tar archive; empty for none.
+    pub input: Vec<u8>,
     /// Wall-clock limit.
     pub timeout_ms: u64,
 }
@@ -91,6 +96,7 @@ impl Step {
             argv: self.argv.clone(),
             env: self.env.clone(),
             files: self.files.clone(),
+            input: !self.input.is_empty(),
             timeout_ms: self.timeout_ms,
         }
     }
@@ -120,28 +126,72 @@ pub fn steps(recipe: &Recipe, host: &HostSettings) -> Vec<Step> {
         .setting("MIRROR", host.mirror.as_deref().unwrap_or_default())
         .add(&mut plan);
     plan.script("configuring Debian", BuildRoot::Tree, false, "configure.sh", include_str!("debian/configure.sh"))
+        .env(&[("USER_NAME", &recipe.user)])
         .add(&mut plan);
-    if let Some(lock) = recipe.lock.as_ref().and_then(|name| recipe.files.get(name)) {
+    if let Some(lock) = &recipe.lock {
         plan.script("installing Python packages", BuildRoot::Tree, true, "pip.sh", include_str!("debian/pip.sh"))
-            .file("requirements.lock", lock)
+            .file("requirements.lock", &recipe.text(lock))
             // Where the jail binds the host's trust store; it outranks a path of the host in pip.conf.
             .setting("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
             .add(&mut plan);
     }
     if let Some(node) = &recipe.node {
-        plan.script("installing Node and npm packages", BuildRoot::Tree, true, "npm.sh", include_str!("debian/npm.sh"))
-            .env(&[("NODE_VERSION", &node.version), ("NODE_INTEGRITY", &node.integrity)])
-            .named(recipe, &node.package, "package.json")
-            .named(recipe, &node.lock, "package-lock.json")
+        plan.node(recipe, node).add(&mut plan);
+        for app in &node.apps {
+            plan.app(recipe, app).add(&mut plan);
+        }
+    }
+    if !recipe.files.is_empty() {
+        plan.script("placing files", BuildRoot::Tree, false, "files.sh", include_str!("debian/files.sh"))
+            .input(placed(recipe))
             .add(&mut plan);
     }
+    for script in &recipe.build {
+        plan.build(recipe, script).add(&mut plan);
+    }
     plan.script("finishing", BuildRoot::Tree, false, "finish.sh", include_str!("debian/finish.sh"))
-        .env(&[("STRIP", &recipe.strip.join(" "))])
+        .env(&[("STRIP", &recipe.strip.join(" ")), ("WORKING_DIR", recipe.working_dir())])
         .add(&mut plan);
     if let Some(check) = &recipe.check {
         plan.check(recipe, check).add(&mut plan);
     }
     plan.steps
+}
+
+/// Uid and gid inside.
+fn id(owner: Owner) -> u32 {
+    match owner {
+        Owner::User => 1000,
+        Owner::Root => 0,
+    }
+}
+
+/// The recipe's files where they are to be, as an archive that is unpacked at the root.
+fn placed(recipe: &Recipe) -> Vec<u8> {
+    let mut archive = Archive::default();
+    for Placed { from, to, owner, mode } in &recipe.files {
+        let (at, owner) = (to.trim_start_matches('/'), id(*owner));
+        let mode = mode.as_ref().and_then(|mode| u32::from_str_radix(mode, 8).ok());
+        let mut directories = std::collections::BTreeSet::new();
+        for (path, input) in &recipe.inputs {
+            let mode = mode.unwrap_or(if input.executable { 0o755 } else { 0o644 });
+            if path == from {
+                archive.file(at, mode, owner, &input.content);
+            } else if let Some(below) = path.strip_prefix(from.as_str()).and_then(|rest| rest.strip_prefix('/')) {
+                if directories.is_empty() {
+                    archive.directory(at, owner);
+                }
+                for (end, _) in below.match_indices('/') {
+                    if directories.insert(below[..end].to_owned()) {
+                        archive.directory(&format!("{at}/{}", &below[..end]), owner);
+                    }
+                }
+                directories.insert(String::new());
+                archive.file(&format!("{at}/{below}"), mode, owner, &input.content);
+            }
+        }
+    }
+    archive.finish()
 }
 
 struct Planner<'a> {
@@ -161,9 +211,65 @@ impl Planner<'_> {
             argv: vec!["/bin/sh".into(), format!("/build/{name}")],
             env: Vec::new(),
             files: vec![(name.to_owned(), text.as_bytes().to_vec())],
+            input: Vec::new(),
             timeout_ms: MINUTES_30_MS,
         };
         Draft { step, settings: Vec::new() }.env(&[("PATH", PATH), ("HOME", "/root"), ("LANG", "C.UTF-8")])
+    }
+
+    /// Node itself, and what programs find from any directory.
+    fn node(&self, recipe: &Recipe, node: &Node) -> Draft {
+        let draft = self
+            .script("installing Node and npm packages", BuildRoot::Tree, true, "npm.sh", include_str!("debian/npm.sh"))
+            .env(&[("NODE_VERSION", &node.version), ("NODE_INTEGRITY", &node.integrity)]);
+        match (&node.package, &node.lock, &node.npm) {
+            (Some(package), Some(lock), _) => {
+                let mut archive = Archive::default();
+                archive.file("package.json", 0o644, 0, compact(&recipe.text(package)).as_bytes());
+                archive.file("package-lock.json", 0o644, 0, compact(&recipe.text(lock)).as_bytes());
+                draft.input(archive.finish())
+            }
+            (.., Some(npm)) => draft.env(&[("NPM_VERSION", &npm.version), ("NPM_INTEGRITY", &npm.integrity)]),
+            _ => draft,
+        }
+    }
+
+    /// Packages of an app, in its directory.
+    fn app(&self, recipe: &Recipe, app: &App) -> Draft {
+        let mut archive = Archive::default();
+        let (at, owner) = (app.into.trim_start_matches('/'), id(app.owner));
+        archive.directory(at, owner);
+        for (name, file) in [("package.json", &app.package), ("package-lock.json", &app.lock)] {
+            archive.file(&format!("{at}/{name}"), 0o644, owner, recipe.text(file).as_bytes());
+        }
+        let owner = format!("{owner}:{owner}");
+        self.script("installing an app's packages", BuildRoot::Tree, true, "app.sh", include_str!("debian/app.sh"))
+            .env(&[("DIRECTORY", &app.into), ("OWNER", &owner)])
+            .input(archive.finish())
+    }
+
+    /// A program of the recipe.
+    fn build(&self, recipe: &Recipe, script: &Script) -> Draft {
+        let text = match (&script.run, &script.script) {
+            (Some(run), _) => format!("{run}\n"),
+            (None, Some(name)) => recipe.text(name).into_owned(),
+            (None, None) => String::new(),
+        };
+        let mut draft = self.script("running the recipe's script", BuildRoot::Tree, false, "build.sh", &text);
+        draft.step.env.clear();
+        let begin = "cd \"$DIRECTORY\"; exec /bin/bash -e /build/build.sh";
+        let (home, user) = match script.run_as {
+            Owner::User => ("/home/user", recipe.user.as_str()),
+            Owner::Root => ("/root", "root"),
+        };
+        let become_user = ["/usr/bin/setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"];
+        let mut argv: Vec<&str> = if script.run_as == Owner::User { become_user.to_vec() } else { Vec::new() };
+        argv.extend(["/bin/bash", "-ec", begin]);
+        draft.step.argv = argv.into_iter().map(str::to_owned).collect();
+        draft
+            .env(&[("PATH", PATH), ("HOME", home), ("USER", user), ("LANG", "C.UTF-8")])
+            .env(&[("DIRECTORY", script.directory.as_deref().unwrap_or(recipe.working_dir()))])
+            .env(&recipe.env.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect::<Vec<_>>())
     }
 
     /// The recipe's own program, as the user that sandboxes have.
@@ -174,8 +280,7 @@ impl Planner<'_> {
             "mjs" => ("/usr/local/bin/node", "check.mjs"),
             _ => ("/bin/sh", "check.sh"),
         };
-        let program = recipe.files.get(name).map_or("", String::as_str);
-        let mut draft = self.script("trying it", BuildRoot::Tree, false, at, program);
+        let mut draft = self.script("trying it", BuildRoot::Tree, false, at, &recipe.text(name));
         let user = ["/usr/bin/setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", interpreter];
         draft.step.argv = user.map(str::to_owned).into();
         draft.step.argv.push(format!("/build/{at}"));
@@ -186,11 +291,11 @@ impl Planner<'_> {
             .env(&[("OPENBLAS_NUM_THREADS", "1"), ("OMP_NUM_THREADS", "1"), ("PRELOAD", &recipe.preload.join(" "))])
             .env(&recipe.env.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect::<Vec<_>>());
         let draft = match &recipe.lock {
-            Some(lock) => draft.named(recipe, lock, "requirements.lock"),
+            Some(lock) => draft.file("requirements.lock", &recipe.text(lock)),
             None => draft,
         };
-        match &recipe.node {
-            Some(node) => draft.named(recipe, &node.package, "package.json"),
+        match recipe.node.as_ref().and_then(|node| node.package.as_ref()) {
+            Some(package) => draft.file("package.json", &compact(&recipe.text(package))),
             None => draft,
         }
     }
@@ -224,13 +329,9 @@ impl Draft {
         self
     }
 
-    /// A file of the recipe, under the name that the step knows it by.
-    fn named(self, recipe: &Recipe, name: &str, at: &str) -> Self {
-        match recipe.files.get(name) {
-            Some(content) if at.ends_with(".json") => self.file(at, &compact(content)),
-            Some(content) => self.file(at, content),
-            None => self,
-        }
+    fn input(mut self, archive: Vec<u8>) -> Self {
+        self.step.input = archive;
+        self
     }
 
     fn add(mut self, planner: &mut Planner<'_>) {
@@ -249,6 +350,7 @@ impl Draft {
             field(name.as_bytes());
             field(content);
         }
+        field(&self.step.input);
         planner.key = hash.finalize().into();
         self.step.key = hex::encode(planner.key);
         self.step.env.append(&mut self.settings);
@@ -272,7 +374,10 @@ mod tests {
         proto::{MESSAGE_BYTES_MAX, encode},
     };
 
-    use super::{super::recipe::shipped, *};
+    use super::{
+        super::recipe::{shipped, shipped_named},
+        *,
+    };
 
     #[test]
     fn the_jailer_would_take_every_step() {
@@ -289,7 +394,7 @@ mod tests {
 
     #[test]
     fn only_what_changes_the_result_changes_the_key() {
-        let recipe = shipped().remove(0);
+        let recipe = shipped_named("python").expect("it is shipped");
         let host = HostSettings {
             mirror: Some("http://mirror".into()),
             env: vec!["PIP_INDEX_URL=https://index".into()],
@@ -302,7 +407,7 @@ mod tests {
         other.packages.push("less".into());
         assert_ne!(key(&other), key(&recipe));
         let mut other = recipe.clone();
-        other.files.values_mut().for_each(|content| content.push('\n'));
+        other.inputs.values_mut().for_each(|input| input.content.to_mut().push(b'\n'));
         let (ours, theirs) = (steps(&recipe, &host), steps(&other, &host));
         assert_eq!((&ours[0].key, &ours[1].key), (&theirs[0].key, &theirs[1].key));
         assert_ne!(ours[2].key, theirs[2].key);

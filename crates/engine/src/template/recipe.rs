@@ -1,43 +1,52 @@
 //! Recipes: what a template is made of.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
+use ringfence_model::{Limits, api::LimitsRequest};
 use serde::{Deserialize, Serialize};
 
+mod judge;
+#[cfg(test)]
+mod tests;
+
 /// The recipes that are compiled in.
-const SHIPPED: [Source; 3] = [
-    Source {
-        recipe: include_str!("../../../../templates/python/template.toml"),
-        files: &[
-            ("requirements.lock", include_str!("../../../../templates/python/requirements.lock")),
-            ("check.py", include_str!("../../../../templates/python/check.py")),
-        ],
-    },
-    Source {
-        recipe: include_str!("../../../../templates/node/template.toml"),
-        files: &[
-            ("package.json", include_str!("../../../../templates/node/package.json")),
-            ("package-lock.json", include_str!("../../../../templates/node/package-lock.json")),
-            ("check.mjs", include_str!("../../../../templates/node/check.mjs")),
-        ],
-    },
-    Source {
-        recipe: include_str!("../../../../templates/base/template.toml"),
-        files: &[("check.sh", include_str!("../../../../templates/base/check.sh"))],
-    },
-];
+const SHIPPED: &[Shipped] = include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+
+struct Shipped {
+    recipe: &'static str,
+    /// Path, whether it is executable, content.
+    files: &'static [(&'static str, bool, &'static [u8])],
+}
+
+/// Home of the program's user, and where programs start unless the recipe says otherwise.
+const HOME: &str = "/home/user";
+
+/// Bytes of all files of a recipe.
+pub(crate) const INPUT_BYTES_MAX: usize = 24 << 20;
+
+/// Files of a recipe.
+pub(crate) const INPUTS_MAX: usize = 4096;
 
 /// A recipe's text, and the files beside it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct Source {
     /// `template.toml`.
-    pub recipe: &'static str,
-    /// Name and content.
-    pub files: &'static [(&'static str, &'static str)],
+    pub recipe: String,
+    /// By path below the recipe's directory.
+    pub files: BTreeMap<String, Input>,
+}
+
+/// A file beside a recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Whether it may be executed.
+    pub executable: bool,
+    /// What is in it.
+    pub content: Cow<'static, [u8]>,
 }
 
 /// A recipe as its file says it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// Its name: `[a-z0-9-]{1,32}`.
@@ -49,6 +58,7 @@ pub struct Recipe {
     /// Suite of Debian, such as `bookworm`.
     pub debian: String,
     /// Debian packages beyond the essential ones.
+    #[serde(default)]
     pub packages: Vec<String>,
     /// Name of the lock file of Python packages, with hashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +66,12 @@ pub struct Recipe {
     /// Node, and packages from npm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Node>,
+    /// Files and directories beside the recipe that are put into the template.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<Placed>,
+    /// Programs that are run once, after everything above is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub build: Vec<Script>,
     /// Name of the program that tries the result, as its user and without network: Python (`.py`), Node (`.mjs`) or shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<String>,
@@ -71,9 +87,24 @@ pub struct Recipe {
     /// What every program begins with, beyond what every program of every template has.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// Content of the files that the recipe names.
-    #[serde(default)]
-    pub files: BTreeMap<String, String>,
+    /// Login name of the user that programs run as. Its number is 1000 and its home `/home/user`, whatever its name.
+    #[serde(default = "user", skip_serializing_if = "is_user")]
+    pub user: String,
+    /// Where executions start unless they say otherwise; absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// A line of bash that runs in the background of every sandbox, from its creation on and again after it was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// What its sandboxes may reach when nobody says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<DefaultNetwork>,
+    /// What its sandboxes may use when nobody says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsRequest>,
+    /// The files that the recipe names, by path. Not kept with the template: its key says what they were.
+    #[serde(skip)]
+    pub inputs: BTreeMap<String, Input>,
 }
 
 /// Node, and packages from npm, all by hash.
@@ -84,10 +115,98 @@ pub struct Node {
     pub version: String,
     /// Its hash as npm writes it: `sha512-` and base64.
     pub integrity: String,
-    /// Name of the file that says what is wanted, `npm` itself included: a `package.json`.
-    pub package: String,
+    /// Name of the file that says which packages programs find from any directory, `npm` among them: a `package.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
     /// Name of its lock file, a `package-lock.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// npm itself, where there is no such file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub npm: Option<Npm>,
+    /// Packages of apps, each in a directory of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apps: Vec<App>,
+}
+
+/// npm as its registry has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Npm {
+    /// Its version.
+    pub version: String,
+    /// Its hash: `sha512-` and base64.
+    pub integrity: String,
+}
+
+/// An app's `package.json` and lock file, installed (`npm ci`) into a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// Name of its `package.json`.
+    pub package: String,
+    /// Name of its lock file.
     pub lock: String,
+    /// The directory; absolute.
+    pub into: String,
+    /// Whose it is.
+    #[serde(default)]
+    pub owner: Owner,
+}
+
+/// Who owns what is put into a template.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// The user that programs run as: they may change it.
+    #[default]
+    User,
+    /// Root: they may not.
+    Root,
+}
+
+/// A file or a directory beside the recipe, and where it is put.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placed {
+    /// Path below the recipe's directory.
+    pub from: String,
+    /// Absolute path in the template: of the file, or of the directory.
+    pub to: String,
+    /// Whose it is.
+    #[serde(default)]
+    pub owner: Owner,
+    /// Permission bits of the files in octal, such as `0640`. Otherwise 0755 for what is executable, and 0644.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+}
+
+/// A program of the build. It has no network, and is what the recipe says: in the jail of build steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// A line of bash, such as `npm run build`; or
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// the name of a script for bash beside the recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// As whom: the user, or root of the build's own user namespace.
+    #[serde(default, rename = "as")]
+    pub run_as: Owner,
+    /// Where it starts; otherwise the working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+}
+
+/// What sandboxes of a template may reach when nobody says it. `open`, and hosts of one's own, are for whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DefaultNetwork {
+    /// Nothing.
+    None,
+    /// Package registries.
+    Packages,
 }
 
 /// How many sandboxes of a template are made ahead.
@@ -107,6 +226,14 @@ impl Default for Shelf {
     }
 }
 
+fn user() -> String {
+    "user".to_owned()
+}
+
+fn is_user(name: &str) -> bool {
+    name == "user"
+}
+
 /// Why a recipe is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
@@ -124,8 +251,11 @@ pub enum RecipeError {
         allowed: &'static str,
     },
     /// It names a file that is not beside it.
-    #[error("the recipe names the file {0:?}, which is not beside it")]
+    #[error("the recipe names {0:?}, which is not beside it")]
     File(String),
+    /// Its files are too large or too many.
+    #[error("the recipe's files are {0}")]
+    TooMuch(String),
 }
 
 /// The recipes that are compiled in, by name.
@@ -134,7 +264,17 @@ pub enum RecipeError {
 /// Never: a test parses them.
 #[must_use]
 pub fn shipped() -> Vec<Recipe> {
-    SHIPPED.iter().map(|source| Recipe::parse(source).expect("a test parses every shipped recipe")).collect()
+    let source = |shipped: &Shipped| Source {
+        recipe: shipped.recipe.to_owned(),
+        files: shipped
+            .files
+            .iter()
+            .map(|(name, executable, content)| {
+                ((*name).to_owned(), Input { executable: *executable, content: Cow::Borrowed(content) })
+            })
+            .collect(),
+    };
+    SHIPPED.iter().map(|shipped| Recipe::parse(&source(shipped)).expect("a test parses every shipped recipe")).collect()
 }
 
 /// The compiled-in recipe of that name.
@@ -149,79 +289,68 @@ impl Recipe {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(source: &Source) -> Result<Self, RecipeError> {
-        let mut recipe: Self = toml::from_str(source.recipe)?;
-        let of_node = recipe.node.iter().flat_map(|node| [&node.package, &node.lock]);
-        for name in recipe.lock.iter().chain(&recipe.check).chain(of_node) {
-            let found = source.files.iter().find(|(file, _)| file == name);
-            let (_, content) = found.ok_or_else(|| RecipeError::File(name.clone()))?;
-            recipe.files.insert(name.clone(), (*content).to_owned());
+        let mut recipe = Self::read(&source.recipe)?;
+        for wanted in recipe.wanted() {
+            let below = format!("{wanted}/");
+            let of_it = |path: &String| *path == wanted || path.starts_with(&below);
+            let found: Vec<_> = source.files.iter().filter(|(path, _)| of_it(path)).collect();
+            if found.is_empty() {
+                return Err(RecipeError::File(wanted));
+            }
+            recipe.inputs.extend(found.into_iter().map(|(path, input)| (path.clone(), input.clone())));
         }
+        recipe.judge_inputs()?;
+        Ok(recipe)
+    }
+
+    /// Reads and judges a recipe without its files.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(text: &str) -> Result<Self, RecipeError> {
+        let recipe: Self = toml::from_str(text)?;
         recipe.judge()?;
         Ok(recipe)
     }
 
-    /// Everything below reaches a shell or a file name as text, so that it is held to what its kind needs.
-    fn judge(&self) -> Result<(), RecipeError> {
-        let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        one("name", &self.name, "1 to 32 of a-z, 0-9 and -", |t| {
-            t.len() <= 32 && t.chars().all(|c| lower(c) || c == '-')
-        })?;
-        let languages = |t: &str| matches!(t, "python" | "javascript" | "bash");
-        one("language", &self.language, "python, javascript or bash", languages)?;
-        one("debian", &self.debian, "a suite's name", |t| t.chars().all(lower))?;
-        for package in &self.packages {
-            let allowed = |t: &str| t.starts_with(lower) && t.chars().all(|c| lower(c) || "+-.".contains(c));
-            one("packages", package, "a Debian package's name", allowed)?;
-        }
-        for module in &self.preload {
-            one("preload", module, "a module's name", |t| {
-                t.chars().all(|c| c.is_ascii_alphanumeric() || "_.-@/".contains(c)) && !t.contains("..")
-            })?;
-        }
-        for path in &self.strip {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "/._-*?+".contains(c);
-            let allowed = |t: &str| t.starts_with('/') && t.len() > 2 && !t.contains("..") && t.chars().all(plain);
-            one("strip", path, "an absolute path without .., spaces or quotes", allowed)?;
-        }
-        if let Some(node) = &self.node {
-            let number = |t: &str| t.chars().all(|c| c.is_ascii_digit() || c == '.');
-            one("node.version", &node.version, "a version such as 24.21.0", number)?;
-            let hash = |t: &str| {
-                t.strip_prefix("sha512-")
-                    .is_some_and(|t| t.len() == 88 && t.chars().all(|c| c.is_ascii_alphanumeric() || "+/=".contains(c)))
-            };
-            one("node.integrity", &node.integrity, "sha512- and the hash in base64", hash)?;
-        }
-        if !(4..=4096).contains(&self.shelf.sandbox_mib) {
-            one("shelf.sandbox_mib", &self.shelf.sandbox_mib.to_string(), "4 to 4096", |_| false)?;
-        }
-        for (name, value) in &self.env {
-            one("env", name, "a variable's name", |t| t.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))?;
-            if value.contains('\0') {
-                one("env", value, "text without NUL", |_| false)?;
-            }
-        }
-        for name in self.files.keys() {
-            one("lock, check, package", name, "a plain file name", |t| !t.starts_with('.') && !t.contains('/'))?;
-        }
-        Ok(())
+    /// Paths beside the recipe that it names: of files, and of directories with everything in them.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<String> {
+        let of_node = self.node.iter().flat_map(|node| {
+            let of_apps = node.apps.iter().flat_map(|app| [&app.package, &app.lock]);
+            node.package.iter().chain(&node.lock).chain(of_apps)
+        });
+        let of_files = self.files.iter().map(|placed| &placed.from);
+        let of_build = self.build.iter().filter_map(|script| script.script.as_ref());
+        self.lock.iter().chain(&self.check).chain(of_node).chain(of_files).chain(of_build).cloned().collect()
     }
-}
 
-fn one(field: &'static str, value: &str, allowed: &'static str, is: impl Fn(&str) -> bool) -> Result<(), RecipeError> {
-    if !value.is_empty() && is(value) {
-        Ok(())
-    } else {
-        Err(RecipeError::Field { field, value: value.to_owned(), allowed })
+    /// The text of a file that the recipe names; empty when there is none.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Cow<'_, str> {
+        self.inputs.get(name).map_or(Cow::Borrowed(""), |input| String::from_utf8_lossy(&input.content))
+    }
+
+    /// Where executions start unless they say otherwise.
+    #[must_use]
+    pub fn working_dir(&self) -> &str {
+        self.working_dir.as_deref().unwrap_or(HOME)
+    }
+
+    /// What its sandboxes may use when nobody says it.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        // They were judged when the recipe was read.
+        self.limits.and_then(|limits| limits.over(Limits::default()).ok()).unwrap_or_default()
     }
 }
 
 /// What the store keeps in a template row's `recipe`: enough to use the template and to know it again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// [`key`](super::plan::key) of the recipe that was built.
     pub key: String,
-    /// The recipe.
+    /// The recipe, without its files.
     pub recipe: Recipe,
 }
 
@@ -229,7 +358,7 @@ impl Record {
     /// For a recipe that is about to be built.
     #[must_use]
     pub fn of(recipe: &Recipe) -> Self {
-        Self { key: super::plan::key(recipe), recipe: recipe.clone() }
+        Self { key: super::plan::key(recipe), recipe: Recipe { inputs: BTreeMap::new(), ..recipe.clone() } }
     }
 
     /// As the store keeps it.
@@ -244,70 +373,13 @@ impl Record {
     /// From a row; `None` when another version of ringfence wrote something else there.
     #[must_use]
     pub fn from_json(value: &serde_json::Value) -> Option<Self> {
-        serde_json::from_value(value.clone()).ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shipped_recipes_are_read() {
-        let recipe = shipped_named("python").expect("it is shipped");
-        assert_eq!(recipe.language, "python");
-        assert_eq!(recipe.files.len(), 2);
-        assert!(recipe.preload.contains(&"pandas".to_owned()));
-        let record = Record::of(&recipe);
-        assert_eq!(Record::from_json(&record.to_json()), Some(record));
-    }
-
-    #[test]
-    fn every_locked_npm_package_has_a_hash() {
-        for recipe in shipped() {
-            let Some(node) = recipe.node else { continue };
-            let lock: serde_json::Value = serde_json::from_str(&recipe.files[&node.lock]).expect("JSON");
-            let wanted: serde_json::Value = serde_json::from_str(&recipe.files[&node.package]).expect("JSON");
-            let packages = lock["packages"].as_object().expect("packages");
-            assert_eq!(packages[""]["dependencies"], wanted["dependencies"]);
-            assert!(packages.contains_key("node_modules/npm"));
-            for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
-                let hash = package["integrity"].as_str().unwrap_or_default();
-                assert!(hash.starts_with("sha512-") || package["inBundle"] == true, "{name}");
-            }
+        let mut value = value.clone();
+        // Earlier versions kept the files' content there.
+        if let Some(recipe) = value.get_mut("recipe").and_then(serde_json::Value::as_object_mut)
+            && recipe.get("files").is_some_and(serde_json::Value::is_object)
+        {
+            recipe.remove("files");
         }
-    }
-
-    #[test]
-    fn every_locked_package_has_a_hash() {
-        for recipe in shipped() {
-            let Some(lock) = recipe.lock.and_then(|name| recipe.files.get(&name).cloned()) else { continue };
-            let lines = lock.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>();
-            for pair in lines.chunks(2) {
-                assert!(pair[0].contains("==") && pair[1].trim().starts_with("--hash=sha256:"), "{pair:?}");
-            }
-        }
-    }
-
-    #[track_caller]
-    fn refused(line: &str) {
-        let text = format!("name='a'\ndescription='b'\nlanguage='bash'\ndebian='bookworm'\npackages=[]\n{line}\n");
-        let recipe: Result<Recipe, _> = toml::from_str::<Recipe>(&text).map_err(RecipeError::from);
-        assert!(recipe.and_then(|r| r.judge()).is_err(), "{line}");
-    }
-
-    #[test]
-    fn what_reaches_a_shell_is_plain() {
-        refused("surprise=1");
-        refused("strip=['/usr/../etc']");
-        refused("strip=['/']");
-        refused("strip=['/a b']");
-        refused("strip=['/$(id)']");
-        refused("preload=['os; import x']");
-        refused("files={'a/b'='x'}");
-        refused("language='cobol'");
-        refused("[node]\nversion='24;id'\nintegrity='sha512-x'\npackage='p'\nlock='l'");
-        refused("[shelf]\nsandbox_mib=0");
-        refused("[env]\n'A B'='x'");
+        serde_json::from_value(value).ok()
     }
 }

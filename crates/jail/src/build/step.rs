@@ -47,16 +47,16 @@ pub fn group(step: u32, generation: u32) -> String {
 }
 
 /// Forks a step. Returns its pid and the read end of its output. It exits as the program did, with 128 + signal when
-/// that was killed.
+/// that was killed. `input` is its standard input.
 ///
 /// # Errors
 /// It could not be forked.
-pub fn start(host: &Host, plan: &BuildPlan, group: &str) -> Result<(i32, OwnedFd), StepError> {
+pub fn start(host: &Host, plan: &BuildPlan, group: &str, input: Option<&OwnedFd>) -> Result<(i32, OwnedFd), StepError> {
     let (output_read, output_write) = pipe().step("making a pipe")?;
     match sys::fork().step("forking the step")? {
         sys::Forked::Parent(pid) => Ok((pid, output_read)),
         sys::Forked::Child => {
-            let code = take_standard_fds(&output_write, host.uids.build()).and_then(|()| run(host, plan, group));
+            let code = take_standard_fds(input, &output_write, host.uids.build()).and_then(|()| run(host, plan, group));
             std::mem::forget((output_read, output_write)); // closed by number
             sys::exit_now(code.unwrap_or_else(|e| explain(&e)))
         }
@@ -67,11 +67,12 @@ pub fn start(host: &Host, plan: &BuildPlan, group: &str) -> Result<(i32, OwnedFd
 /// execution's output from ending.
 ///
 /// The pipe is given to root of the step, or nothing in there could open /dev/stderr.
-fn take_standard_fds(output: &OwnedFd, owner: u32) -> Result<(), StepError> {
+fn take_standard_fds(input: Option<&OwnedFd>, output: &OwnedFd, owner: u32) -> Result<(), StepError> {
     let (uid, gid) = (rustix::fs::Uid::from_raw(owner), rustix::fs::Gid::from_raw(owner));
     rustix::fs::fchown(output, Some(uid), Some(gid)).step("giving the output to the step")?;
     let null = open_null()?;
-    sys::place_fds(&[null.as_fd(), output.as_fd(), output.as_fd()]).step("placing descriptors")?;
+    let input = input.map_or(null.as_fd(), AsFd::as_fd);
+    sys::place_fds(&[input, output.as_fd(), output.as_fd()]).step("placing descriptors")?;
     std::mem::forget(null);
     sys::close_from(3).step("closing descriptors")
 }
@@ -153,7 +154,9 @@ fn reap(host: &Host, plan: &BuildPlan, userns: OwnedFd) -> Result<i32, StepError
     sys::set_dumpable(false).step("hiding pid 1 from its children")?;
     sys::die_with_parent().step("tying pid 1 to the stepper")?;
     let null = open_null()?;
-    sys::place_fd(null.as_fd(), 0).step("placing descriptors")?;
+    if !plan.input {
+        sys::place_fd(null.as_fd(), 0).step("placing descriptors")?;
+    }
     std::mem::forget((null, userns));
     sys::close_from(3).step("closing descriptors")?;
     sys::load_filter(&host.last_filter).step("installing the filter")?;

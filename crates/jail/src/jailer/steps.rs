@@ -52,8 +52,9 @@ enum Kind {
 struct Report(Result<Done, Refusal>);
 
 impl Jailer {
-    pub(super) fn build_step(&mut self, request: u64, plan: &BuildPlan) -> Result<(), Refusal> {
+    pub(super) fn build_step(&mut self, request: u64, plan: &BuildPlan, fds: &[OwnedFd]) -> Result<(), Refusal> {
         check::build(plan)?;
+        let input = check::input(plan, fds)?;
         if self.number_of(plan.step).is_some() {
             return Err(Refusal::Plan(format!("step {} is not a new number", plan.step)));
         }
@@ -64,7 +65,7 @@ impl Jailer {
         self.generation += 1;
         let number = self.generation;
         let group = build::step::group(plan.step, number);
-        let (pid, output) = build::step::start(&self.host, plan, &group).map_err(|e| kernel(&e))?;
+        let (pid, output) = build::step::start(&self.host, plan, &group, input).map_err(|e| kernel(&e))?;
         let kind = Kind::Step { step: plan.step, group };
         self.keep(
             number,

@@ -215,8 +215,8 @@ impl LogsRequest {
     pub fn check(&self) -> Checked {
         check_count("lines", self.lines_wanted(), LOG_LINES_MAX)?;
         match self.source.as_deref() {
-            None | Some("system" | "stdout" | "stderr" | "audit") => Ok(()),
-            Some(_) => Err(invalid("`source` must be `system`, `stdout`, `stderr` or `audit`")),
+            None | Some("system" | "stdout" | "stderr" | "start" | "audit") => Ok(()),
+            Some(_) => Err(invalid("`source` must be `system`, `stdout`, `stderr`, `start` or `audit`")),
         }
     }
 

@@ -83,7 +83,7 @@ pub struct LogsRequest {
     #[schemars(range(min = 1, max = 10_000), extend("default" = 100))]
     #[schema(minimum = 1, maximum = 10000)]
     pub lines: Option<u32>,
-    /// Only those of `system`, `stdout`, `stderr` or `audit`.
+    /// Only those of `system`, `stdout`, `stderr`, `start` or `audit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }
@@ -110,7 +110,7 @@ pub struct LogLine {
     pub timestamp: String,
     /// `debug`, `info`, `warn` or `error`.
     pub level: String,
-    /// `system`, `stdout`, `stderr` or `audit`.
+    /// `system`, `stdout`, `stderr`, `start` or `audit`.
     pub source: String,
     /// The line, cut after 4 KiB.
     pub message: String,

@@ -161,8 +161,31 @@ pub struct SandboxDetail {
     pub ports: Vec<PortView>,
     /// What is really in force; null when it does not run.
     pub isolation: Option<Isolation>,
+    /// What its template has run in its background; null when it has nothing.
+    #[serde(default)]
+    pub start: Option<StartStatus>,
     /// Why it failed or ended, in a sentence.
     pub reason: Option<String>,
+}
+
+/// How the command stands that a template runs in the background of its sandboxes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct StartStatus {
+    /// The command, a line of bash.
+    pub command: String,
+    /// `running`, `ended`, `failed` (it could not be started) or `stopped` (the sandbox is).
+    pub status: String,
+    /// The execution that it is; its output is in `sandbox_logs` with the source `start`.
+    #[schemars(with = "Option<String>")]
+    #[schema(value_type = Option<String>)]
+    pub execution_id: Option<ExecutionId>,
+    /// RFC 3339, UTC.
+    pub started_at: Option<String>,
+    /// Its exit code, once it has ended.
+    pub exit_code: Option<i32>,
+    /// Why it could not be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A sandbox's network.

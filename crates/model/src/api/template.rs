@@ -26,7 +26,7 @@ pub enum TemplateStatus {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct TemplateListRequest {
-    /// Only those of this category: `shipped` or `exported`.
+    /// Only those of this category: `shipped`, `custom` (built from a recipe of the operator's) or `exported`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
     /// How many at most (default 100).
@@ -72,7 +72,7 @@ pub struct TemplateView {
     pub name: String,
     /// Other names of it.
     pub aliases: Vec<String>,
-    /// `shipped` or `exported`.
+    /// `shipped`, `custom` (built from a recipe of the operator's) or `exported`.
     pub category: String,
     /// What it is for.
     pub description: String,
@@ -105,6 +105,33 @@ pub struct BuildRequest {
     /// Build a new version even when one is ready.
     #[serde(default, deserialize_with = "null_is_default")]
     pub rebuild: bool,
+    /// A recipe of the operator's own, of that name. Without one, the template is one that is shipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<RecipeSource>,
+}
+
+/// A recipe, and the files beside it that it names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeSource {
+    /// `template.toml`.
+    pub text: String,
+    /// The files.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub files: Vec<RecipeFile>,
+}
+
+/// A file beside a recipe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeFile {
+    /// Where, below the recipe's directory.
+    pub path: String,
+    /// Whether it may be executed.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub executable: bool,
+    /// What is in it, in base64.
+    pub content_base64: String,
 }
 
 /// The end of a build.

@@ -44,7 +44,7 @@ pub(crate) struct LogsQuery {
     /// How many of the newest lines, at most 10000 (default 100).
     #[param(minimum = 1, maximum = 10000)]
     lines: Option<u32>,
-    /// Only those of `system`, `stdout`, `stderr` or `audit`.
+    /// Only those of `system`, `stdout`, `stderr`, `start` or `audit`.
     source: Option<String>,
 }
 

@@ -287,6 +287,7 @@ impl Sandboxes for Fake {
                     processes: vec![],
                     ports: vec![],
                     isolation: Some(isolation()),
+                    start: None,
                     reason: None,
                 },
             }

@@ -58,6 +58,11 @@ fn rows(s: &SandboxDetail) -> Vec<(&'static str, String)> {
             }
         }
     }
+    if let Some(start) = &s.start {
+        let code = start.exit_code.map_or_else(String::new, |code| format!(" with exit code {code}"));
+        rows.push(("start", format!("{}{code}: {}", start.status, start.command)));
+        rows.extend(start.error.iter().map(|error| ("", error.clone())));
+    }
     if let Some(reason) = &s.reason {
         rows.push(("reason", reason.clone()));
     }

@@ -1,5 +1,5 @@
 # Step "configure": unpacks and configures what was fetched, inside the tree, without network. Maintainer scripts run
-# here, as root of the step's user namespace and nothing on the host.
+# here, as root of the step's user namespace and nothing on the host. USER_NAME: login name of the user.
 set -eu
 export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
 
@@ -34,6 +34,19 @@ dpkg --audit
 rm -rf /var/cache/apt /var/cache/essential /var/lib/apt/lists
 mkdir -p /var/cache/apt/archives/partial /var/lib/apt/lists/partial
 
+echo "configure: making the user"
+# Written by hand: useradd wants to tell the kernel's audit, which a build step cannot reach. 999 is guest init's.
+if grep -q -e "^$USER_NAME:" -e ":x:1000:" /etc/passwd; then
+    echo "configure: Debian has the user $USER_NAME or number 1000 already" >&2
+    exit 1
+fi
+echo 'init:x:999:999::/nonexistent:/usr/sbin/nologin' >> /etc/passwd
+echo "$USER_NAME:x:1000:1000::/home/user:/bin/bash" >> /etc/passwd
+printf 'init:x:999:\n%s:x:1000:\n' "$USER_NAME" >> /etc/group
+printf 'init:!:19000::::::\n%s:!:19000::::::\n' "$USER_NAME" >> /etc/shadow
+printf 'init:!::\n%s:!::\n' "$USER_NAME" >> /etc/gshadow
+
 # Mount points of later steps and of sandboxes.
 for file in /etc/resolv.conf /etc/hosts /etc/hostname /etc/machine-id; do : > $file; done
-mkdir -p /data
+mkdir -p /data /home/user
+chown 1000:1000 /home/user

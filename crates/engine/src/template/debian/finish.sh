@@ -1,5 +1,5 @@
-# Step "finish": the user, compiled bytecode, and away with what nobody reads in a sandbox. Runs without network.
-# STRIP: paths that the recipe gives up, as shell patterns.
+# Step "finish": compiled bytecode, and away with what nobody reads in a sandbox. Runs without network.
+# STRIP: paths that the recipe gives up, as shell patterns. WORKING_DIR: where executions start.
 set -eu
 rm -rf /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /var/log/* /var/cache/debconf/*-old \
     /var/lib/dpkg/*-old /var/cache/ldconfig /usr/sbin/policy-rc.d
@@ -8,19 +8,11 @@ find /usr/share/doc -mindepth 1 -type d -empty -delete
 # shellcheck disable=SC2086 # patterns are to be expanded
 rm -rf $STRIP
 
-echo "finish: making the user"
-# Written by hand: useradd wants to tell the kernel's audit, which a build step cannot reach. 999 is guest init's.
-grep -q ^user: /etc/passwd || {
-    echo 'init:x:999:999::/nonexistent:/usr/sbin/nologin' >> /etc/passwd
-    echo 'user:x:1000:1000::/home/user:/bin/bash' >> /etc/passwd
-    printf 'init:x:999:\nuser:x:1000:\n' >> /etc/group
-    printf 'init:!:19000::::::\nuser:!:19000::::::\n' >> /etc/shadow
-    printf 'init:!::\nuser:!::\n' >> /etc/gshadow
-}
 # A sandbox is thrown away as a whole: its user may install with pip what pleases.
 rm -f /usr/lib/python3*/EXTERNALLY-MANAGED
 mkdir -p /home/user /data
 chown 1000:1000 /home/user
+[ -d "$WORKING_DIR" ] || install -d -o 1000 -g 1000 "$WORKING_DIR"
 
 if command -v python3 > /dev/null; then
     echo "finish: compiling bytecode"

@@ -1,6 +1,6 @@
 # Step "npm": Node and npm packages, by the hashes of the recipe. No script of a package is executed.
 #
-# NODE_VERSION, NODE_INTEGRITY, and package.json with its lock file in /build. The operator's registry and proxy come as
+# NODE_VERSION, NODE_INTEGRITY; package.json with its lock file in the archive on standard input, or npm alone: NPM_VERSION, NPM_INTEGRITY. The operator's registry and proxy come as
 # NPM_CONFIG_REGISTRY, proxy variables and /build/npmrc. Node fetches the rest with npm, which is fetched like Node itself.
 set -eu
 registry=${NPM_CONFIG_REGISTRY:-https://registry.npmjs.org}
@@ -21,18 +21,24 @@ install -m 755 /tmp/node/bin/node /usr/local/bin/node
 install -m 644 /tmp/node/LICENSE /usr/local/share/doc/node/LICENSE
 rm -rf /tmp/node /tmp/node.tgz
 
-# What is to be installed holds npm, by its hash; until it is, another copy of the same is used.
-cp /build/package.json /build/package-lock.json /usr/local/lib/
-set -- $(node -p 'const p = require("/usr/local/lib/package-lock.json").packages["node_modules/npm"]; p.version + " " + p.integrity')
-fetch npm "$1" "$2" /tmp/npm.tgz
-tar -xzf /tmp/npm.tgz -C /tmp/npm --strip-components 1 --no-same-owner
-
 [ ! -e /build/npmrc ] || export NPM_CONFIG_GLOBALCONFIG=/build/npmrc
 export NODE_OPTIONS=--use-openssl-ca SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 cd /usr/local/lib
-echo "npm: installing $(grep -c '"integrity"' package-lock.json) packages"
-node /tmp/npm/bin/npm-cli.js ci --ignore-scripts --no-audit --no-fund --no-update-notifier --cache /tmp/npm-cache
-rm -rf package.json package-lock.json node_modules/.package-lock.json
+if [ -z "${NPM_VERSION:-}" ]; then
+    # What is to be installed holds npm, by its hash; until it is, another copy of the same is used.
+    tar -xf - --no-same-owner
+    set -- $(node -p 'const p = require("/usr/local/lib/package-lock.json").packages["node_modules/npm"]; p.version + " " + p.integrity')
+    fetch npm "$1" "$2" /tmp/npm.tgz
+    tar -xzf /tmp/npm.tgz -C /tmp/npm --strip-components 1 --no-same-owner
+    echo "npm: installing $(grep -o '"integrity"' package-lock.json | wc -l) packages"
+    node /tmp/npm/bin/npm-cli.js ci --ignore-scripts --no-audit --no-fund --no-update-notifier --cache /tmp/npm-cache
+    rm -rf package.json package-lock.json node_modules/.package-lock.json
+else
+    echo "npm: installing npm $NPM_VERSION"
+    fetch npm "$NPM_VERSION" "$NPM_INTEGRITY" /tmp/npm.tgz
+    mkdir -p node_modules/npm
+    tar -xzf /tmp/npm.tgz -C node_modules/npm --strip-components 1 --no-same-owner
+fi
 # What it says by itself would ask the network, and `install --global` is for the user.
 printf 'update-notifier=false\nfund=false\nprefix=/home/user/.local\n' > node_modules/npm/npmrc
 # npm takes the nearest directory above with a package.json or node_modules for the project. The root of the file system, which
