@@ -1,24 +1,27 @@
 //! Build steps on this node: [`BuildHost`] over the jailer.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::{self, Seek, Write},
     os::fd::OwnedFd,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
 };
 
 use ringfence_jail::proto::{BuildPlan, Done, Op};
 use ringfence_model::LayerDigest;
+use ringfence_store::{StageRow, Store, StoreError};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use tokio::net::unix::pipe;
+use tokio::{net::unix::pipe, sync::OwnedMutexGuard};
 
 use crate::{
+    engine::now_ms,
     jailer::JailerError,
     machine::{Machine, MachineError},
-    template::{BuildHost, StepStream},
+    template::{BuildHost, Kept, Stage, StepStream},
 };
 
 /// Bytes as a file in memory that nobody can change any more.
@@ -31,28 +34,90 @@ fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// This node's jailer as a host of builds.
+/// This node's jailer and store as a host of builds.
 #[derive(Debug)]
 pub(crate) struct Builder {
     machine: Arc<Machine>,
+    store: Store,
     next_step: AtomicU32,
+    /// In the names of trees: those of an earlier run are left-overs.
+    run: String,
+    /// One for each stage that is being built.
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// Why a build cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuilderError {
+    /// The jailer said no.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The database did.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<JailerError> for BuilderError {
+    fn from(error: JailerError) -> Self {
+        MachineError::from(error).into()
+    }
 }
 
 impl Builder {
     /// One for all builds of this run: step numbers are never used twice.
-    pub(crate) fn new(machine: Arc<Machine>) -> Self {
-        Self { machine, next_step: AtomicU32::new(1) }
+    pub(crate) fn new(machine: Arc<Machine>, store: Store) -> Self {
+        let run = hex::encode(rand::random::<[u8; 4]>());
+        Self { machine, store, next_step: AtomicU32::new(1), run, turns: Mutex::default() }
+    }
+
+    /// Whether a tree is one of a build of this run.
+    pub(crate) fn is_ours(&self, tree: &str) -> bool {
+        tree.strip_prefix("s-").is_some_and(|rest| rest.starts_with(&self.run))
     }
 }
 
 impl BuildHost for Builder {
-    type Error = MachineError;
+    type Error = BuilderError;
 
     fn next_step(&self) -> u32 {
         self.next_step.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn step(&self, plan: BuildPlan, input: &[u8]) -> Result<StepStream, MachineError> {
+    fn tree(&self, key: &str) -> String {
+        format!("s-{}-{}", self.run, &key[..16])
+    }
+
+    async fn turn(&self, key: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().expect("nothing panics under this lock");
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(key.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
+
+    async fn kept(&self, key: &str) -> Result<Option<Kept>, BuilderError> {
+        let Some(row) = self.store.stage(key).await? else { return Ok(None) };
+        let key = key.to_owned();
+        self.store.write(move |tx| tx.touch_stage(&key, now_ms())).await?;
+        let packages = serde_json::from_value(row.packages).unwrap_or_default();
+        Ok(Some(Kept { layer: row.layer, bytes: row.size_bytes, packages }))
+    }
+
+    async fn keep(&self, stage: &Stage, kept: &Kept) -> Result<(), BuilderError> {
+        let row = StageRow {
+            key: stage.key.clone(),
+            title: stage.title.to_owned(),
+            layer: kept.layer.clone(),
+            size_bytes: kept.bytes,
+            packages: serde_json::to_value(&kept.packages).unwrap_or_default(),
+            built_at_ms: now_ms(),
+            used_at_ms: now_ms(),
+        };
+        Ok(self.store.write(move |tx| tx.put_stage(&row)).await?)
+    }
+
+    async fn step(&self, plan: BuildPlan, input: &[u8]) -> Result<StepStream, BuilderError> {
         let jailer = self.machine.jailer();
         let given = if plan.input { vec![sealed(input).map_err(MachineError::Descriptor)?] } else { Vec::new() };
         let end = jailer.on_step_end(plan.step);
@@ -66,14 +131,14 @@ impl BuildHost for Builder {
         }
     }
 
-    async fn seal(&self, tree: String) -> Result<(LayerDigest, u64, u64), MachineError> {
+    async fn seal(&self, tree: String) -> Result<(LayerDigest, u64, u64), BuilderError> {
         match self.machine.jailer().call(Op::SealLayer { tree }).await?.0 {
             Done::LayerSealed { digest, bytes, files } => Ok((digest, bytes, files)),
             _ => Err(JailerError::Confused.into()),
         }
     }
 
-    async fn drop_tree(&self, tree: String) -> Result<(), MachineError> {
+    async fn drop_tree(&self, tree: String) -> Result<(), BuilderError> {
         Ok(self.machine.jailer().done(Op::DropTree(tree)).await?)
     }
 }

@@ -14,8 +14,9 @@ use ringfence_jail::proto::ZygoteNo;
 use ringfence_model::{
     ApiError, Code,
     api::{
-        BuildAnswer, BuildRequest, Package, Progress, RecipeFile, RecipeSource, TemplateAnswer, TemplateHealth,
-        TemplateListAnswer, TemplateListRequest, TemplateRequest, TemplateStatus, TemplateView, list_limit,
+        BuildAnswer, BuildRequest, BuildStage, Package, Progress, RecipeFile, RecipeSource, TemplateAnswer,
+        TemplateHealth, TemplateListAnswer, TemplateListRequest, TemplateRequest, TemplateStatus, TemplateView,
+        list_limit,
     },
 };
 use ringfence_store::{Actor, TemplateRow, TemplateStatus as Stored};
@@ -49,7 +50,7 @@ pub(crate) struct Builds {
 pub(crate) struct Build {
     progress: watch::Sender<Progress>,
     /// Set once, at its end.
-    result: watch::Sender<Option<Result<(), ApiError>>>,
+    result: watch::Sender<Option<Result<Vec<BuildStage>, ApiError>>>,
     started: Instant,
 }
 
@@ -82,13 +83,17 @@ impl Build {
     }
 
     /// Waits for the end, handing progress on; `None` when the patience ran out first.
-    async fn wait(&self, progress: Option<ProgressSender>, patience: Option<Duration>) -> Option<Result<(), ApiError>> {
+    async fn wait(
+        &self,
+        progress: Option<ProgressSender>,
+        patience: Option<Duration>,
+    ) -> Option<Result<Vec<BuildStage>, ApiError>> {
         let (mut result, mut news) = (self.result.subscribe(), self.progress.subscribe());
         let follow = async {
             loop {
                 tokio::select! {
                     ended = result.wait_for(Option::is_some) => {
-                        return ended.map_or(Err(ApiError::internal("the build was given up")), |r| r.clone().unwrap_or(Ok(())));
+                        return ended.map_or(Err(ApiError::internal("the build was given up")), |r| r.clone().unwrap_or(Ok(Vec::new())));
                     }
                     changed = news.changed() => {
                         if changed.is_ok() && let Some(progress) = &progress {
@@ -155,9 +160,9 @@ impl Engine {
         }
         let name = canonical(name);
         let recipe = shipped(name)?;
-        let build = self.start_build(recipe).await?;
+        let build = self.start_build(recipe, false).await?;
         match build.wait(progress, Some(CREATE_PATIENCE)).await {
-            Some(result) => result?,
+            Some(result) => result.map(drop)?,
             None => {
                 let now = build.progress.borrow().clone();
                 let percent = now.percent.unwrap_or(0.0);
@@ -175,7 +180,7 @@ impl Engine {
     }
 
     /// Starts a build, or joins the one under way.
-    async fn start_build(&self, recipe: Recipe) -> Result<Arc<Build>, Failure> {
+    async fn start_build(&self, recipe: Recipe, fresh: bool) -> Result<Arc<Build>, Failure> {
         self.admit()?;
         let name = recipe.name.clone();
         let build = {
@@ -189,14 +194,14 @@ impl Engine {
         };
         let (engine, started) = (self.clone(), Arc::clone(&build));
         tokio::spawn(async move {
-            let result = engine.run_build(&recipe, &started).await.map_err(Failure::public);
+            let result = engine.run_build(&recipe, fresh, &started).await.map_err(Failure::public);
             engine.inner.builds.running.lock().expect("nothing panics under this lock").remove(&name);
             started.result.send_replace(Some(result));
         });
         Ok(build)
     }
 
-    async fn run_build(&self, recipe: &Recipe, build: &Build) -> Result<(), Failure> {
+    async fn run_build(&self, recipe: &Recipe, fresh: bool, build: &Build) -> Result<Vec<BuildStage>, Failure> {
         let store = &self.inner.store;
         let version = 1 + store
             .templates()
@@ -225,7 +230,7 @@ impl Engine {
         let entry = Self::entry(Actor::System, "template.build").detail(detail);
         let ((), receipt) = store.write_with_audit(entry, move |tx| tx.put_template(&begun)).await?;
         drop(receipt);
-        let steps = template::steps(recipe, &template::HostSettings::of_host());
+        let stages = template::stages(recipe, &template::HostSettings::of_host());
         let (sender, mut news) = mpsc::channel(64);
         let follow = async {
             while let Some(news) = news.recv().await {
@@ -233,14 +238,14 @@ impl Engine {
             }
         };
         let work = async {
-            let built = template::build(&self.inner.builder, recipe, &steps, &log, &sender).await;
+            let built = template::build(&self.inner.builder, &stages, fresh, &log, &sender).await;
             drop(sender);
             built
         };
         let (built, ()) = tokio::join!(work, follow);
         match built {
             Ok(built) => {
-                row.layers = vec![built.layer];
+                row.layers = built.layers;
                 row.size_bytes = built.bytes;
                 row.packages = serde_json::to_value(built.packages).unwrap_or_default();
                 row.status = Stored::Ready;
@@ -254,7 +259,7 @@ impl Engine {
                     let _ = self.inner.machine.stop_zygote(old.zygote).await;
                 }
                 self.open_shelf(template);
-                Ok(())
+                Ok(built.stages)
             }
             Err(error) => {
                 let why = explain(&error);
@@ -282,14 +287,15 @@ impl Engine {
             Record::from_json(&t.row.recipe).is_some_and(|record| record.key == template::key(&recipe))
         });
         let built = request.rebuild || !unchanged;
+        let mut stages = Vec::new();
         if built {
-            let build = self.start_build(recipe).await?;
+            let build = self.start_build(recipe, request.rebuild).await?;
             if let Some(result) = build.wait(progress, None).await {
-                result?;
+                stages = result?;
             }
         }
         let template = self.view_of(&name).await?.ok_or_else(|| unknown(&name))?;
-        Ok(BuildAnswer { success: true, built, seconds: started.elapsed().as_secs_f64(), template })
+        Ok(BuildAnswer { success: true, built, seconds: started.elapsed().as_secs_f64(), stages, template })
     }
 
     /// A recipe that is compiled in. The files of others are not kept.

@@ -142,7 +142,7 @@ impl Engine {
         let (deaths, died) = mpsc::unbounded_channel();
         let (jailer, gone) = Jailer::new(config.jailer, deaths).map_err(io("watching the jailer's socket"))?;
         let machine = Arc::new(Machine::new(jailer, config.data, config.trust).await.map_err(Failure::from)?);
-        let builder = crate::builder::Builder::new(Arc::clone(&machine));
+        let builder = crate::builder::Builder::new(Arc::clone(&machine), store.clone());
         // Numbers are never given twice, so one that is taken and thrown away marks where this run begins.
         let first_disk = store
             .write(|tx| {

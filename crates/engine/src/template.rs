@@ -12,6 +12,6 @@ pub mod build;
 pub mod plan;
 pub(crate) mod recipe;
 
-pub use build::{BuildError, BuildHost, BuildProgress, Built, StepStream, build};
-pub use plan::{HostSettings, Step, key, steps, tree_name};
+pub use build::{BuildError, BuildHost, BuildProgress, Built, Kept, StepStream, build};
+pub use plan::{HostSettings, Stage, Step, key, stages};
 pub use recipe::{Input, Recipe, RecipeError, Record, Source, shipped, shipped_named};

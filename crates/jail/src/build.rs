@@ -36,6 +36,9 @@ pub const FILES_DIR: &str = "/build";
 /// Bytes that a step may be given as its standard input.
 pub const INPUT_BYTES_MAX: u64 = 64 << 20;
 
+/// Beside a tree's root, for overlayfs, while a step runs.
+pub(crate) const WORK_DIR: &str = "wk";
+
 /// Where a build tree is.
 #[must_use]
 pub fn tree_dir(host: &Host, tree: &str) -> PathBuf {
@@ -56,6 +59,7 @@ pub fn seal(host: &Host, tree: &str) -> Result<(LayerDigest, Listing), StepError
 /// # Errors
 /// As [`seal`].
 pub fn seal_dir(dir: &Path, layers: &Path) -> Result<(LayerDigest, Listing), StepError> {
+    remove::tree(&dir.join(WORK_DIR)).step("removing overlay's working directory")?;
     let root = open_root_of(dir).step("opening the tree")?;
     let listing = listing::list(&root).map_err(|e| StepError { step: e.what, source: e.source })?;
     let digest = LayerDigest::parse(&listing.digest).expect("a SHA-256 in hexadecimal");

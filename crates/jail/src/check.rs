@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Most layers in one root file system (the kernel's overlay takes 500; mount options must fit one page).
-pub const LAYERS_MAX: usize = 16;
+pub const LAYERS_MAX: usize = 32;
 
 /// Most sockets for TCP of one [`crate::proto::Op::Sockets`]: with the one beside them they fit into one datagram.
 pub const STREAMS_MAX: u8 = 15;
@@ -114,6 +114,9 @@ pub fn program(argv: &[String], env: &[String]) -> Result<(), Refusal> {
 pub fn build(plan: &BuildPlan) -> Result<(), Refusal> {
     if !is_tree_name(&plan.tree) {
         return refuse("the tree's name is not 1 to 64 of a-z, 0-9 and -");
+    }
+    if plan.layers.len() > LAYERS_MAX {
+        return refuse(format!("{} layers; there must be at most {LAYERS_MAX}", plan.layers.len()));
     }
     program(&plan.argv, &plan.env)?;
     let plain = |name: &str| {

@@ -322,6 +322,8 @@ impl Jailer {
             Op::KillStep(step) => self.kill_step(step).map(|()| Some(Done::Ok)),
             Op::SealLayer { tree } => self.seal_layer(id, &tree).map(|()| None),
             Op::DropTree(tree) => self.drop_tree(id, &tree).map(|()| None),
+            Op::DropLayer(layer) => self.drop_layer(id, &layer).map(|()| None),
+            Op::ListStored => self.list_stored().map(Some),
         };
         match result {
             Ok(None) => {} // answered when it is done

@@ -185,6 +185,10 @@ pub enum Op {
     },
     /// Remove a build tree. Unknown ones are no error. → [`Done::Ok`].
     DropTree(String),
+    /// Remove a layer that no shell and no zygote uses. An unknown one is no error. → [`Done::Ok`].
+    DropLayer(LayerDigest),
+    /// Every layer and every build tree. → [`Done::Stored`].
+    ListStored,
 }
 
 /// As whom a program is executed in a shell.
@@ -250,6 +254,9 @@ pub struct BuildPlan {
     pub step: u32,
     /// Name of the tree being built: `[a-z0-9-]{1,64}`. Made when it does not exist.
     pub tree: String,
+    /// Layers that it lies over, uppermost first: the tree then holds what the steps change in them. None for a tree that is
+    /// whole.
+    pub layers: Vec<LayerDigest>,
     /// What is at `/`.
     pub root: BuildRoot,
     /// Share the host's network (downloads only), with its resolver files and trust store.
@@ -293,6 +300,7 @@ pub enum Done {
     Sockets,
     StepStarted,
     LayerSealed { digest: LayerDigest, bytes: u64, files: u64 },
+    Stored { layers: Vec<LayerDigest>, trees: Vec<String> },
 }
 
 /// Why the jailer did not do it.

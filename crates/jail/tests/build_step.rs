@@ -161,6 +161,7 @@ impl Client {
         BuildPlan {
             step: u32::try_from(self.next).expect("few"),
             tree: "tree".into(),
+            layers: Vec::new(),
             root,
             network: false,
             argv: vec!["/bin/sh".into(), "-c".into(), script.into()],

@@ -51,8 +51,8 @@ pub(crate) struct BuildArgs {
     /// Which: a name, or the directory of a recipe
     #[arg(value_name = "NAME|DIRECTORY", default_value = "python")]
     name: String,
-    /// Build a new version even when one is ready
-    #[arg(long)]
+    /// Build every stage anew, even when the template is ready
+    #[arg(long, visible_alias = "no-cache")]
     rebuild: bool,
 }
 
@@ -99,6 +99,11 @@ async fn build(api: &dyn Sandboxes, args: BuildArgs, as_json: bool) -> anyhow::R
     if as_json {
         output::json(&answer)?;
         return Ok(0);
+    }
+    for stage in &answer.stages {
+        let how = if stage.reused { "built before, used again".to_owned() } else { numbers::seconds(stage.seconds) };
+        let layer = stage.layer.as_ref().map_or_else(|| "nothing changed".to_owned(), |layer| layer[..12].to_owned());
+        output::line(&format!("  {:<32} {:>10}  {layer:<16} {how}", stage.title, numbers::bytes(stage.size_bytes)))?;
     }
     let t = &answer.template;
     let what = if answer.built { format!("built in {}", numbers::seconds(answer.seconds)) } else { "was ready".into() };

@@ -3,11 +3,12 @@
 use std::fs;
 
 use ringfence_jail::proto::{BuildPlan, BuildRoot};
+use ringfence_model::LayerDigest;
 use sha2::{Digest, Sha256};
 
 use super::{
     archive::Archive,
-    recipe::{App, Node, Owner, Placed, Recipe, Script},
+    recipe::{App, Node, Owner, Placed, Recipe, Script, is_user},
 };
 
 /// Raised when the driver or the jail changes what the same steps leave.
@@ -64,10 +65,6 @@ fn is_for_downloads(name: &str, value: &str) -> bool {
 /// One step, before it has a number and a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What it does, in a few words for people.
-    pub title: &'static str,
-    /// Content address of everything up to and including this step.
-    pub key: String,
     /// What it sees.
     pub root: BuildRoot,
     /// Whether it downloads.
@@ -85,12 +82,13 @@ pub struct Step {
 }
 
 impl Step {
-    /// What the jailer is asked to do.
+    /// What the jailer is asked to do, in a tree over these layers, uppermost first.
     #[must_use]
-    pub fn plan(&self, number: u32, tree: &str) -> BuildPlan {
+    pub fn plan(&self, number: u32, tree: &str, layers: &[LayerDigest]) -> BuildPlan {
         BuildPlan {
             step: number,
             tree: tree.to_owned(),
+            layers: layers.to_vec(),
             root: self.root,
             network: self.network,
             argv: self.argv.clone(),
@@ -102,60 +100,89 @@ impl Step {
     }
 }
 
-/// Name of the tree that a recipe is built in: another one for every other recipe.
-#[must_use]
-pub fn tree_name(recipe: &Recipe) -> String {
-    format!("t-{}-{}", recipe.name, &key(recipe)[..16])
+/// Steps that leave one layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// What it does, in a few words for people.
+    pub title: &'static str,
+    /// Content address of everything up to and including this stage: what its layer lies over, its steps, and their inputs.
+    /// The same key, in whatever recipe, leaves an equivalent layer.
+    pub key: String,
+    /// In order.
+    pub steps: Vec<Step>,
 }
 
 /// Content address of a recipe: the same recipe leaves an equivalent template.
 ///
 /// # Panics
-/// Never: every recipe has steps.
+/// Never: every recipe has stages.
 #[must_use]
 pub fn key(recipe: &Recipe) -> String {
-    steps(recipe, &HostSettings::default()).pop().expect("every recipe has steps").key
+    stages(recipe, &HostSettings::default()).pop().expect("every recipe has stages").key
 }
 
-/// The steps of a recipe, in order.
+/// The stages of a recipe, in order: what many recipes share comes first.
 #[must_use]
-pub fn steps(recipe: &Recipe, host: &HostSettings) -> Vec<Step> {
-    let mut plan = Planner { host, steps: Vec::new(), key: Sha256::digest(GENERATION.to_le_bytes()).into() };
-    plan.script("downloading Debian", BuildRoot::Host, true, "fetch.sh", include_str!("debian/fetch.sh"))
-        .env(&[("SUITE", &recipe.debian), ("PACKAGES", &recipe.packages.join(" "))])
-        .setting("MIRROR", host.mirror.as_deref().unwrap_or_default())
-        .add(&mut plan);
-    plan.script("configuring Debian", BuildRoot::Tree, false, "configure.sh", include_str!("debian/configure.sh"))
-        .env(&[("USER_NAME", &recipe.user)])
-        .add(&mut plan);
+pub fn stages(recipe: &Recipe, host: &HostSettings) -> Vec<Stage> {
+    let mut plan = Planner {
+        host,
+        strip: recipe.strip.join(" "),
+        stages: Vec::new(),
+        steps: Vec::new(),
+        key: Sha256::digest(GENERATION.to_le_bytes()).into(),
+    };
+    plan.debian("fetch.sh", include_str!("debian/fetch.sh"), &recipe.debian, "").add(&mut plan);
+    plan.script(BuildRoot::Tree, false, "configure.sh", include_str!("debian/configure.sh")).add(&mut plan);
+    plan.close("installing Debian");
+    if !recipe.packages.is_empty() {
+        let packages = recipe.packages.join(" ");
+        plan.debian("packages.sh", include_str!("debian/packages.sh"), &recipe.debian, &packages).add(&mut plan);
+        plan.script(BuildRoot::Tree, false, "unpack.sh", include_str!("debian/unpack.sh")).add(&mut plan);
+        plan.tidy();
+        plan.close("installing Debian packages");
+    }
     if let Some(lock) = &recipe.lock {
-        plan.script("installing Python packages", BuildRoot::Tree, true, "pip.sh", include_str!("debian/pip.sh"))
+        plan.script(BuildRoot::Tree, true, "pip.sh", include_str!("debian/pip.sh"))
+            .env(&[("STRIP", &plan.strip)])
             .file("requirements.lock", &recipe.text(lock))
             // Where the jail binds the host's trust store; it outranks a path of the host in pip.conf.
             .setting("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
             .add(&mut plan);
+        plan.tidy();
+        plan.close("installing Python packages");
     }
     if let Some(node) = &recipe.node {
         plan.node(recipe, node).add(&mut plan);
-        for app in &node.apps {
-            plan.app(recipe, app).add(&mut plan);
-        }
+        plan.tidy();
+        plan.close("installing Node and npm packages");
+    }
+    if !is_user(&recipe.user) || recipe.working_dir.is_some() {
+        plan.script(BuildRoot::Tree, false, "user.sh", include_str!("debian/user.sh"))
+            .env(&[("USER_NAME", &recipe.user), ("WORKING_DIR", recipe.working_dir())])
+            .add(&mut plan);
+        plan.close("making the user's place");
+    }
+    for app in recipe.node.iter().flat_map(|node| &node.apps) {
+        plan.app(recipe, app).add(&mut plan);
+        plan.tidy();
+        plan.close("installing an app's packages");
     }
     if !recipe.files.is_empty() {
-        plan.script("placing files", BuildRoot::Tree, false, "files.sh", include_str!("debian/files.sh"))
+        plan.script(BuildRoot::Tree, false, "files.sh", include_str!("debian/files.sh"))
             .input(placed(recipe))
             .add(&mut plan);
+        plan.close("placing files");
     }
     for script in &recipe.build {
         plan.build(recipe, script).add(&mut plan);
+        plan.tidy();
+        plan.close("running the recipe's script");
     }
-    plan.script("finishing", BuildRoot::Tree, false, "finish.sh", include_str!("debian/finish.sh"))
-        .env(&[("STRIP", &recipe.strip.join(" ")), ("WORKING_DIR", recipe.working_dir())])
-        .add(&mut plan);
     if let Some(check) = &recipe.check {
         plan.check(recipe, check).add(&mut plan);
+        plan.close("trying it");
     }
-    plan.steps
+    plan.stages
 }
 
 /// Uid and gid inside.
@@ -196,16 +223,17 @@ fn placed(recipe: &Recipe) -> Vec<u8> {
 
 struct Planner<'a> {
     host: &'a HostSettings,
+    strip: String,
+    stages: Vec<Stage>,
+    /// Of the stage that is not closed yet.
     steps: Vec<Step>,
     key: [u8; 32],
 }
 
 impl Planner<'_> {
-    fn script(&self, title: &'static str, root: BuildRoot, network: bool, name: &str, text: &str) -> Draft {
+    fn script(&self, root: BuildRoot, network: bool, name: &str, text: &str) -> Draft {
         const MINUTES_30_MS: u64 = 1_800_000;
         let step = Step {
-            title,
-            key: String::new(),
             root,
             network,
             argv: vec!["/bin/sh".into(), format!("/build/{name}")],
@@ -217,10 +245,30 @@ impl Planner<'_> {
         Draft { step, settings: Vec::new() }.env(&[("PATH", PATH), ("HOME", "/root"), ("LANG", "C.UTF-8")])
     }
 
+    /// Downloads with the host's apt.
+    fn debian(&self, name: &str, text: &str, suite: &str, packages: &str) -> Draft {
+        self.script(BuildRoot::Host, true, name, text)
+            .file("apt.sh", include_str!("debian/apt.sh"))
+            .env(&[("SUITE", suite), ("PACKAGES", packages)])
+            .setting("MIRROR", self.host.mirror.as_deref().unwrap_or_default())
+    }
+
+    /// Away with what nobody reads in a sandbox, before it is sealed into a layer.
+    fn tidy(&mut self) {
+        self.script(BuildRoot::Tree, false, "tidy.sh", include_str!("debian/tidy.sh"))
+            .env(&[("STRIP", &self.strip)])
+            .add(self);
+    }
+
+    /// What the steps since the last stage leave is one layer.
+    fn close(&mut self, title: &'static str) {
+        self.stages.push(Stage { title, key: hex::encode(self.key), steps: std::mem::take(&mut self.steps) });
+    }
+
     /// Node itself, and what programs find from any directory.
     fn node(&self, recipe: &Recipe, node: &Node) -> Draft {
         let draft = self
-            .script("installing Node and npm packages", BuildRoot::Tree, true, "npm.sh", include_str!("debian/npm.sh"))
+            .script(BuildRoot::Tree, true, "npm.sh", include_str!("debian/npm.sh"))
             .env(&[("NODE_VERSION", &node.version), ("NODE_INTEGRITY", &node.integrity)]);
         match (&node.package, &node.lock, &node.npm) {
             (Some(package), Some(lock), _) => {
@@ -243,7 +291,7 @@ impl Planner<'_> {
             archive.file(&format!("{at}/{name}"), 0o644, owner, recipe.text(file).as_bytes());
         }
         let owner = format!("{owner}:{owner}");
-        self.script("installing an app's packages", BuildRoot::Tree, true, "app.sh", include_str!("debian/app.sh"))
+        self.script(BuildRoot::Tree, true, "app.sh", include_str!("debian/app.sh"))
             .env(&[("DIRECTORY", &app.into), ("OWNER", &owner)])
             .input(archive.finish())
     }
@@ -255,7 +303,7 @@ impl Planner<'_> {
             (None, Some(name)) => recipe.text(name).into_owned(),
             (None, None) => String::new(),
         };
-        let mut draft = self.script("running the recipe's script", BuildRoot::Tree, false, "build.sh", &text);
+        let mut draft = self.script(BuildRoot::Tree, false, "build.sh", &text);
         draft.step.env.clear();
         let begin = "cd \"$DIRECTORY\"; exec /bin/bash -e /build/build.sh";
         let (home, user) = match script.run_as {
@@ -280,7 +328,7 @@ impl Planner<'_> {
             "mjs" => ("/usr/local/bin/node", "check.mjs"),
             _ => ("/bin/sh", "check.sh"),
         };
-        let mut draft = self.script("trying it", BuildRoot::Tree, false, at, &recipe.text(name));
+        let mut draft = self.script(BuildRoot::Tree, false, at, &recipe.text(name));
         let user = ["/usr/bin/setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", interpreter];
         draft.step.argv = user.map(str::to_owned).into();
         draft.step.argv.push(format!("/build/{at}"));
@@ -352,7 +400,6 @@ impl Draft {
         }
         field(&self.step.input);
         planner.key = hash.finalize().into();
-        self.step.key = hex::encode(planner.key);
         self.step.env.append(&mut self.settings);
         if self.step.network {
             self.step.env.extend(planner.host.env.iter().cloned());
@@ -375,19 +422,22 @@ mod tests {
     };
 
     use super::{
-        super::recipe::{shipped, shipped_named},
+        super::recipe::{Input, Source, shipped, shipped_named},
         *,
     };
 
     #[test]
     fn the_jailer_would_take_every_step() {
         for recipe in shipped() {
-            let tree = tree_name(&recipe);
-            for (number, step) in (1..).zip(steps(&recipe, &HostSettings::default())) {
-                let plan = step.plan(number, &tree);
-                assert_eq!(check::build(&plan), Ok(()), "{}", step.title);
-                // With room for the operator's settings.
-                assert!(encode(&plan).expect("it fits").len() < MESSAGE_BYTES_MAX - (40 << 10), "{}", step.title);
+            let layers = vec![LayerDigest::parse(&"a".repeat(64)).expect("64 digits"); 12];
+            for stage in stages(&recipe, &HostSettings::default()) {
+                for step in &stage.steps {
+                    let plan = step.plan(1, "tree", &layers);
+                    assert_eq!(check::build(&plan), Ok(()), "{}", stage.title);
+                    // With room for the operator's settings.
+                    let bytes = encode(&plan).expect("it fits").len();
+                    assert!(bytes < MESSAGE_BYTES_MAX - (40 << 10), "{}", stage.title);
+                }
             }
         }
     }
@@ -401,14 +451,14 @@ mod tests {
             pip_conf: Some(b"[global]".to_vec()),
             npmrc: Some(b"registry=https://index".to_vec()),
         };
-        let with_settings = steps(&recipe, &host);
+        let with_settings = stages(&recipe, &host);
         assert_eq!(with_settings.last().map(|s| s.key.clone()), Some(key(&recipe)));
         let mut other = recipe.clone();
         other.packages.push("less".into());
         assert_ne!(key(&other), key(&recipe));
         let mut other = recipe.clone();
         other.inputs.values_mut().for_each(|input| input.content.to_mut().push(b'\n'));
-        let (ours, theirs) = (steps(&recipe, &host), steps(&other, &host));
+        let (ours, theirs) = (stages(&recipe, &host), stages(&other, &host));
         assert_eq!((&ours[0].key, &ours[1].key), (&theirs[0].key, &theirs[1].key));
         assert_ne!(ours[2].key, theirs[2].key);
     }
@@ -418,11 +468,40 @@ mod tests {
         let secret = Some(b"secret".to_vec());
         let env = vec!["PIP_PROXY=x".into()];
         let host = HostSettings { mirror: None, env, pip_conf: secret.clone(), npmrc: secret };
-        for step in shipped().iter().flat_map(|recipe| steps(recipe, &host)) {
+        for step in shipped().iter().flat_map(|recipe| stages(recipe, &host)).flat_map(|stage| stage.steps) {
             let sees = step.env.contains(&"PIP_PROXY=x".to_owned())
                 || step.files.iter().any(|(name, _)| matches!(name.as_str(), "pip.conf" | "npmrc"));
-            assert_eq!(sees, step.network, "{}", step.title);
+            assert_eq!(sees, step.network, "{:?}", step.argv);
         }
+    }
+
+    #[test]
+    fn what_recipes_share_has_one_key() {
+        let of = |name: &str| stages(&shipped_named(name).expect("it is shipped"), &HostSettings::default());
+        let (python, node, base) = (of("python"), of("node"), of("base"));
+        assert!(python[0].key == node[0].key && node[0].key == base[0].key);
+        let mut all: Vec<_> = [&python[1..], &node[1..], &base[1..]].concat().into_iter().map(|s| s.key).collect();
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn a_changed_file_changes_what_follows_and_nothing_else() {
+        let text = "name='a'\ndescription='b'\nlanguage='bash'\ndebian='bookworm'\npackages=['jq']\nworking_dir='/srv/app'\n\
+                    [[files]]\nfrom='app'\nto='/srv/app'\n[[build]]\nscript='build.sh'\n";
+        let with = |app: &'static str, build: &'static str| {
+            let input = |text: &'static str| Input { executable: false, content: text.as_bytes().into() };
+            let files = [("app/a".to_owned(), input(app)), ("build.sh".to_owned(), input(build))].into();
+            let recipe = Recipe::parse(&Source { recipe: text.to_owned(), files }).expect("a recipe");
+            stages(&recipe, &HostSettings::default()).into_iter().map(|stage| stage.key).collect::<Vec<_>>()
+        };
+        let (first, file, script) = (with("1", "x"), with("2", "x"), with("1", "y"));
+        assert_eq!(first.len(), 5);
+        assert!(first[..3] == file[..3] && first[3] != file[3] && first[4] != file[4]);
+        assert!(first[..4] == script[..4] && first[4] != script[4]);
+        assert_eq!(first, with("1", "x"));
     }
 
     #[test]

@@ -230,7 +230,8 @@ fn user() -> String {
     "user".to_owned()
 }
 
-fn is_user(name: &str) -> bool {
+/// Whether it is the login name that Debian's layer has already.
+pub(crate) fn is_user(name: &str) -> bool {
     name == "user"
 }
 

@@ -5,7 +5,7 @@
 //!
 //! | bytes | |
 //! |---|---|
-//! | 1 | `d` directory, `f` file, `l` symbolic link, `p` FIFO, `s` socket |
+//! | 1 | `d` directory, `o` directory that hides those of layers below it (opaque, as overlayfs calls it), `f` file, `l` symbolic link, `p` FIFO, `s` socket, `w` name that is hidden in layers below (whiteout) |
 //! | 4 + n | length of the path from the root (empty for the root itself), and the path |
 //! | 4, 4, 4 | permission bits, uid, gid as they are on disk |
 //! | 8 | length of the content of a file or the target of a link, else 0 |
@@ -65,6 +65,15 @@ fn failed(what: &str, path: &[u8], source: io::Error) -> ListError {
     ListError { what: format!("{what} /{}", String::from_utf8_lossy(path).escape_debug()), source }
 }
 
+/// Whether overlayfs shows nothing of the layers below in this directory. Only host root can say so of one.
+pub(crate) fn is_opaque(dir: &OwnedFd) -> bool {
+    let mut value = [0_u8; 1];
+    rustix::fs::fgetxattr(dir, OPAQUE, &mut value).is_ok_and(|length| length == 1) && value == *b"y"
+}
+
+/// Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
+
 struct Lister {
     hash: Sha256,
     bytes: u64,
@@ -78,7 +87,7 @@ impl Lister {
         if depth > DEPTH_MAX {
             return Err(failed("listing", path, io::Error::other(format!("deeper than {DEPTH_MAX} directories"))));
         }
-        self.record(b'd', path, stat, None);
+        self.record(if is_opaque(dir) { b'o' } else { b'd' }, path, stat, None);
         for name in names(dir).map_err(|e| failed("listing", path, e))? {
             let length = path.len();
             if length > 0 {
@@ -115,6 +124,8 @@ impl Lister {
             }
             FileType::Fifo => self.record(b'p', path, &stat, None),
             FileType::Socket => self.record(b's', path, &stat, None),
+            // Overlayfs makes one where a name is removed; a program's own is refused by it, and would hide nothing more.
+            FileType::CharacterDevice if stat.st_rdev == 0 => self.record(b'w', path, &stat, None),
             // Build steps cannot make one (no CAP_MKNOD), so that this tree is not of their making.
             _ => return Err(failed("listing", path, io::Error::other("it is a device"))),
         }

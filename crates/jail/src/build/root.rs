@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FILES_DIR, tree_dir};
+use super::{FILES_DIR, WORK_DIR, remove, tree_dir};
 use crate::{
     host::Host,
     proto::{BuildPlan, BuildRoot},
@@ -48,6 +48,7 @@ struct Part {
 /// The step that failed.
 pub fn enter(host: &Host, plan: &BuildPlan, base: u32, userns: BorrowedFd<'_>) -> Result<(), StepError> {
     let tree = take_tree(host, plan, userns)?;
+    let layers = take_layers(host, plan, userns)?;
     let devices = take_devices()?;
     let mut parts = Vec::new();
     let mut links = Vec::new();
@@ -66,6 +67,10 @@ pub fn enter(host: &Host, plan: &BuildPlan, base: u32, userns: BorrowedFd<'_>) -
     std::env::set_current_dir(&scratch).step("entering the scratch tmpfs")?;
     // Mount points in the tree are made with ids that its map knows (mount_setattr(2), "ID-mapped mounts").
     sys::set_fs_id(base, base);
+    let tree = match layers {
+        Some(layers) => stack(plan, &layers, &tree)?,
+        None => tree,
+    };
     match plan.root {
         BuildRoot::Host => parts.push(Part { at: TREE_DIR.into(), mount: tree, make: true }),
         BuildRoot::Tree => {
@@ -106,10 +111,53 @@ fn take_tree(host: &Host, plan: &BuildPlan, userns: BorrowedFd<'_>) -> Result<Ow
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         Err(e) => return Err(e).step("making the tree"),
     }
-    let tree = sys::open_tree_clone(&root.to_string_lossy()).step("taking the tree")?;
+    // An overlay takes the directory around it, in which it works beside the tree.
+    let taken = if plan.layers.is_empty() {
+        root
+    } else {
+        // Left by a step before: `volatile` leaves a mark that forbids a second mount.
+        remove::tree(&dir.join(WORK_DIR)).step("clearing overlay's working directory")?;
+        fs::create_dir(dir.join(WORK_DIR)).step("making overlay's working directory")?;
+        dir
+    };
+    let tree = sys::open_tree_clone(&taken.to_string_lossy()).step("taking the tree")?;
     let attrs = sys::attr::IDMAP | sys::attr::NOSUID | sys::attr::NODEV;
     sys::mount_setattr(tree.as_fd(), attrs, Some(userns)).step("mapping the tree's ids")?;
     Ok(tree)
+}
+
+/// The layers that the tree lies over; `None` when it is whole.
+fn take_layers(host: &Host, plan: &BuildPlan, userns: BorrowedFd<'_>) -> Result<Option<OwnedFd>, StepError> {
+    if plan.layers.is_empty() {
+        return Ok(None);
+    }
+    let layers = sys::open_tree_clone(&host.layers().to_string_lossy()).step("taking the layers")?;
+    let attrs = sys::attr::IDMAP | sys::attr::NOSUID | sys::attr::NODEV | sys::attr::RDONLY;
+    sys::mount_setattr(layers.as_fd(), attrs, Some(userns)).step("mapping the layers' ids")?;
+    Ok(Some(layers))
+}
+
+/// The tree over its layers, detached. Whatever is renamed, removed or changed in them is in the tree as overlayfs writes it, and
+/// nothing refers to a layer by where it lies: `redirect_dir` and `metacopy` would.
+fn stack(plan: &BuildPlan, layers: &OwnedFd, tree: &OwnedFd) -> Result<OwnedFd, StepError> {
+    for dir in [".l", ".d", ".o"] {
+        fs::create_dir(dir).step("making a mount point")?;
+    }
+    sys::attach_mount(layers.as_fd(), ".l").step("attaching the layers")?;
+    sys::attach_mount(tree.as_fd(), ".d").step("attaching the tree")?;
+    let lower = plan.layers.iter().map(|layer| format!(".l/{layer}/rootfs")).collect::<Vec<_>>().join(":");
+    let options = format!(
+        "lowerdir={lower},upperdir=.d/rootfs,workdir=.d/{WORK_DIR},redirect_dir=off,index=off,metacopy=off,volatile"
+    );
+    sys::mount("overlay", ".o", "overlay", sys::MS_NOSUID | sys::MS_NODEV, &options)
+        .step("mounting the tree over its layers")?;
+    let stacked = sys::open_tree_clone(".o").step("taking the overlay")?;
+    // It holds what it is made of; no step is to see it elsewhere.
+    for dir in [".o", ".d", ".l"] {
+        sys::umount(dir, libc::MNT_DETACH).step("detaching what the tree is made of")?;
+        fs::remove_dir(dir).step("removing a mount point")?;
+    }
+    Ok(stacked)
 }
 
 fn take_sealed(path: &Path) -> io::Result<OwnedFd> {

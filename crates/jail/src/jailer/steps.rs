@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ringfence_model::LayerDigest;
 use serde::{Deserialize, Serialize};
 
 use super::{Jailer, Role, Timer, kernel, unknown};
@@ -30,6 +31,8 @@ const JOB_PATIENCE: Duration = Duration::from_secs(900);
 pub(super) struct RunningStep {
     pid: i32,
     tree: String,
+    /// What the tree lies over.
+    layers: Vec<LayerDigest>,
     kind: Kind,
     timed_out: bool,
 }
@@ -69,7 +72,7 @@ impl Jailer {
         let kind = Kind::Step { step: plan.step, group };
         self.keep(
             number,
-            RunningStep { pid, tree: plan.tree.clone(), kind, timed_out: false },
+            RunningStep { pid, tree: plan.tree.clone(), layers: plan.layers.clone(), kind, timed_out: false },
             Duration::from_millis(plan.timeout_ms),
         );
         self.reply(request, Ok(Done::StepStarted), vec![output]);
@@ -153,6 +156,42 @@ impl Jailer {
         })
     }
 
+    pub(super) fn drop_layer(&mut self, request: u64, layer: &LayerDigest) -> Result<(), Refusal> {
+        let in_use = self.shells.values().any(|shell| shell.layers().contains(layer))
+            || self.zygotes.values().any(|zygote| zygote.layers().contains(layer))
+            || self.steps.values().any(|step| step.layers.contains(layer))
+            || *layer == self.host.harness;
+        if in_use {
+            return Err(Refusal::Plan("a shell, a zygote or a build uses the layer".into()));
+        }
+        // Out of the store in one step: what is half removed must not be found under its name.
+        let name = format!("gone-{layer}").chars().take(60).collect::<String>();
+        self.tree_is_free(&name)?;
+        let dir = build::tree_dir(&self.host, &name);
+        let failed = |step: &str, source| kernel(&StepError { step: step.into(), source });
+        build::remove::tree(&dir).map_err(|e| failed("removing what was left of the layer", e))?;
+        match std::fs::rename(self.host.layers().join(layer.as_str()), &dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed("removing the layer", e)),
+            _ => {}
+        }
+        self.drop_tree(request, &name)
+    }
+
+    /// What lies in the layer store and among the build trees, up to a bound: a message has one.
+    pub(super) fn list_stored(&self) -> Result<Done, Refusal> {
+        const NAMES_MAX: usize = 1000;
+        let names = |dir: std::path::PathBuf| {
+            let listed = std::fs::read_dir(dir)
+                .map_err(|source| kernel(&StepError { step: "listing layers and build trees".into(), source }))?;
+            let names = listed.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+            Ok::<Vec<String>, Refusal>(names.take(NAMES_MAX).collect())
+        };
+        let layers = names(self.host.layers())?.iter().filter_map(|name| LayerDigest::parse(name).ok()).collect();
+        let trees =
+            names(self.host.home.join("builds"))?.into_iter().filter(|name| check::is_tree_name(name)).collect();
+        Ok(Done::Stored { layers, trees })
+    }
+
     /// Runs `job` in a forked process; its result answers the request.
     fn start_job(
         &mut self,
@@ -182,7 +221,7 @@ impl Jailer {
                 let kind = Kind::Job { request, report };
                 self.keep(
                     self.generation,
-                    RunningStep { pid, tree: tree.to_owned(), kind, timed_out: false },
+                    RunningStep { pid, tree: tree.to_owned(), layers: Vec::new(), kind, timed_out: false },
                     JOB_PATIENCE,
                 );
                 Ok(())

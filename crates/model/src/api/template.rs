@@ -143,6 +143,26 @@ pub struct BuildAnswer {
     pub built: bool,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// What was built, stage by stage; empty when nothing was.
+    #[serde(default)]
+    pub stages: Vec<BuildStage>,
     /// The template.
     pub template: TemplateView,
+}
+
+/// A stage of a build: steps that leave one layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct BuildStage {
+    /// What it does.
+    pub title: String,
+    /// Content address of the stage: of what it lies over, its steps and their inputs.
+    pub key: String,
+    /// It was built before, and used again.
+    pub reused: bool,
+    /// SHA-256 of its layer; null when it changed nothing.
+    pub layer: Option<String>,
+    /// Size of that layer.
+    pub size_bytes: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
 }
