@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
 use anyhow::Context;
 use ringfence_egress::cache::CacheConfig;
+use ringfence_engine::TemplateSettings;
 use ringfence_model::net::HostName;
 use serde::{Deserialize, Serialize};
 
@@ -26,11 +27,31 @@ pub(crate) struct TemplateConfig {
     /// Whether what a recipe says of the network (`none` or `packages`) holds for sandboxes of which nobody says it. Otherwise
     /// they reach nothing.
     pub(crate) network_defaults: bool,
+    /// MiB of memory for the sandboxes of one template that are made ahead. A fiftieth of the host's unless it says otherwise.
+    pub(crate) shelf_mib: Option<u64>,
+    /// MiB of layers that no template has any more and that builds could use again; 0 for none. 4096 unless it says otherwise, and
+    /// at most a twentieth of the disk.
+    pub(crate) cache_mib: Option<u64>,
 }
 
 impl Default for TemplateConfig {
     fn default() -> Self {
-        Self { network_defaults: true }
+        Self { network_defaults: true, shelf_mib: None, cache_mib: None }
+    }
+}
+
+impl TemplateConfig {
+    /// As the engine has them, for a state directory.
+    pub(crate) fn settings(&self, home: &Path) -> TemplateSettings {
+        const CACHE_MIB_MAX: u64 = 4096;
+        const PART_OF_DISK: u64 = 20;
+        let disk_mib = rustix::fs::statvfs(home).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize) >> 20);
+        let cache_mib = self.cache_mib.unwrap_or((disk_mib / PART_OF_DISK).min(CACHE_MIB_MAX));
+        TemplateSettings {
+            network_defaults: self.network_defaults,
+            shelf_mib: self.shelf_mib,
+            cache_bytes_max: cache_mib.saturating_mul(1 << 20),
+        }
     }
 }
 

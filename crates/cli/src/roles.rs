@@ -279,7 +279,7 @@ fn serve_role(args: &[String]) -> anyhow::Result<i32> {
         door,
         tcp: address,
         build: build.clone(),
-        network_defaults: serde_json::from_str::<TemplateConfig>(templates)?.network_defaults,
+        templates: serde_json::from_str::<TemplateConfig>(templates)?.settings(Path::new(home)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(serve_api(config, build.clone(), unix, unix_uids, tcp, &token))

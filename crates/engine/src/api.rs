@@ -10,9 +10,10 @@ use ringfence_model::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
         EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer,
-        ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, Progress, SandboxRequest, SecretAnswer,
-        SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer,
-        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+        ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, Progress, PruneAnswer, PruneRequest,
+        SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest,
+        StatusAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer,
+        UploadAnswer, UploadRequest,
     },
 };
 use tokio::sync::mpsc;
@@ -97,6 +98,9 @@ pub trait Sandboxes: Send + Sync + 'static {
         request: BuildRequest,
         progress: Option<ProgressSender>,
     ) -> Answering<'_, BuildAnswer>;
+
+    /// Removes what nobody needs any more. Not offered over MCP.
+    fn prune(&self, actor: Actor, request: PruneRequest) -> Answering<'_, PruneAnswer>;
 
     /// Entries of the audit chain.
     fn audit_log(&self, actor: Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer>;

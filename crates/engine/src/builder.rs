@@ -99,6 +99,13 @@ impl BuildHost for Builder {
     async fn kept(&self, key: &str) -> Result<Option<Kept>, BuilderError> {
         let Some(row) = self.store.stage(key).await? else { return Ok(None) };
         let key = key.to_owned();
+        // A template may have been deleted, and its layers with it.
+        if let Some(layer) = &row.layer
+            && !self.machine.stored().await?.0.contains(layer)
+        {
+            self.store.write(move |tx| tx.delete_stage(&key)).await?;
+            return Ok(None);
+        }
         self.store.write(move |tx| tx.touch_stage(&key, now_ms())).await?;
         let packages = serde_json::from_value(row.packages).unwrap_or_default();
         Ok(Some(Kept { layer: row.layer, bytes: row.size_bytes, packages }))

@@ -43,6 +43,8 @@ const USUAL_SECONDS: f64 = 90.0;
 pub(crate) struct Builds {
     running: Mutex<HashMap<String, Arc<Build>>>,
     next_zygote: AtomicU16,
+    /// Held to read while a build makes layers that no row speaks of yet, to write while such layers are removed.
+    pub(crate) storage: tokio::sync::RwLock<()>,
 }
 
 /// One build.
@@ -194,7 +196,11 @@ impl Engine {
         };
         let (engine, started) = (self.clone(), Arc::clone(&build));
         tokio::spawn(async move {
-            let result = engine.run_build(&recipe, fresh, &started).await.map_err(Failure::public);
+            let result = {
+                let _storage = engine.inner.builds.storage.read().await;
+                engine.run_build(&recipe, fresh, &started).await.map_err(Failure::public)
+            };
+            engine.keep_budget_when_idle().await;
             engine.inner.builds.running.lock().expect("nothing panics under this lock").remove(&name);
             started.result.send_replace(Some(result));
         });
@@ -333,7 +339,7 @@ impl Engine {
             return Err(taken("a template that ringfence ships").into());
         }
         let rows = self.inner.store.templates().await?;
-        if rows.iter().any(|row| row.name == name && Record::from_json(&row.recipe).is_none()) {
+        if rows.iter().any(|row| row.name == name && is_exported(row)) {
             return Err(taken("a template that was exported from a sandbox").into());
         }
         Ok(recipe)
@@ -415,7 +421,12 @@ impl Engine {
                 "node" => vec!["nodejs".into()],
                 _ => Vec::new(),
             },
-            category: if shipped.is_some() { "shipped" } else { "custom" }.into(),
+            category: match (&shipped, shown.is_some_and(|row| is_exported(row))) {
+                (Some(_), _) => "shipped",
+                (None, true) => "exported",
+                (None, false) => "custom",
+            }
+            .into(),
             description: recipe.description.clone(),
             version: shown.map_or(0, |row| row.version),
             status,
@@ -430,6 +441,11 @@ impl Engine {
             error: newest.filter(|row| row.status == Stored::Failed).and_then(|row| row.error.clone()),
         }))
     }
+}
+
+/// Whether a template was made from a sandbox, and not built.
+fn is_exported(row: &TemplateRow) -> bool {
+    row.recipe.get("export").is_some()
 }
 
 fn shipped(name: &str) -> Result<Recipe, ApiError> {

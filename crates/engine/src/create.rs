@@ -79,7 +79,7 @@ impl Engine {
         request.check()?;
         network::check_actor(actor, request.network.as_ref())?;
         let limits = request.limits.unwrap_or_default().over(template.defaults.limits)?;
-        if request.network.is_none() && self.inner.network_defaults {
+        if request.network.is_none() && self.inner.templates.network_defaults {
             request.network.clone_from(&template.defaults.network);
         }
         let has_anthropic_key = request.anthropic_key.is_some();

@@ -39,8 +39,19 @@ pub struct Config {
     pub tcp: Option<std::net::SocketAddr>,
     /// Which build this is.
     pub build: String,
+    /// What the operator has decided about templates.
+    pub templates: TemplateSettings,
+}
+
+/// What the operator has decided about templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TemplateSettings {
     /// Whether what a template's recipe says of the network holds for sandboxes of which nobody says it.
     pub network_defaults: bool,
+    /// Memory for the sandboxes of one template that are made ahead, in MiB; otherwise a fiftieth of the host's.
+    pub shelf_mib: Option<u64>,
+    /// Layers that no template has, kept for builds that could use them again, in bytes.
+    pub cache_bytes_max: u64,
 }
 
 /// Why the engine could not start.
@@ -91,7 +102,7 @@ pub(crate) struct Inner {
     pub(crate) builds: crate::builds::Builds,
     pub(crate) builder: crate::builder::Builder,
     /// See [`Config`].
-    pub(crate) network_defaults: bool,
+    pub(crate) templates: TemplateSettings,
     pub(crate) started: Instant,
     /// Which build this is.
     pub(crate) build: String,
@@ -165,7 +176,7 @@ impl Engine {
                 builder,
                 started: Instant::now(),
                 build: config.build,
-                network_defaults: config.network_defaults,
+                templates: config.templates,
                 tcp: config.tcp,
                 preview_key,
                 activity: Arc::default(),
@@ -181,6 +192,8 @@ impl Engine {
             engine.open_shelf(template);
         }
         tokio::spawn(engine.clone().bury(died));
+        let sweeping = engine.clone();
+        tokio::spawn(async move { sweeping.remove_leftovers().await });
         tokio::spawn(engine.clone().tick());
         Ok((engine, gone))
     }
@@ -242,7 +255,9 @@ impl Engine {
 
     /// Starts a template's zygote and its shelf. The shelf fills once the zygote is warm.
     pub(crate) fn open_shelf(&self, template: Arc<crate::registry::Template>) {
-        let target = crate::shelf::target(host_memory_mib(), template.shelf.sandbox_mib as usize);
+        let budget_mib = self.inner.templates.shelf_mib.map(|mib| usize::try_from(mib).unwrap_or(usize::MAX));
+        let budget_mib = budget_mib.unwrap_or_else(|| host_memory_mib() / crate::shelf::PART_OF_MEMORY);
+        let target = crate::shelf::target(budget_mib, template.shelf.sandbox_mib as usize);
         let shelf = Arc::new(Shelf::new(Arc::clone(&template), target));
         let old = self
             .inner

@@ -27,6 +27,7 @@ mod network;
 mod packages;
 mod ports;
 pub mod previews;
+mod prune;
 mod recent;
 mod registry;
 mod run;
@@ -37,4 +38,5 @@ mod start;
 pub mod template;
 mod view;
 
-pub use engine::{Config, Engine, StartError};
+pub use engine::{Config, Engine, StartError, TemplateSettings};
+pub use shelf::PART_OF_MEMORY as SHELF_PART_OF_MEMORY;

@@ -271,6 +271,38 @@ impl Machine {
         }
     }
 
+    /// Layers of ringfence's own, which every sandbox has.
+    pub(crate) fn own_layers(&self) -> Vec<LayerDigest> {
+        vec![self.harness.clone(), self.data.clone(), self.trust.clone()]
+    }
+
+    /// Every layer, and every build tree.
+    ///
+    /// # Errors
+    /// The jailer is gone.
+    pub(crate) async fn stored(&self) -> Result<(Vec<LayerDigest>, Vec<String>), MachineError> {
+        match self.jailer.call(Op::ListStored).await?.0 {
+            Done::Stored { layers, trees } => Ok((layers, trees)),
+            _ => Err(JailerError::Confused.into()),
+        }
+    }
+
+    /// Removes a layer.
+    ///
+    /// # Errors
+    /// A shell or a zygote uses it.
+    pub(crate) async fn drop_layer(&self, layer: LayerDigest) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::DropLayer(layer)).await?)
+    }
+
+    /// Removes a build tree.
+    ///
+    /// # Errors
+    /// A step works on it.
+    pub(crate) async fn drop_tree(&self, tree: String) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::DropTree(tree)).await?)
+    }
+
     /// Builds a shell.
     ///
     /// # Errors

@@ -11,9 +11,10 @@ use ringfence_model::{
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
         EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionCounts, ExecutionRequest, HealthAnswer,
         HostHealth, ListAnswer, ListRequest, LogLine, LogsAnswer, LogsRequest, NetworkStatus, PreviewAnswer,
-        PreviewRequest, Resources, RunningProcess, SandboxCounts, SandboxDetail, SandboxRequest, SecretAnswer,
-        SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer,
-        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+        PreviewRequest, PruneAnswer, PruneRequest, Resources, RunningProcess, SandboxCounts, SandboxDetail,
+        SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest,
+        StatusAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer,
+        UploadAnswer, UploadRequest,
     },
 };
 use ringfence_store::{Actor, AuditFilter, ExecutionStatus, Interpreter, SandboxFilter, SandboxRow, SandboxStatus};
@@ -208,7 +209,13 @@ impl Engine {
             name: None,
             limit: Some(limit),
         };
-        let sandboxes: Vec<_> = self.inner.store.sandboxes(filter).await?.into_iter().map(view::summary).collect();
+        let rows = self.inner.store.sandboxes(filter).await?;
+        let sizes = rows.iter().map(|row| async {
+            let disk = ringfence_jail::proto::DiskId(row.disk?);
+            Some(self.inner.machine.disk_usage(disk).await.ok()?.0)
+        });
+        let sizes = futures::future::join_all(sizes).await;
+        let sandboxes: Vec<_> = rows.into_iter().zip(sizes).map(|(row, size)| view::summary(row, size)).collect();
         Ok(ListAnswer { success: true, count: count(sandboxes.len()), sandboxes })
     }
 
@@ -517,6 +524,14 @@ impl Sandboxes for Engine {
         tracked(async move {
             operators_only(by, "building a template")?;
             engine.do_build(request, progress).await
+        })
+    }
+
+    fn prune(&self, by: api::Actor, request: PruneRequest) -> Answering<'_, PruneAnswer> {
+        let engine = self.clone();
+        tracked(async move {
+            operators_only(by, "pruning")?;
+            engine.do_prune(actor(by), request).await
         })
     }
 

@@ -36,11 +36,13 @@ pub(crate) struct Ready {
     pub interpreter: Option<Box<Process>>,
 }
 
-/// How many sandboxes to keep on a shelf, from the host's memory and what one is reckoned to use, both in MiB: a fiftieth of
-/// the memory, within bounds.
+/// Which part of the host's memory is for a shelf, unless the operator says otherwise.
+pub const PART_OF_MEMORY: usize = 50;
+
+/// How many sandboxes to keep on a shelf, from what is given to it and what one is reckoned to use, both in MiB, within bounds.
 #[must_use]
-pub(crate) fn target(memory_mib: usize, sandbox_mib: usize) -> usize {
-    (memory_mib / 50 / sandbox_mib.max(1)).clamp(2, 64)
+pub(crate) fn target(budget_mib: usize, sandbox_mib: usize) -> usize {
+    (budget_mib / sandbox_mib.max(1)).clamp(2, 64)
 }
 
 /// How long filling up steps back at most.
@@ -242,11 +244,12 @@ mod tests {
 
     #[test]
     fn the_shelf_grows_with_the_host() {
-        assert_eq!(target(1024, 12), 2);
-        assert_eq!(target(4096, 12), 6);
-        assert_eq!(target(24 * 1024, 12), 40);
-        assert_eq!(target(24 * 1024, 40), 12);
-        assert_eq!(target(1 << 20, 12), 64);
-        assert_eq!(target(0, 12), 2);
+        let of_memory = |mib: usize, sandbox_mib| target(mib / PART_OF_MEMORY, sandbox_mib);
+        assert_eq!(of_memory(1024, 12), 2);
+        assert_eq!(of_memory(4096, 12), 6);
+        assert_eq!(of_memory(24 * 1024, 12), 40);
+        assert_eq!(of_memory(24 * 1024, 40), 12);
+        assert_eq!(of_memory(1 << 20, 12), 64);
+        assert_eq!(of_memory(0, 12), 2);
     }
 }

@@ -77,8 +77,9 @@ pub(crate) fn limits(limits: &Limits) -> LimitsView {
     }
 }
 
-pub(crate) fn summary(row: SandboxRow) -> SandboxSummary {
+pub(crate) fn summary(row: SandboxRow, disk_bytes: Option<u64>) -> SandboxSummary {
     SandboxSummary {
+        disk_bytes,
         expires_at: time(expires_at_ms(&row)),
         created_at: time(row.created_at_ms),
         status: status(row.status),

@@ -20,8 +20,8 @@ use ringfence_model::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
         EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer,
-        ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, SandboxRequest, SecretAnswer,
-        SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer,
+        ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, PruneAnswer, PruneRequest, SandboxRequest,
+        SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer,
         TemplateAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer,
         UploadRequest, WaitQuery,
     },
@@ -218,6 +218,10 @@ impl Sandboxes for Client {
 
     fn secret_remove(&self, actor: Actor, request: SecretRequest) -> Answering<'_, SecretRemoveAnswer> {
         Box::pin(self.ask(actor, Ask::new(Method::DELETE, format!("/v1/secrets/{}", segment(&request.name)))))
+    }
+
+    fn prune(&self, actor: Actor, request: PruneRequest) -> Answering<'_, PruneAnswer> {
+        Box::pin(self.ask(actor, Ask::new(Method::POST, "/v1/prune".into()).body(&request)))
     }
 
     fn health(&self, actor: Actor) -> Answering<'_, HealthAnswer> {

@@ -43,6 +43,7 @@ pub(crate) fn routes(sandboxes: SharedSandboxes, stop: Stop) -> Router {
         .route("/v1/templates", get(r::templates))
         .route("/v1/templates/{name}", get(r::template))
         .route("/v1/templates/{name}/build", post(r::build))
+        .route("/v1/prune", post(r::prune))
         .route("/v1/audit", get(r::audit_log))
         .route("/v1/audit/verify", post(r::audit_verify))
         .route("/v1/egress", get(r::egress))

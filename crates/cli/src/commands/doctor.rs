@@ -1,13 +1,13 @@
 //! `ringfence doctor`: what this host offers, what it lacks, and what to do about it.
 
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use clap::Args;
 use ringfence_engine::api::Sandboxes;
 use ringfence_jail::doctor::{Finding, Status, examine};
 use ringfence_model::api::{Actor, CreateRequest, HealthAnswer, SandboxRequest, TemplateStatus};
 
-use crate::{args::Global, commands, daemon, failure, numbers, output};
+use crate::{args::Global, commands, config::Config, daemon, failure, numbers, output};
 
 /// Tells what this host offers, what it lacks, and what to do about it
 #[derive(Debug, Args)]
@@ -24,6 +24,7 @@ pub(crate) struct DoctorArgs {}
 pub(crate) fn run(global: &Global, _: &DoctorArgs) -> anyhow::Result<i32> {
     let home = daemon::home(global.home.as_deref());
     let mut findings = examine(&home);
+    findings.push(budgets(&home));
     let code = commands::waiting(async {
         findings.extend(ask_daemon(global).await);
         Ok(0)
@@ -36,6 +37,37 @@ pub(crate) fn run(global: &Global, _: &DoctorArgs) -> anyhow::Result<i32> {
         show(&findings)?;
     }
     Ok(if is_missing { failure::FAILED } else { 0 })
+}
+
+/// What is kept ready and for later, how much of it, and where that is decided.
+fn budgets(home: &Path) -> Finding {
+    const NAME: &str = "budgets";
+    const NEEDED: &str = "what this host can spare for sandboxes made ahead and for caches";
+    let config = match Config::load(home) {
+        Ok(config) => config,
+        Err(error) => {
+            return Finding::new(NAME, Status::Warn, format!("{error:#}"), NEEDED)
+                .fix("run `ringfence doctor` as root, or mend the file");
+        }
+    };
+    let memory_mib = memory_mib_of_host();
+    let shelf_mib = config.templates.shelf_mib.unwrap_or(memory_mib / ringfence_engine::SHELF_PART_OF_MEMORY as u64);
+    let stages_mib = config.templates.settings(home).cache_bytes_max >> 20;
+    let registries_mib = config.gate.cache.settings().bytes_max >> 20;
+    let file = home.join("config.toml");
+    let found = format!(
+        "sandboxes made ahead {shelf_mib} MiB of memory for each template, layers for builds {stages_mib} MiB, packages {registries_mib} MiB \
+         ({}: [templates] shelf_mib, cache_mib; [gate.cache] mib_max)",
+        file.display()
+    );
+    Finding::new(NAME, Status::Ok, found, NEEDED)
+}
+
+fn memory_mib_of_host() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) / 1024
 }
 
 fn show(findings: &[Finding]) -> anyhow::Result<()> {

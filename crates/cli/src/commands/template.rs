@@ -4,7 +4,9 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use ringfence_engine::api::Sandboxes;
-use ringfence_model::api::{Actor, BuildRequest, TemplateListRequest, TemplateRequest, TemplateStatus, TemplateView};
+use ringfence_model::api::{
+    Actor, BuildRequest, PruneRequest, TemplateListRequest, TemplateRequest, TemplateStatus, TemplateView,
+};
 
 use crate::{args::Global, commands::status::word, daemon, numbers, output, progress, recipe_dir};
 
@@ -13,6 +15,7 @@ use crate::{args::Global, commands::status::word, daemon, numbers, output, progr
 pub(crate) enum TemplateCommand {
     Build(BuildArgs),
     Ls(LsArgs),
+    Prune(PruneArgs),
     Show(ShowArgs),
 }
 
@@ -65,6 +68,20 @@ pub(crate) struct LsArgs {
     category: Option<String>,
 }
 
+/// Removes what nobody needs any more: layers, old versions, failed builds, what builds could use again
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringfence template prune --dry-run   what would go, and how much it takes
+  ringfence template prune
+
+What the newest version of a template has, or a sandbox that exists, stays. The next build of what has gone takes longer.")]
+pub(crate) struct PruneArgs {
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// Shows a template and what is in it
 #[derive(Debug, Args)]
 #[command(
@@ -81,6 +98,7 @@ pub(crate) async fn run(global: Global, command: TemplateCommand) -> anyhow::Res
     match command {
         TemplateCommand::Build(args) => build(api, args, as_json).await,
         TemplateCommand::Ls(args) => ls(api, args, as_json).await,
+        TemplateCommand::Prune(args) => prune(api, args, as_json).await,
         TemplateCommand::Show(args) => show(api, args, as_json).await,
     }
 }
@@ -126,6 +144,24 @@ async fn ls(api: &dyn Sandboxes, args: LsArgs, as_json: bool) -> anyhow::Result<
         table.add_row([t.name.as_str(), &version, &state(t), &t.language, &size, &t.description]);
     }
     output::show(table)?;
+    Ok(0)
+}
+
+async fn prune(api: &dyn Sandboxes, args: PruneArgs, as_json: bool) -> anyhow::Result<i32> {
+    let answer = api.prune(Actor::Operator, PruneRequest { dry_run: args.dry_run }).await?;
+    if as_json {
+        output::json(&answer)?;
+        return Ok(0);
+    }
+    for item in &answer.removed {
+        let bytes = item.bytes.map_or_else(|| "-".to_owned(), numbers::bytes);
+        output::line(&format!("{:<14}{bytes:>10}  {}", item.kind, item.name))?;
+    }
+    let verb = if answer.dry_run { "would go" } else { "gone" };
+    output::line(&match answer.removed.len() {
+        0 => "nothing to remove".to_owned(),
+        count => format!("{verb}: {count}, together {}", numbers::bytes(answer.bytes)),
+    })?;
     Ok(0)
 }
 

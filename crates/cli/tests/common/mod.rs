@@ -247,9 +247,15 @@ pub fn prepare(shared: &Path, home: &Path) {
             rows.extend(theirs.read(move |view| view.ready_template(name)).await.expect("readable"));
         }
         assert!(rows.iter().any(|row| row.name == "python"), "it was just built");
+        let stages = theirs.read(|view| view.stages()).await.expect("readable");
         theirs.close().await.expect("closed");
         let ours = Store::open(&home.join("engine/engine.db"), key(&home.join("engine"))).expect("a new database");
-        ours.write(move |tx| rows.iter().try_for_each(|row| tx.put_template(row))).await.expect("written");
+        ours.write(move |tx| {
+            rows.iter().try_for_each(|row| tx.put_template(row))?;
+            stages.iter().try_for_each(|row| tx.put_stage(row))
+        })
+        .await
+        .expect("written");
         ours.close().await.expect("closed");
     });
 }

@@ -325,6 +325,9 @@ pub struct SandboxSummary {
     pub created_at: String,
     /// RFC 3339, UTC.
     pub expires_at: String,
+    /// Bytes that it has on disk; null when it has none any more.
+    #[serde(default)]
+    pub disk_bytes: Option<u64>,
     /// As given.
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,

@@ -150,6 +150,39 @@ pub struct BuildAnswer {
     pub template: TemplateView,
 }
 
+/// What `ringfence template prune` asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PruneRequest {
+    /// Only say what would go.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub dry_run: bool,
+}
+
+/// What has gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct PruneAnswer {
+    /// True.
+    pub success: bool,
+    /// Nothing has gone: this is what would.
+    pub dry_run: bool,
+    /// Each thing.
+    pub removed: Vec<Pruned>,
+    /// Bytes of all of it, as far as they are known.
+    pub bytes: u64,
+}
+
+/// A thing that nobody needs any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct Pruned {
+    /// `version` of a template, `failed build`, `layer` or `log`.
+    pub kind: String,
+    /// Which.
+    pub name: String,
+    /// How much it took; null where that is not known, and for a version, whose layers are listed by themselves.
+    pub bytes: Option<u64>,
+}
+
 /// A stage of a build: steps that leave one layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
 pub struct BuildStage {

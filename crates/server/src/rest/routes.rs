@@ -12,9 +12,9 @@ use ringfence_model::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
         EgressAnswer, EgressRequest, Event, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer,
-        ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, SandboxRequest, StatusAnswer,
-        StopAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer,
-        UploadAnswer, UploadRequest, WaitQuery,
+        ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, PruneAnswer, PruneRequest,
+        SandboxRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest,
+        TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
     },
 };
 use serde::Deserialize;
@@ -259,6 +259,18 @@ pub(crate) async fn build(
 ) -> Result<Response, Refused> {
     let request: BuildRequest = body.with("template_name", name)?.judge(&face, actor).await?;
     Ok(lines(move |progress| Box::pin(async move { face.sandboxes.build(actor, request, Some(progress)).await })))
+}
+
+/// Remove what nobody needs any more: layers, old versions of templates, failed builds. Operators only.
+#[utoipa::path(post, path = "/v1/prune", tag = "templates", request_body = PruneRequest,
+    responses((status = 200, body = PruneAnswer), (status = "default", body = ErrorBody)))]
+pub(crate) async fn prune(
+    State(face): State<Face>,
+    Extension(actor): Extension<Actor>,
+    body: Body,
+) -> Reply<PruneAnswer> {
+    let request: PruneRequest = body.judge(&face, actor).await?;
+    answer(face.sandboxes.prune(actor, request)).await
 }
 
 /// Entries of the audit chain.

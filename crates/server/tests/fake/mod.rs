@@ -302,6 +302,7 @@ impl Sandboxes for Fake {
                 .names
                 .iter()
                 .map(|(id, name)| SandboxSummary {
+                    disk_bytes: None,
                     sandbox_id: id.clone(),
                     name: name.clone(),
                     template: "python".into(),
@@ -422,7 +423,13 @@ impl Sandboxes for Fake {
             if let Some(progress) = progress {
                 let _ = progress.try_send(Progress::new("installing"));
             }
-            Ok(BuildAnswer { success: true, built: true, seconds: 1.0, template: template(&request.template_name) })
+            Ok(BuildAnswer {
+                success: true,
+                built: true,
+                seconds: 1.0,
+                stages: Vec::new(),
+                template: template(&request.template_name),
+            })
         }
         .boxed()
     }
@@ -522,6 +529,11 @@ impl Sandboxes for Fake {
             None => Err(ApiError::new(Code::InvalidArgument, format!("there is no secret `{name}`"))),
         };
         now(answer)
+    }
+
+    fn prune(&self, actor: Actor, request: PruneRequest) -> Answering<'_, PruneAnswer> {
+        self.state().actors.push(actor);
+        now(Ok(PruneAnswer { success: true, dry_run: request.dry_run, removed: Vec::new(), bytes: 0 }))
     }
 
     fn health(&self, _: Actor) -> Answering<'_, HealthAnswer> {

@@ -4,7 +4,7 @@ use clap::Args;
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, LIST_MAX, ListAnswer, ListRequest, SandboxStatus};
 
-use crate::{failure, output};
+use crate::{failure, numbers, output};
 
 /// Lists sandboxes, the newest first
 #[derive(Debug, Args)]
@@ -71,10 +71,12 @@ pub(super) async fn run(api: &dyn Sandboxes, args: LsArgs, as_json: bool) -> any
         }
         return Ok(0);
     }
-    let mut table = output::table(&["sandbox", "name", "template", "status", "created", "expires"]);
+    let mut table = output::table(&["sandbox", "name", "template", "status", "disk", "created", "expires"]);
     for s in &sandboxes {
         let name = if s.name == s.sandbox_id.as_str() { "" } else { &s.name };
-        table.add_row([s.sandbox_id.as_str(), name, &s.template, s.status.as_str(), &s.created_at, &s.expires_at]);
+        let disk = s.disk_bytes.map_or_else(|| "-".to_owned(), numbers::bytes);
+        let status = s.status.as_str();
+        table.add_row([s.sandbox_id.as_str(), name, &s.template, status, &disk, &s.created_at, &s.expires_at]);
     }
     output::show(table)?;
     Ok(0)
