@@ -20,11 +20,11 @@ const ATTEMPTS: &str = r#"
 cd "$WHERE"
 try() { name=$1; shift; if "$@" > /dev/null 2>&1; then echo "$name"; fi; }
 try device mknod disk b 8 0
-try mount perl -e 'exit(syscall(165, "none", "$ENV{WHERE}/mnt", "tmpfs", 0, 0) != 0)'
+try mount perl -e 'my ($none, $at, $kind) = ("none", "$ENV{WHERE}/mnt", "tmpfs"); exit(syscall(165, $none, $at, $kind, 0, 0) != 0)'
 try user-namespace unshare --user true
 try network bash -c "exec 3<> /dev/tcp/127.0.0.1/$PORT"
 try outside bash -c "echo x > '$OUTSIDE'"
-try settings bash -c 'was=$(cat /proc/sys/kernel/sysrq) && echo $was > /proc/sys/kernel/sysrq'
+try settings bash -c 'was=$(cat /proc/sys/vm/swappiness) && echo $was > /proc/sys/vm/swappiness'
 "#;
 
 fn attempts(place: &str, port: u16, outside: &Path) -> String {
