@@ -421,7 +421,7 @@ impl Engine {
                 "node" => vec!["nodejs".into()],
                 _ => Vec::new(),
             },
-            category: match (&shipped, shown.is_some_and(|row| is_exported(row))) {
+            category: match (&shipped, shown.is_some_and(is_exported)) {
                 (Some(_), _) => "shipped",
                 (None, true) => "exported",
                 (None, false) => "custom",

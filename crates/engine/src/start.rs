@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use ringfence_jail::proto::Rights;
 use ringfence_model::{ApiError, SandboxId, api::StartStatus};
 use ringfence_store::{Actor, LogEntry, LogLevel, Store};
 use tokio::sync::mpsc;
@@ -50,6 +51,7 @@ impl Engine {
         let (stdout, from_stdout) = mpsc::channel(WAITING_MAX);
         let (stderr, from_stderr) = mpsc::channel(WAITING_MAX);
         let program = Program {
+            rights: Rights::Program,
             code: command,
             language: Language::Bash,
             env: Vec::new(),

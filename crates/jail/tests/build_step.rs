@@ -6,7 +6,7 @@ use std::{
     fs,
     fs::File,
     io::Read,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::fs::{MetadataExt, PermissionsExt},
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
@@ -65,7 +65,7 @@ fn main() {
     drop(theirs);
     let mut client = Client { control: ours, home: home.path().to_owned(), next: 0, exits: Vec::new() };
     type Test = (&'static str, fn(&mut Client));
-    let tests: [Test; 10] = [
+    let tests: [Test; 13] = [
         ("a_host_step_holds_five_capabilities", a_host_step_holds_five_capabilities),
         ("what_is_host_roots_cannot_be_read", what_is_host_roots_cannot_be_read),
         ("the_host_cannot_be_written", the_host_cannot_be_written),
@@ -76,6 +76,9 @@ fn main() {
         ("steps_end_with_their_code", steps_end_with_their_code),
         ("plans_are_checked", plans_are_checked),
         ("a_tree_becomes_one_layer", a_tree_becomes_one_layer),
+        ("a_tree_over_layers_holds_what_was_changed", a_tree_over_layers_holds_what_was_changed),
+        ("a_layer_in_use_is_kept", a_layer_in_use_is_kept),
+        ("an_input_is_memory_that_nobody_changes", an_input_is_memory_that_nobody_changes),
     ];
     let mut failed = 0;
     for (name, test) in tests {
@@ -129,10 +132,14 @@ fn serve(home: &Path, installation: &Installation, control: OwnedFd) {
 
 impl Client {
     fn ask(&mut self, op: Op) -> (Result<Done, Refusal>, Vec<OwnedFd>) {
+        self.ask_with(op, &[])
+    }
+
+    fn ask_with(&mut self, op: Op, fds: &[BorrowedFd<'_>]) -> (Result<Done, Refusal>, Vec<OwnedFd>) {
         self.next += 1;
         let id = self.next;
         let request = encode(&Request { id, op }).expect("it fits");
-        wire::send_waiting(self.control.as_fd(), &request, &[]).expect("sent");
+        wire::send_waiting(self.control.as_fd(), &request, fds).expect("sent");
         loop {
             if let (Some(Reply { id: of, result }), fds) = self.receive() {
                 assert_eq!(of, id, "requests are answered in turn here");
@@ -368,6 +375,138 @@ fn a_tree_becomes_one_layer(client: &mut Client) {
     assert_eq!(fs::metadata(&file).expect("it is there").uid(), 1000);
     assert_eq!(seal(client), first, "the same content is the same layer");
     assert_eq!(fs::read_dir(client.home.join("builds")).expect("listed").count(), 0);
+}
+
+fn seal(client: &mut Client, tree: &str) -> LayerDigest {
+    match client.ask(Op::SealLayer { tree: tree.into() }).0 {
+        Ok(Done::LayerSealed { digest, .. }) => digest,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A layer with programs, and things to change.
+fn lowest(client: &mut Client) -> LayerDigest {
+    assert!(matches!(client.ask(Op::DropTree("tree".into())).0, Ok(Done::Ok)));
+    client.fill_tree();
+    client.works(
+        BuildRoot::Host,
+        "cd /tree; mkdir -p srv/dir srv/same; echo 1 > srv/gone; echo 2 > srv/dir/old; echo 3 > srv/same/kept",
+    );
+    seal(client, "tree")
+}
+
+fn a_tree_over_layers_holds_what_was_changed(client: &mut Client) {
+    let below = lowest(client);
+    let over = |client: &mut Client, root, script: &str| {
+        let plan = BuildPlan { tree: "over".into(), layers: vec![below.clone()], ..client.plan(root, script) };
+        let ran = client.run_plan(plan);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.said
+    };
+    let build = |client: &mut Client| {
+        assert!(matches!(client.ask(Op::DropTree("over".into())).0, Ok(Done::Ok)));
+        let said = over(
+            client,
+            BuildRoot::Host,
+            "cat /tree/srv/same/kept; rm /tree/srv/gone; ls -A / | grep '^[.]' || echo clean",
+        );
+        assert_eq!(said, "3\nclean\n", "the layers show nowhere else");
+        // A second step goes on where the first has ended. A program's own whiteout is refused, and no one sees overlayfs's.
+        let script =
+            "set -e; test ! -e /srv/gone; rm -r /srv/dir; mkdir /srv/dir; echo new > /srv/dir/new; mkdir /srv/made
+            mknod /srv/made/own c 0 0 2> /dev/null && echo WROTE whiteout; ls /srv /srv/dir";
+        assert_eq!(over(client, BuildRoot::Tree, script), "/srv:\ndir\nmade\nsame\n\n/srv/dir:\nnew\n");
+        seal(client, "over")
+    };
+    let first = build(client);
+    let root = client.home.join("layers").join(first.as_str()).join("rootfs");
+    let gone = fs::symlink_metadata(root.join("srv/gone")).expect("a whiteout");
+    assert_eq!((gone.mode() & libc::S_IFMT, gone.rdev()), (libc::S_IFCHR, 0));
+    let opaque = |dir: &str| {
+        let mut value = [0_u8; 8];
+        rustix::fs::getxattr(root.join(dir), "trusted.overlay.opaque", &mut value).is_ok()
+    };
+    assert!(opaque("srv/dir") && !opaque("srv"));
+    assert!(!root.join("srv/same").exists() && !root.join("bin").exists(), "what was not changed is below");
+    assert!(!client.home.join("layers").join(first.as_str()).join("wk").exists());
+    assert_eq!(build(client), first, "the same changes are the same layer");
+
+    // What is hidden is a part of the digest: without the whiteout, or the mark, it is another layer.
+    let digest = |root: &Path| {
+        ringfence_jail::build::listing::list(&File::open(root).expect("it is there").into()).expect("listed").digest
+    };
+    assert_eq!(digest(&root), first.as_str());
+    let number = rustix::fs::makedev(0, 0);
+    fs::remove_file(root.join("srv/gone")).expect("removed");
+    assert_ne!(digest(&root), first.as_str());
+    let mode = rustix::fs::Mode::from_raw_mode(gone.mode() & 0o7777);
+    rustix::fs::mknodat(rustix::fs::CWD, root.join("srv/gone"), rustix::fs::FileType::CharacterDevice, mode, number)
+        .expect("made");
+    assert_eq!(digest(&root), first.as_str());
+    rustix::fs::removexattr(root.join("srv/dir"), "trusted.overlay.opaque").expect("removed");
+    assert_ne!(digest(&root), first.as_str());
+    for layer in [first, below] {
+        assert!(matches!(client.ask(Op::DropLayer(layer)).0, Ok(Done::Ok)));
+    }
+}
+
+fn a_layer_in_use_is_kept(client: &mut Client) {
+    let below = lowest(client);
+    let plan = BuildPlan {
+        tree: "over".into(),
+        layers: vec![below.clone()],
+        ..client.plan(BuildRoot::Tree, "echo up; sleep 1000")
+    };
+    let (step, mut output) = (plan.step, File::from(client.start(plan)));
+    output.read_exact(&mut [0; 3]).expect("it has begun");
+    assert!(matches!(client.ask(Op::DropLayer(below.clone())).0, Err(Refusal::Plan(_))));
+    assert!(matches!(client.ask(Op::KillStep(step)).0, Ok(Done::Ok)));
+    client.finish(step, output.into());
+    let stored = |client: &mut Client| match client.ask(Op::ListStored).0 {
+        Ok(Done::Stored { layers, trees }) => (layers.contains(&below), trees),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(stored(client), (true, vec!["over".to_owned()]));
+    for op in [Op::DropTree("over".into()), Op::DropLayer(below.clone()), Op::DropLayer(below.clone())] {
+        assert!(matches!(client.ask(op).0, Ok(Done::Ok)));
+    }
+    assert_eq!(stored(client), (false, Vec::new()));
+    assert!(!client.home.join("layers").join(below.as_str()).exists());
+}
+
+fn an_input_is_memory_that_nobody_changes(client: &mut Client) {
+    use std::io::{Seek, Write};
+
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    let memory = |seals| {
+        let mut file =
+            File::from(memfd_create("input", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("memory"));
+        file.write_all(b"what it is given").expect("written");
+        file.rewind().expect("rewound");
+        fcntl_add_seals(&file, seals).expect("sealed");
+        file
+    };
+    let sealed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    let plan = |client: &mut Client| BuildPlan {
+        input: true,
+        ..client.plan(BuildRoot::Host, "cat; ls /proc/self/fd | wc -l")
+    };
+
+    let (given, wanted) = (memory(sealed), plan(client));
+    let step = wanted.step;
+    let (result, mut fds) = client.ask_with(Op::BuildStep(wanted), &[given.as_fd()]);
+    assert!(matches!(result, Ok(Done::StepStarted)), "{result:?}");
+    let ran = client.finish(step, fds.pop().expect("its output"));
+    assert_eq!(ran.said, "what it is given4\n");
+
+    let host = File::open("/etc/shadow").expect("root reads it");
+    let unsealed = memory(SealFlags::SHRINK);
+    for fds in [vec![], vec![host.as_fd()], vec![unsealed.as_fd()], vec![given.as_fd(), given.as_fd()]] {
+        let plan = plan(client);
+        assert!(matches!(client.ask_with(Op::BuildStep(plan), &fds).0, Err(Refusal::Plan(_))));
+    }
+    let unasked = client.plan(BuildRoot::Host, "true");
+    assert!(matches!(client.ask_with(Op::BuildStep(unasked), &[given.as_fd()]).0, Err(Refusal::Plan(_))));
 }
 
 /// Mounts, cgroups and processes of the installation that are still there.

@@ -45,7 +45,7 @@ fn is_inside(path: &str) -> bool {
     let reserved = |dir: &&str| path.strip_prefix(*dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     path.len() <= PATH_BYTES_MAX
         && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain))
-        && !NOT_INTO.iter().any(|dir| reserved(&dir))
+        && !NOT_INTO.iter().any(reserved)
 }
 
 const INSIDE: &str = "an absolute path of plain characters outside /dev, /proc, /sys, /run, /tmp, /build and /data";
