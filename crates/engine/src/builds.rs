@@ -135,7 +135,7 @@ impl Engine {
         Ok(())
     }
 
-    fn usable(&self, row: TemplateRow) -> Arc<Template> {
+    pub(crate) fn usable(&self, row: TemplateRow) -> Arc<Template> {
         let recipe = Record::from_json(&row.recipe).map(|record| record.recipe);
         Arc::new(Template {
             name: row.name.clone(),

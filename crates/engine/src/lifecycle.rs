@@ -6,7 +6,7 @@ use ringfence_jail::proto::{DiskId, ShellId};
 use ringfence_model::SandboxId;
 use ringfence_store::{
     Actor, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionStatus, LogLevel, SandboxChange, SandboxRow,
-    SandboxStatus,
+    SandboxStatus, TemplateRow,
 };
 
 use crate::{
@@ -263,8 +263,9 @@ impl Engine {
             .into_iter()
             .map(|(name, value)| (name, String::from_utf8_lossy(value.expose()).into_owned()))
             .collect();
+        let versions = store.templates().await?;
         let sandbox = Sandbox::new(Made {
-            template: self.template_of(&row),
+            template: self.template_of(&row, &versions),
             id: row.id,
             name: row.name,
             limits: row.limits,
@@ -281,29 +282,35 @@ impl Engine {
         Ok(())
     }
 
-    /// The template that a stopped sandbox was made from. When a newer version has taken its name the sandbox keeps its
-    /// own layers, without the warm interpreter, which belongs to the new ones.
-    fn template_of(&self, row: &SandboxRow) -> Arc<Template> {
+    /// The template that a stopped sandbox was made from. When a newer version has taken its name the sandbox keeps its own version,
+    /// without the warm interpreter, which belongs to the new one.
+    fn template_of(&self, row: &SandboxRow, versions: &[TemplateRow]) -> Arc<Template> {
         let layers: Vec<_> = row.layers.iter().rev().cloned().collect();
-        match self.inner.registry.get(&row.template) {
-            Some(template) if template.layers == layers => template,
-            Some(template) => Arc::new(Template {
-                name: template.name.clone(),
-                layers,
-                zygote: template.zygote,
-                warm: match &template.warm {
-                    Warm::Node(packages) => Warm::Node(packages.clone()),
-                    _ => Warm::Nothing,
-                },
-                shelf: template.shelf,
-                language: template.language,
-                languages: template.languages.clone(),
-                env: template.env.clone(),
-                defaults: template.defaults.clone(),
-                row: template.row.clone(),
-            }),
-            None => Arc::new(Template::without_recipe(&row.template, layers)),
+        let newest = self.inner.registry.get(&row.template);
+        if let Some(template) = newest.as_ref().filter(|template| template.layers == layers) {
+            return Arc::clone(template);
         }
+        let own = versions.iter().find(|version| version.name == row.template && version.layers == row.layers);
+        let like = match (own, newest) {
+            (Some(own), _) => self.usable(own.clone()),
+            (None, Some(newest)) => newest,
+            (None, None) => return Arc::new(Template::without_recipe(&row.template, layers)),
+        };
+        Arc::new(Template {
+            name: like.name.clone(),
+            layers,
+            zygote: like.zygote,
+            warm: match &like.warm {
+                Warm::Node(packages) => Warm::Node(packages.clone()),
+                _ => Warm::Nothing,
+            },
+            shelf: like.shelf,
+            language: like.language,
+            languages: like.languages.clone(),
+            env: like.env.clone(),
+            defaults: like.defaults.clone(),
+            row: like.row.clone(),
+        })
     }
 
     /// Deletes disks that belong to nobody.
