@@ -53,7 +53,7 @@ pub(crate) fn build(home: &Path, dir: &Dir) -> BuildAnswer {
 /// Waits for something that is to become true.
 #[track_caller]
 pub(crate) fn wait_for(what: &str, mut is: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(180);
     async move {
         while !is().await {
             assert!(Instant::now() < end, "{what} did not come");
