@@ -1,16 +1,20 @@
 //! Build steps on this node: [`BuildHost`] over the jailer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
-use ringfence_jail::proto::{BuildPlan, Done, Op};
+use ringfence_jail::proto::{BuildPlan, Done, LayerPlan, LayerWork, Op};
 use ringfence_model::LayerDigest;
 use tokio::net::unix::pipe;
 
 use crate::{
-    jailer::JailerError,
+    jailer::{JailerError, StepEnd},
     machine::{Machine, MachineError},
     template::{BuildHost, StepStream},
 };
@@ -29,6 +33,45 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// As [`BuildHost::seal`]; `is_home` for a tree with a home alone, which hides those of the layers below.
+    pub(crate) async fn seal_as(&self, tree: String, is_home: bool) -> Result<(LayerDigest, u64, u64), MachineError> {
+        match self.machine.jailer().call(Op::SealLayer { tree, is_home }).await?.0 {
+            Done::LayerSealed { digest, bytes, files } => Ok((digest, bytes, files)),
+            _ => Err(JailerError::Confused.into()),
+        }
+    }
+
+    /// Starts work on layers, with what it reads.
+    pub(crate) async fn layers(
+        &self,
+        work: LayerWork,
+        input: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<StepStream, MachineError> {
+        let step = self.next_step();
+        let jailer = self.machine.jailer();
+        let end = jailer.on_step_end(step);
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let op = Op::LayerStep(LayerPlan { step, work, timeout_ms });
+        let fds: Vec<BorrowedFd<'_>> = input.into_iter().collect();
+        started(jailer.call_with(op, &fds).await?, end)
+    }
+}
+
+fn started(
+    (done, fds): (Done, Vec<OwnedFd>),
+    end: tokio::sync::oneshot::Receiver<StepEnd>,
+) -> Result<StepStream, MachineError> {
+    match (done, fds.into_iter().next()) {
+        (Done::StepStarted, Some(output)) => {
+            let output = pipe::Receiver::from_owned_fd(output).map_err(MachineError::Descriptor)?;
+            Ok(StepStream { output, end })
+        }
+        _ => Err(JailerError::Confused.into()),
+    }
+}
+
 impl BuildHost for Builder {
     type Error = MachineError;
 
@@ -39,21 +82,11 @@ impl BuildHost for Builder {
     async fn step(&self, plan: BuildPlan) -> Result<StepStream, MachineError> {
         let jailer = self.machine.jailer();
         let end = jailer.on_step_end(plan.step);
-        let (done, fds) = jailer.call(Op::BuildStep(plan)).await?;
-        match (done, fds.into_iter().next()) {
-            (Done::StepStarted, Some(output)) => {
-                let output = pipe::Receiver::from_owned_fd(output).map_err(MachineError::Descriptor)?;
-                Ok(StepStream { output, end })
-            }
-            _ => Err(JailerError::Confused.into()),
-        }
+        started(jailer.call(Op::BuildStep(plan)).await?, end)
     }
 
     async fn seal(&self, tree: String) -> Result<(LayerDigest, u64, u64), MachineError> {
-        match self.machine.jailer().call(Op::SealLayer { tree }).await?.0 {
-            Done::LayerSealed { digest, bytes, files } => Ok((digest, bytes, files)),
-            _ => Err(JailerError::Confused.into()),
-        }
+        self.seal_as(tree, false).await
     }
 
     async fn drop_tree(&self, tree: String) -> Result<(), MachineError> {

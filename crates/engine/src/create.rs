@@ -78,6 +78,9 @@ impl Engine {
         let template = self.template_for(&request.template, progress).await?;
         request.check()?;
         network::check_actor(actor, request.network.as_ref())?;
+        if request.startup_script.is_none() {
+            request.startup_script = template.exported().and_then(|exported| exported.start_command);
+        }
         let limits = request.limits()?;
         let has_anthropic_key = request.anthropic_key.is_some();
         let vars = all_vars(&mut request)?;
@@ -132,10 +135,14 @@ impl Engine {
         let entry = Self::entry(actor, "sandbox.create").sandbox(&ready.id).detail(detail);
         let (values, exposed) = (secrets(&kept.values), kept.exposed.clone());
         let (id, disk) = (ready.id.clone(), ready.disk.0);
+        let startup = request.startup_script.clone();
         let written = store
             .write_with_audit(entry, move |tx| {
                 tx.insert_sandbox(&row)?;
                 tx.assign_disk(disk, Some(&id))?;
+                if let Some(script) = startup {
+                    tx.set_startup(&id, &script)?;
+                }
                 if values.is_empty() {
                     return Ok(0);
                 }
@@ -452,6 +459,7 @@ impl Engine {
                 "it goes on where it was paused"
             }
             SandboxStatus::Stopped => {
+                self.ready(&sandbox.template).await?;
                 self.move_to(actor, "sandbox.resume", &sandbox, SandboxStatus::Running).await?;
                 let made = shelf::furnish(
                     &self.inner.machine,

@@ -88,6 +88,7 @@ pub(crate) struct Inner {
     pub(crate) running: Mutex<HashMap<ExecutionId, Arc<Execution>>>,
     pub(crate) builds: crate::builds::Builds,
     pub(crate) builder: crate::builder::Builder,
+    pub(crate) exports: crate::export::Exports,
     pub(crate) started: Instant,
     /// Which build this is.
     pub(crate) build: String,
@@ -128,9 +129,10 @@ impl Engine {
     pub async fn start(config: Config) -> Result<(Self, oneshot::Receiver<()>), StartError> {
         let own = config.home.join("engine");
         let io = |what| move |source| StartError::Io { what, source };
-        for dir in [own.join("logs"), own.join("builds")] {
+        for dir in [own.join("logs"), own.join("builds"), own.join("archives")] {
             std::fs::create_dir_all(dir).map_err(io("making a state directory"))?;
         }
+        crate::export::clear(&own.join("archives"));
         crate::capture::count_logs(&own.join("logs"));
         let key = SealingKey::load_or_create(&own.join("sealing.key"))?;
         let preview_key = key.preview_key();
@@ -159,6 +161,7 @@ impl Engine {
                 running: Mutex::default(),
                 builds: crate::builds::Builds::default(),
                 builder,
+                exports: crate::export::Exports::default(),
                 started: Instant::now(),
                 build: config.build,
                 tcp: config.tcp,
@@ -172,7 +175,8 @@ impl Engine {
         engine.inner.gate.listen(config.door);
         engine.load_templates().await?;
         engine.reconcile_at_start().await?;
-        for template in engine.inner.registry.all() {
+        // Those that were exported are looked at before they are used, when they are: see `Engine::ready`.
+        for template in engine.inner.registry.all().into_iter().filter(|template| template.exported().is_none()) {
             engine.open_shelf(template);
         }
         tokio::spawn(engine.clone().bury(died));
@@ -257,7 +261,7 @@ impl Engine {
         });
     }
 
-    async fn clear_shelf(&self, shelf: &Shelf) {
+    pub(crate) async fn clear_shelf(&self, shelf: &Shelf) {
         for ready in shelf.close() {
             if let Err(error) = self.inner.machine.destroy(&ready.shell).await {
                 tracing::error!(%error, "a shell could not be removed");

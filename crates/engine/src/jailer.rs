@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -116,6 +116,14 @@ impl Jailer {
     /// # Errors
     /// The jailer refused, or is gone.
     pub(crate) async fn call(&self, op: Op) -> Answer {
+        self.call_with(op, &[]).await
+    }
+
+    /// As [`Self::call`], with descriptors.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(crate) async fn call_with(&self, op: Op, fds: &[BorrowedFd<'_>]) -> Answer {
         let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
         let request = Request { id, op };
         let Ok(bytes) = ringfence_jail::proto::encode(&request) else {
@@ -129,7 +137,7 @@ impl Jailer {
             }
             waiting.answers.insert(id, sender);
         }
-        if self.inner.send(&bytes).await.is_err() {
+        if self.inner.send(&bytes, fds).await.is_err() {
             self.inner.lock().answers.remove(&id);
             return Err(JailerError::Gone);
         }
@@ -153,7 +161,7 @@ impl Jailer {
     /// The jailer is gone.
     pub(crate) async fn tell(&self, op: Op) -> Result<(), JailerError> {
         let bytes = ringfence_jail::proto::encode(&Request { id: 0, op }).map_err(|_| JailerError::Confused)?;
-        self.inner.send(&bytes).await.map_err(|_| JailerError::Gone)
+        self.inner.send(&bytes, &[]).await.map_err(|_| JailerError::Gone)
     }
 
     /// Fires when that execution's first process ends. To be called before the execution is asked for.
@@ -188,9 +196,9 @@ impl Inner {
         self.waiting.lock().expect("nothing panics under this lock")
     }
 
-    async fn send(&self, bytes: &[u8]) -> io::Result<()> {
+    async fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let _turn = self.sending.lock().await;
-        self.socket.async_io(Interest::WRITABLE, || wire::send(self.socket.as_fd(), bytes, &[])).await
+        self.socket.async_io(Interest::WRITABLE, || wire::send(self.socket.as_fd(), bytes, fds)).await
     }
 
     async fn read(&self, deaths: &mpsc::UnboundedSender<Death>) -> io::Result<()> {

@@ -13,6 +13,7 @@ mod create;
 mod engine;
 mod error;
 mod execution;
+mod export;
 mod files;
 mod gate;
 pub mod guest;

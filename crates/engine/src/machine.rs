@@ -241,6 +241,35 @@ impl Machine {
         Ok(self.jailer.done(Op::CreateDisk { disk, size_mib }).await?)
     }
 
+    /// Makes a disk that shares what another holds now.
+    ///
+    /// # Errors
+    /// The host's disk is full, or the jailer refused.
+    pub(crate) async fn copy_disk(&self, from: DiskId, to: DiskId, size_mib: u32) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::CopyDisk { from, to, size_mib }).await?)
+    }
+
+    /// What a layer holds now; `None` when there is none of that digest.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) async fn look_at(&self, layer: LayerDigest) -> Result<Option<LayerDigest>, MachineError> {
+        match self.jailer.call(Op::CheckLayer(layer)).await {
+            Ok((Done::LayerSealed { digest, .. }, _)) => Ok(Some(digest)),
+            Err(JailerError::Refused(Refusal::Unknown(_))) => Ok(None),
+            Ok(_) => Err(JailerError::Confused.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a layer that nothing uses.
+    ///
+    /// # Errors
+    /// Something uses it.
+    pub(crate) async fn drop_layer(&self, layer: LayerDigest) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::DropLayer(layer)).await?)
+    }
+
     /// Gives a disk's bytes back.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use utoipa::{
     },
 };
 
-use crate::rest::{routes, secrets};
+use crate::rest::{exports, routes, secrets};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,8 +23,7 @@ use crate::rest::{routes, secrets};
     modifiers(&Tidy),
     paths(
         routes::create, routes::list, routes::status, routes::delete, routes::configure, routes::execute, routes::stop,
-        routes::pause, routes::resume, routes::upload, routes::download, routes::logs, routes::preview, routes::execution,
-        routes::templates, routes::template, routes::build, routes::audit_log, routes::audit_verify, routes::egress,
+        routes::pause, routes::resume, routes::upload, routes::download, routes::logs, routes::preview, routes::execution, routes::templates, routes::template, routes::build, routes::audit_log, routes::audit_verify, routes::egress, exports::export, exports::delete, exports::archive, exports::import, exports::clone,
         secrets::list, secrets::set, secrets::remove, routes::health, routes::stop_daemon,
     )
 )]
@@ -55,6 +54,8 @@ impl Modify for Tidy {
             ("ExecuteRequest", "sandbox_id"),
             ("UploadRequest", "sandbox_id"),
             ("PreviewRequest", "sandbox_id"),
+            ("ExportRequest", "sandbox_id"),
+            ("CloneRequest", "sandbox_id"),
             ("BuildRequest", "template_name"),
             ("SecretSetRequest", "name"),
         ] {

@@ -92,6 +92,7 @@ pub(crate) mod sealed {
             ),
             ("exposed", include_str!("../migrations/engine/0002_exposed.sql")),
             ("public_ports", include_str!("../migrations/engine/0005_public_ports.sql")),
+            ("startup", include_str!("../migrations/engine/0004_startup.sql")),
         ];
         const HEAD_FILE: &'static str = "audit.head";
     }

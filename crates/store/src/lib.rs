@@ -38,6 +38,7 @@ mod preview;
 mod reader;
 mod sandbox;
 mod seal;
+mod startup;
 mod store;
 mod template;
 mod tx;

@@ -161,7 +161,7 @@ impl Recipe {
     }
 
     /// Everything below reaches a shell or a file name as text, so that it is held to what its kind needs.
-    fn judge(&self) -> Result<(), RecipeError> {
+    pub(crate) fn judge(&self) -> Result<(), RecipeError> {
         let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         one("name", &self.name, "1 to 32 of a-z, 0-9 and -", |t| {
             t.len() <= 32 && t.chars().all(|c| lower(c) || c == '-')

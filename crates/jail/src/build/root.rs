@@ -47,7 +47,7 @@ struct Part {
 /// # Errors
 /// The step that failed.
 pub fn enter(host: &Host, plan: &BuildPlan, base: u32, userns: BorrowedFd<'_>) -> Result<(), StepError> {
-    let tree = take_tree(host, plan, userns)?;
+    let tree = take_tree(host, &plan.tree, userns)?;
     let devices = take_devices()?;
     let mut parts = Vec::new();
     let mut links = Vec::new();
@@ -94,8 +94,9 @@ pub fn enter(host: &Host, plan: &BuildPlan, base: u32, userns: BorrowedFd<'_>) -
     place_files(&plan.files, base)
 }
 
-fn take_tree(host: &Host, plan: &BuildPlan, userns: BorrowedFd<'_>) -> Result<OwnedFd, StepError> {
-    let dir = tree_dir(host, &plan.tree);
+/// A tree, made when it does not exist, with its ids mapped.
+pub(crate) fn take_tree(host: &Host, tree: &str, userns: BorrowedFd<'_>) -> Result<OwnedFd, StepError> {
+    let dir = tree_dir(host, tree);
     private_dir(&dir).step("making the tree's directory")?;
     let root = dir.join("rootfs");
     match fs::create_dir(&root) {
@@ -192,7 +193,8 @@ fn writable_tmpfs(at: &str, base: u32) -> Result<(), StepError> {
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, StepError> {
+/// The devices of [`mount_dev`], detached.
+pub(crate) fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, StepError> {
     let take = |name: &'static str| {
         let mount = sys::open_tree_clone(&format!("/dev/{name}"))?;
         sys::mount_setattr(mount.as_fd(), sys::attr::NOSUID | sys::attr::NOEXEC, None)?;
@@ -202,7 +204,7 @@ fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, StepError> {
 }
 
 /// A minimal /dev, as in shells.
-fn mount_dev(devices: &[(&str, OwnedFd)], base: u32) -> Result<(), StepError> {
+pub(crate) fn mount_dev(devices: &[(&str, OwnedFd)], base: u32) -> Result<(), StepError> {
     let options = format!("size=64k,nr_inodes=64,mode=755,uid={base},gid={base}");
     sys::mount("tmpfs", "/dev", "tmpfs", sys::MS_NOSUID | sys::MS_NOEXEC, &options).step("mounting /dev")?;
     for (name, mount) in devices {

@@ -56,6 +56,10 @@ impl Shell {
     pub(super) fn disk(&self) -> DiskId {
         self.plan.disk
     }
+
+    pub(super) fn layers(&self) -> &[ringfence_model::LayerDigest] {
+        &self.plan.layers
+    }
 }
 
 impl Jailer {

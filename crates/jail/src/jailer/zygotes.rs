@@ -29,6 +29,7 @@ pub(super) struct Zygote {
     output: OwnedFd,
     _stdin: OwnedFd,
     generation: u32,
+    layers: Vec<ringfence_model::LayerDigest>,
     pub(super) warmth: Warmth,
     /// The join it is busy with.
     pub(super) making: Option<u64>,
@@ -59,6 +60,12 @@ struct Ready {
     error: String,
 }
 
+impl Zygote {
+    pub(super) fn layers(&self) -> &[ringfence_model::LayerDigest] {
+        &self.layers
+    }
+}
+
 impl Jailer {
     pub(super) fn start_zygote(&mut self, request: u64, plan: ZygotePlan) -> Result<(), Refusal> {
         check::zygote(&plan)?;
@@ -83,6 +90,7 @@ impl Jailer {
             output: started.output,
             _stdin: started.stdin,
             generation,
+            layers: plan.layers,
             warmth: Warmth::Warming { request },
             making: None,
             unanswered: VecDeque::new(),
