@@ -417,6 +417,10 @@ pub(crate) fn unknown(name: &str) -> ApiError {
     let known: Vec<String> = template::shipped().into_iter().map(|recipe| recipe.name).collect();
     ApiError::new(
         Code::TemplateNotFound,
-        format!("there is no template `{}`; this version ships: {}", shown.escape_debug(), known.join(", ")),
+        format!(
+            "there is no template `{}`; this version ships: {}, and `template_list` shows those that were exported",
+            shown.escape_debug(),
+            known.join(", ")
+        ),
     )
 }

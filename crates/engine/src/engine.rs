@@ -277,11 +277,17 @@ impl Engine {
         }
         const MEMORY_MIB: u32 = 1024;
         let mut pause = Duration::from_millis(100);
-        loop {
+        // Its template may be deleted or built anew meanwhile.
+        let is_wanted =
+            || self.inner.registry.get(&template.name).is_some_and(|current| current.zygote == template.zygote);
+        while is_wanted() {
             let started = self.inner.machine.start_zygote(template, MEMORY_MIB).await;
             match started {
                 Ok((ready_ms, rss_kib)) => {
                     tracing::info!(template = template.name, ready_ms, rss_kib, "a warm interpreter is ready");
+                    if !is_wanted() {
+                        let _ = self.inner.machine.stop_zygote(template.zygote).await;
+                    }
                     return;
                 }
                 Err(error) => {

@@ -54,12 +54,25 @@ const HIDDEN_BYTES_MIN: usize = 8;
 const EXPORT: &str = "export";
 
 /// What exports share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Exports {
     /// One change of exported templates at a time: names and layers are looked at and then used.
     changing: tokio::sync::Mutex<()>,
+    /// Homes that are copied. Few at once: the jailer has room for a few steps, and builds want some.
+    copying: tokio::sync::Semaphore,
     /// Layers that this run has looked at.
     seen: tokio::sync::Mutex<HashSet<LayerDigest>>,
+}
+
+impl Default for Exports {
+    fn default() -> Self {
+        const COPIES_MAX: usize = 2;
+        Self {
+            changing: tokio::sync::Mutex::default(),
+            copying: tokio::sync::Semaphore::new(COPIES_MAX),
+            seen: tokio::sync::Mutex::default(),
+        }
+    }
 }
 
 /// What is known of an exported template, from its row's `recipe`.
@@ -112,21 +125,35 @@ impl Engine {
         let _active = self.inner.activity.begin();
         let sandbox = self.find_live(&request.sandbox_id).await?;
         request.check()?;
-        let _turn = self.inner.exports.changing.lock().await;
-        let version = self.free_version(&request.template_name, request.new_version).await?;
+        // What is refused is refused before anything is done. It is asked again when the name is taken.
+        self.free_version(&request.template_name, request.new_version).await?;
         let base = Arc::clone(&sandbox.template);
         let Some(record) = Record::from_json(&base.row.recipe) else {
             let text = format!("the recipe of template `{}` is gone; export a sandbox of another one", base.name);
             return Err(ApiError::new(Code::NotSupported, text).into());
         };
-        let detail = serde_json::json!({"template": request.template_name, "version": version});
+        let detail = serde_json::json!({"template": request.template_name, "new_version": request.new_version});
         let entry = Self::entry(by, "template.export").sandbox(&sandbox.id).detail(detail);
         drop(self.inner.store.append(entry).await?);
+        let copying = self.inner.exports.copying.acquire().await.expect("the semaphore is never closed");
         tell(progress.as_ref(), "copying the disk", 5.0);
         let disk = self.copy_disk_of(&sandbox, None).await?;
         let made = self.home_layer(&sandbox, disk, progress.as_ref()).await;
         crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, disk).await;
         let (digest, size_bytes, report, Prepared { packages, preload, mut warnings }) = made?;
+        drop(copying);
+        let _turn = self.inner.exports.changing.lock().await;
+        let version = match self.free_version(&request.template_name, request.new_version).await {
+            Ok(version) => version,
+            Err(error) => {
+                self.drop_layers(vec![digest]).await;
+                return Err(error);
+            }
+        };
+        // Another template of the same content may have been deleted a moment ago, and the layer with it.
+        if self.inner.machine.look_at(digest.clone()).await?.as_ref() != Some(&digest) {
+            return Err(ApiError::internal("the layer is gone again; export once more").into());
+        }
 
         let id = sandbox.id.clone();
         let startup = self.inner.store.read(move |view| view.startup(&id)).await?;
@@ -170,10 +197,8 @@ impl Engine {
         let name = row.name.clone();
         self.publish(row).await?;
         if report.left_out_count > 0 {
-            warnings.push(format!(
-                "{} files and directories were left out; `left_out` says which, and why",
-                report.left_out_count
-            ));
+            let what = if report.left_out_count == 1 { "path was" } else { "paths were" };
+            warnings.push(format!("{} {what} left out; `left_out` says which, and why", report.left_out_count));
         }
         Ok(ExportAnswer {
             success: true,
@@ -368,8 +393,8 @@ impl Engine {
             return Err(ApiError::new(Code::NotSupported, text).into());
         }
         let _turn = self.inner.exports.changing.lock().await;
-        let (own, others): (Vec<_>, Vec<_>) =
-            self.inner.store.templates().await?.into_iter().partition(|row| row.name == name);
+        let mut own = self.inner.store.templates().await?;
+        own.retain(|row| row.name == name);
         if own.is_empty() {
             return Err(unknown(&name).into());
         }
@@ -399,16 +424,22 @@ impl Engine {
         if let Some(shelf) = shelf {
             self.clear_shelf(&shelf).await;
         }
-        let kept: HashSet<&LayerDigest> = others.iter().flat_map(|row| &row.layers).collect();
-        for layer in own.iter().filter_map(|row| row.layers.last()).filter(|layer| !kept.contains(layer)) {
-            self.drop_layer(layer).await;
-        }
+        self.drop_layers(own.iter().filter_map(|row| row.layers.last().cloned()).collect()).await;
         Ok(TemplateDeleteAnswer {
             success: true,
             versions: u32::try_from(own.len()).unwrap_or(u32::MAX),
             message: "the template is gone".into(),
             template_name: name,
         })
+    }
+
+    /// Removes those of these layers that no template has. To be called while nobody else changes templates.
+    async fn drop_layers(&self, layers: Vec<LayerDigest>) {
+        let Ok(rows) = self.inner.store.templates().await else { return };
+        let kept: HashSet<&LayerDigest> = rows.iter().flat_map(|row| &row.layers).collect();
+        for layer in layers.iter().filter(|layer| !kept.contains(layer)) {
+            self.drop_layer(layer).await;
+        }
     }
 
     /// Removes a layer that no template has any more. A sandbox that was being made for the shelf may hold it for a moment.

@@ -214,7 +214,7 @@ impl Engine {
             let (found, ..) = builder.seal_as(tree.clone(), *is_home).await?;
             if found != *layer {
                 // It was checked as it came; this is a second look, by another process.
-                self.drop_layer(&found).await;
+                self.drop_layers(vec![found.clone()]).await;
                 return Err(refused(format!("layer {layer} is {found} on this disk")));
             }
         }

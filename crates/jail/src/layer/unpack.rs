@@ -64,7 +64,11 @@ pub(super) fn run(layers: &[(LayerDigest, bool, Option<String>)], bytes_max: u64
     unpack(&mut from, wanted, bytes_max).map_err(|e| e.to_string())
 }
 
-fn decoder(from: impl Read) -> Result<impl Read, String> {
+/// An archive's tar. It gives an error rather than [`RATIO_MAX`] times what it takes.
+///
+/// # Errors
+/// zstd cannot be set up.
+pub fn decoder(from: impl Read) -> Result<impl Read, String> {
     let failed = |e: io::Error| format!("it is no archive of ringfence: {e}");
     let counted = Counted { from, count: std::rc::Rc::default() };
     let taken = std::rc::Rc::clone(&counted.count);
