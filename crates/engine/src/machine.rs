@@ -52,6 +52,11 @@ impl MachineError {
     pub(crate) fn is_unknown(&self) -> bool {
         matches!(self, Self::Jailer(JailerError::Refused(Refusal::Unknown(_))))
     }
+
+    /// Whether a warm interpreter is not there, or died while it was asked: packages of somebody's template may see to that.
+    pub(crate) fn is_without_zygote(&self) -> bool {
+        self.is_unknown() || matches!(self, Self::Jailer(JailerError::Refused(Refusal::Failed(_))))
+    }
 }
 
 /// Uid ranges in use, and the next never used.

@@ -126,10 +126,11 @@ impl<W: Write> Writer<'_, W> {
     fn head(&mut self, path: &[u8], kind: Kind, stat: &rustix::fs::Stat) -> Result<(), String> {
         let entry = Entry {
             path: path.to_vec(),
-            kind,
             mode: stat.st_mode & 0o7777,
             ids: (stat.st_uid, stat.st_gid),
-            time: u64::try_from(stat.st_mtime).unwrap_or(0),
+            // Nobody looks at a link's own time, and it would be the one thing that is another wherever a layer is unpacked.
+            time: if matches!(kind, Kind::Link(_)) { 0 } else { u64::try_from(stat.st_mtime).unwrap_or(0) },
+            kind,
         };
         let bytes = entry::encode(&entry).map_err(|e| format!("{}: {e}", entry::shown(path)))?;
         self.out.write_all(&bytes).map_err(|e| format!("writing: {e}"))

@@ -37,7 +37,7 @@ pub struct Entry {
     pub mode: u32,
     /// As on disk: 0 is root inside.
     pub ids: (u32, u32),
-    /// In seconds since 1970.
+    /// In seconds since 1970; 0 for a link.
     pub time: u64,
 }
 

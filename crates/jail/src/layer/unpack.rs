@@ -281,6 +281,9 @@ impl Layer {
                 }
             }
             Kind::Link(target) => {
+                if entry.time != 0 {
+                    return refused("a link has a time", &path);
+                }
                 if let Some(dir) = &open.dir {
                     let target = CString::new(&target[..]).map_err(|_| BadEntry::Refused("a link holds NUL".into()))?;
                     symlinkat(&*target, dir, &*name).map_err(io)?;
