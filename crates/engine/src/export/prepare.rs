@@ -66,10 +66,14 @@ impl Engine {
             Language::JavaScript | Language::TypeScript => {
                 text(&["/usr/local/bin/node", "-e", include_str!("prepare.cjs")])
             }
-            Language::Bash => return prepared,
+            Language::Bash => Vec::new(),
         };
         let plain = |text: &str| text.len() <= 200 && !text.chars().any(char::is_control);
-        match self.answer::<Vec<Package>>(shell, argv, Vec::new(), PREPARE_TIMEOUT).await {
+        let found = match argv.is_empty() {
+            true => Some(Vec::new()),
+            false => self.answer::<Vec<Package>>(shell, argv, Vec::new(), PREPARE_TIMEOUT).await,
+        };
+        match found {
             Some(found) => {
                 prepared.packages =
                     found.into_iter().filter(|p| plain(&p.name) && plain(&p.version)).take(PACKAGES_MAX).collect();
@@ -77,6 +81,13 @@ impl Engine {
             None => {
                 prepared.warnings.push("the packages could not be listed: what is installed there is damaged".into())
             }
+        }
+        if template.language != Language::Python {
+            // Only Python is asked for what the template has, too.
+            let base: Vec<Package> = serde_json::from_value(template.row.packages.clone()).unwrap_or_default();
+            let own: std::collections::HashSet<String> = prepared.packages.iter().map(|p| p.name.clone()).collect();
+            prepared.packages.extend(base.into_iter().filter(|package| !own.contains(&package.name)));
+            prepared.packages.sort_by(|a, b| a.name.cmp(&b.name));
         }
         if let (Language::Python, Warm::Forked(preload)) = (template.language, &template.warm) {
             let mut argv = text(&["/usr/bin/python3", "-c", include_str!("preload.py")]);
