@@ -323,3 +323,37 @@ async fn archives_are_for_operators() {
     assert!(refused.message.contains("archive is refused"), "{refused}");
     assert_eq!(std::fs::read_dir(scene.home.join("engine/archives")).expect("a directory").count(), 0);
 }
+
+/// Where packages are installed by root, what is exported is a root too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_of_debian_come_along() {
+    common::template("base").await;
+    let scene = Scene::of_test().await;
+    let request = CreateRequest { install_packages: vec!["apt:sl".into()], ..named("base") };
+    let id = scene.api.create(Actor::Agent, request, None).await.expect("a sandbox").sandbox_id.to_string();
+    scene
+        .python(&id, "echo mine > /home/user/mine; rm -f /home/user/none; echo x > /var/tmp/x; ls /usr/games/sl")
+        .await;
+    let exported = export(&scene, &id, "with-sl").await.expect("exported");
+    assert!(
+        exported.packages.iter().any(|p| p.name == "sl" && p.version.starts_with(|c: char| c.is_ascii_digit())),
+        "{exported:?}"
+    );
+    let copy = scene.create("with-sl").await;
+    let seen = scene.python(&copy, "ls /usr/games/sl; cat mine; ls /var/tmp /tmp; stat -c %U:%a /etc/passwd /usr/games/sl; dpkg -s sl | grep ^Status").await;
+    assert_eq!(seen, "/usr/games/sl\nmine\n/tmp:\n\n/var/tmp:\nroot:644\nroot:755\nStatus: install ok installed\n");
+    // On top of it more can be installed, and exported again.
+    let file = scene.dir.path().join("with-sl.tar.zst");
+    scene.run(&["template", "export", "with-sl", file.to_str().expect("plain")]);
+    let elsewhere = tokio::task::spawn_blocking(Scene::empty).await.expect("a daemon");
+    elsewhere.run(&["template", "import", file.to_str().expect("plain")]);
+    let there = elsewhere.create("with-sl").await;
+    assert_eq!(elsewhere.python(&there, "ls /usr/games/sl; cat mine").await, "/usr/games/sl\nmine\n");
+    elsewhere.end(&[&there], &["with-sl"]).await;
+    // The control: without an installer a template of the same base has no root of its own.
+    let plain = scene.create("base").await;
+    scene.python(&plain, "echo x > /var/tmp/x; echo y > /home/user/y").await;
+    let small = export(&scene, &plain, "plain").await.expect("exported");
+    assert!(small.size_bytes < 1 << 20 && exported.size_bytes > 50 << 20, "{small:?}");
+    scene.end(&[&id, &copy, &plain], &["with-sl", "plain"]).await;
+}

@@ -23,6 +23,7 @@ use crate::{
     builds::unknown,
     engine::{Engine, now_ms},
     error::Failure,
+    language::Language,
     lookup::not_running,
     registry::{Template, canonical},
     sandbox::Sandbox,
@@ -46,6 +47,9 @@ const EXPORTED_MAX: usize = 64;
 
 /// What a home may have beyond what its sandbox's disk holds: what its template had.
 const TEMPLATE_HOME_BYTES: u64 = 64 << 20;
+
+/// What a root without homes may have, as installed from Debian.
+const SYSTEM_BYTES: u64 = 4 << 30;
 
 /// Shortest value that is looked for in files.
 const HIDDEN_BYTES_MIN: usize = 8;
@@ -73,6 +77,16 @@ impl Default for Exports {
             seen: tokio::sync::Mutex::default(),
         }
     }
+}
+
+/// What became of a sandbox's disk.
+struct Copied {
+    home: LayerDigest,
+    /// Everything else, where an installer had changed it.
+    system: Option<LayerDigest>,
+    /// Of both.
+    bytes: u64,
+    report: HomeReport,
 }
 
 /// What is known of an exported template, from its row's `recipe`.
@@ -140,19 +154,23 @@ impl Engine {
         let disk = self.copy_disk_of(&sandbox, None).await?;
         let made = self.home_layer(&sandbox, disk, progress.as_ref()).await;
         crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, disk).await;
-        let (digest, size_bytes, report, Prepared { packages, preload, mut warnings }) = made?;
+        let (Copied { home: digest, system, bytes: size_bytes, report }, prepared) = made?;
+        let Prepared { packages, preload, mut warnings } = prepared;
+        let own: Vec<LayerDigest> = system.iter().chain([&digest]).cloned().collect();
         drop(copying);
         let _turn = self.inner.exports.changing.lock().await;
         let version = match self.free_version(&request.template_name, request.new_version).await {
             Ok(version) => version,
             Err(error) => {
-                self.drop_layers(vec![digest]).await;
+                self.drop_layers(own).await;
                 return Err(error);
             }
         };
         // Another template of the same content may have been deleted a moment ago, and the layer with it.
-        if self.inner.machine.look_at(digest.clone()).await?.as_ref() != Some(&digest) {
-            return Err(ApiError::internal("the layer is gone again; export once more").into());
+        for layer in &own {
+            if self.inner.machine.look_at(layer.clone()).await?.as_ref() != Some(layer) {
+                return Err(ApiError::internal("the layer is gone again; export once more").into());
+            }
         }
 
         let id = sandbox.id.clone();
@@ -179,8 +197,11 @@ impl Engine {
         recipe.preload = preload;
         recipe.files.clear();
         recipe.shelf.after_first_use = true;
-        let mut layers = self.without_home(&base).await?;
-        layers.push(digest.clone());
+        // What an installer changed is a whole root, and takes the place of the base's.
+        let layers = match system {
+            Some(_) => own,
+            None => [self.without_home(&base).await?, own].concat(),
+        };
         let row = TemplateRow {
             name: request.template_name,
             version,
@@ -266,18 +287,24 @@ impl Engine {
         sandbox: &Sandbox,
         disk: DiskId,
         progress: Option<&ProgressSender>,
-    ) -> Result<(LayerDigest, u64, HomeReport, Prepared), Failure> {
+    ) -> Result<(Copied, Prepared), Failure> {
         tell(progress, "listing packages, compiling bytecode", 10.0);
         let prepared = self.prepare(&sandbox.template, disk).await?;
         tell(progress, "copying the home", 50.0);
         let hidden = self.hidden_values(sandbox).await?;
         let tree = format!("x-{}", hex::encode(rand::random::<[u8; 8]>()));
-        let bytes_max = (u64::from(sandbox.limits.disk_mib) << 20) + self.home_bytes(&sandbox.template).await?;
+        let mut bytes_max = (u64::from(sandbox.limits.disk_mib) << 20) + self.home_bytes(&sandbox.template).await?;
+        if sandbox.template.language == Language::Bash {
+            bytes_max += SYSTEM_BYTES;
+        }
         let builder = &self.inner.builder;
+        // Only there packages are installed by root.
+        let system = (sandbox.template.language == Language::Bash).then(|| format!("{tree}-system"));
         let work = LayerWork::CopyHome {
             disk,
             layers: sandbox.template.layers.clone(),
             tree: tree.clone(),
+            system: system.clone(),
             bytes_max,
             hidden,
         };
@@ -290,16 +317,22 @@ impl Engine {
             let report: HomeReport =
                 serde_json::from_slice(&bytes).map_err(|_| ApiError::internal("the copy's report cannot be read"))?;
             tell(progress, "sealing the layer", 80.0);
-            let (digest, bytes, _) = builder.seal_as(tree.clone(), true).await?;
-            Ok::<_, Failure>((digest, bytes, report))
-        };
-        match made.await {
-            Ok((digest, bytes, report)) => Ok((digest, bytes, report, prepared)),
-            Err(error) => {
-                let _ = template::BuildHost::drop_tree(builder, tree).await;
-                Err(error)
+            let (digest, mut bytes, _) = builder.seal_as(tree.clone(), true).await?;
+            let mut system_layer = None;
+            if let (true, Some(system)) = (report.has_system, &system) {
+                let (layer, more, _) = builder.seal_as(system.clone(), false).await?;
+                bytes += more;
+                system_layer = Some(layer);
             }
+            Ok::<_, Failure>(Copied { home: digest, system: system_layer, bytes, report })
+        };
+        let made = made.await;
+        // Those that became layers are trees no more.
+        let left = if made.is_ok() { None } else { Some(tree) };
+        for tree in left.into_iter().chain(system) {
+            let _ = template::BuildHost::drop_tree(builder, tree).await;
         }
+        Ok((made?, prepared))
     }
 
     /// Bytes of the home that a template has.
@@ -342,10 +375,8 @@ impl Engine {
         let ready = row.clone();
         self.inner.store.write(move |tx| tx.put_template(&ready)).await?;
         let old = self.inner.registry.get(&row.name);
-        if let Some(home) = row.layers.last() {
-            // It was listed a moment ago.
-            self.inner.exports.seen.lock().await.insert(home.clone());
-        }
+        // They were listed a moment ago.
+        self.inner.exports.seen.lock().await.extend(row.layers.iter().cloned());
         let template = self.usable(row);
         self.inner.registry.put(Arc::clone(&template));
         if let Some(old) = old {
@@ -355,25 +386,32 @@ impl Engine {
         Ok(())
     }
 
-    /// Looks at the layer of an exported template when it is first used in a run of the daemon, and starts its warm interpreter.
+    /// Looks at the layers that an exported template does not share with those that are shipped, when it is first used in a run of the
+    /// daemon, and starts its warm interpreter.
     ///
     /// # Errors
-    /// Its layer is not what it was.
+    /// One of them is not what it was.
     pub(crate) async fn ready(&self, template: &Arc<Template>) -> Result<(), Failure> {
         let (Some(_), Some(home)) = (template.exported(), template.layers.first()) else { return Ok(()) };
         let mut seen = self.inner.exports.seen.lock().await;
         if seen.contains(home) {
             return Ok(());
         }
-        if self.inner.machine.look_at(home.clone()).await?.as_ref() != Some(home) {
-            tracing::error!(template = template.name, layer = %home, "a layer is not what its name says");
-            let text = format!(
-                "what is on disk of template `{}` is not what was exported; delete it, and export or import it again",
-                template.name
-            );
-            return Err(ApiError::internal(text).into());
+        let rows = self.inner.store.templates().await?;
+        let shipped = rows.iter().filter(|row| exported(&row.recipe).is_none()).flat_map(|row| &row.layers);
+        let shipped: HashSet<&LayerDigest> = shipped.collect();
+        // The home comes last: with it the template has been looked at.
+        for layer in template.layers.iter().rev().filter(|layer| !shipped.contains(layer)) {
+            if !seen.contains(layer) && self.inner.machine.look_at(layer.clone()).await?.as_ref() != Some(layer) {
+                tracing::error!(template = template.name, %layer, "a layer is not what its name says");
+                let text = format!(
+                    "what is on disk of template `{}` is not what was exported; delete it, and export or import it again",
+                    template.name
+                );
+                return Err(ApiError::internal(text).into());
+            }
+            seen.insert(layer.clone());
         }
-        seen.insert(home.clone());
         drop(seen);
         if self.inner.registry.get(&template.name).is_some_and(|current| Arc::ptr_eq(&current, template)) {
             self.open_shelf(Arc::clone(template));
@@ -424,7 +462,8 @@ impl Engine {
         if let Some(shelf) = shelf {
             self.clear_shelf(&shelf).await;
         }
-        self.drop_layers(own.iter().filter_map(|row| row.layers.last().cloned()).collect()).await;
+        // Those of a base are somebody else's still: shipped templates keep theirs.
+        self.drop_layers(own.iter().flat_map(|row| row.layers.clone()).collect()).await;
         Ok(TemplateDeleteAnswer {
             success: true,
             versions: u32::try_from(own.len()).unwrap_or(u32::MAX),
@@ -436,7 +475,9 @@ impl Engine {
     /// Removes those of these layers that no template has. To be called while nobody else changes templates.
     async fn drop_layers(&self, layers: Vec<LayerDigest>) {
         let Ok(rows) = self.inner.store.templates().await else { return };
-        let kept: HashSet<&LayerDigest> = rows.iter().flat_map(|row| &row.layers).collect();
+        let live = self.all_live();
+        let of_live = live.iter().flat_map(|sandbox| &sandbox.template.layers);
+        let kept: HashSet<&LayerDigest> = rows.iter().flat_map(|row| &row.layers).chain(of_live).collect();
         for layer in layers.iter().filter(|layer| !kept.contains(layer)) {
             self.drop_layer(layer).await;
         }

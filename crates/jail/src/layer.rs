@@ -6,7 +6,7 @@
 //! output; the jailer hands that on unread.
 //!
 //! * [`room`]: what such a process sees;
-//! * [`home`], [`rules`]: copying a home, and what is left out of it;
+//! * [`home`], [`rules`], [`system`]: copying a home, what is left out of it, and what an installer changed beside it;
 //! * [`archive`], [`unpack`], [`entry`]: layers as one file.
 
 use std::{
@@ -28,6 +28,7 @@ pub mod entry;
 pub mod home;
 pub mod room;
 pub mod rules;
+pub mod system;
 pub mod unpack;
 
 /// Entries that one layer may have.
@@ -51,6 +52,8 @@ pub struct HomeReport {
     pub left_out: Vec<(String, String)>,
     /// How much was left out.
     pub left_out_count: u64,
+    /// Whether everything else was copied too: an installer has changed something there.
+    pub has_system: bool,
 }
 
 /// Paths that a report names.
@@ -73,7 +76,7 @@ impl Work for LayerPlan {
 
     fn run(&self) -> i32 {
         let done = match &self.work {
-            LayerWork::CopyHome { bytes_max, hidden, .. } => home::run(*bytes_max, hidden),
+            LayerWork::CopyHome { system, bytes_max, hidden, .. } => home::run(system.is_some(), *bytes_max, hidden),
             LayerWork::Write(layers) => archive::run(layers),
             LayerWork::Manifest => unpack::run_manifest(),
             LayerWork::Unpack { layers, bytes_max } => unpack::run(layers, *bytes_max),

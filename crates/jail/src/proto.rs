@@ -305,6 +305,8 @@ pub enum LayerWork {
         layers: Vec<LayerDigest>,
         /// Name of the tree.
         tree: String,
+        /// Name of a tree for everything else, if an installer has changed something there: a whole root without its homes.
+        system: Option<String>,
         /// Bytes that all files may have.
         bytes_max: u64,
         /// A file in which one of these stands, in whatever form, is left out.
@@ -329,7 +331,7 @@ impl LayerWork {
     #[must_use]
     pub fn trees(&self) -> Vec<&str> {
         match self {
-            Self::CopyHome { tree, .. } => vec![tree],
+            Self::CopyHome { tree, system, .. } => std::iter::once(tree).chain(system).map(String::as_str).collect(),
             Self::Write(_) | Self::Manifest => Vec::new(),
             Self::Unpack { layers, .. } => layers.iter().filter_map(|(_, _, tree)| tree.as_deref()).collect(),
         }

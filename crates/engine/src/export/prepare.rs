@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ringfence_jail::proto::DiskId;
+use ringfence_jail::proto::{DiskId, Rights};
 use ringfence_model::{Limits, SandboxId, api::Package};
 use tokio::{io::AsyncReadExt, sync::oneshot};
 
@@ -20,6 +20,9 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Importing what waits in sandboxes.
 const PRELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Packages of Debian. Their names and versions have no character that JSON would escape (Debian Policy, 5.6).
+const DEBIAN: &str = r#"dpkg-query -W -f '{"name":"${Package}","version":"${Version}"},' | sed 's/^/[/; s/,$/]/'"#;
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
@@ -66,14 +69,10 @@ impl Engine {
             Language::JavaScript | Language::TypeScript => {
                 text(&["/usr/local/bin/node", "-e", include_str!("prepare.cjs")])
             }
-            Language::Bash => Vec::new(),
+            Language::Bash => text(&["/bin/sh", "-c", DEBIAN]),
         };
         let plain = |text: &str| text.len() <= 200 && !text.chars().any(char::is_control);
-        let found = match argv.is_empty() {
-            true => Some(Vec::new()),
-            false => self.answer::<Vec<Package>>(shell, argv, Vec::new(), PREPARE_TIMEOUT).await,
-        };
-        match found {
+        match self.answer::<Vec<Package>>(shell, argv, Vec::new(), PREPARE_TIMEOUT).await {
             Some(found) => {
                 prepared.packages =
                     found.into_iter().filter(|p| plain(&p.name) && plain(&p.version)).take(PACKAGES_MAX).collect();
@@ -82,8 +81,8 @@ impl Engine {
                 prepared.warnings.push("the packages could not be listed: what is installed there is damaged".into())
             }
         }
-        if template.language != Language::Python {
-            // Only Python is asked for what the template has, too.
+        if matches!(template.language, Language::JavaScript | Language::TypeScript) {
+            // The others are asked for what the template has, too.
             let base: Vec<Package> = serde_json::from_value(template.row.packages.clone()).unwrap_or_default();
             let own: std::collections::HashSet<String> = prepared.packages.iter().map(|p| p.name.clone()).collect();
             prepared.packages.extend(base.into_iter().filter(|package| !own.contains(&package.name)));
@@ -118,7 +117,7 @@ impl Engine {
             env = vec!["PATH=/usr/local/bin:/usr/bin:/bin".into(), "LANG=C.UTF-8".into(), "HOME=/home/user".into()];
         }
         let timeout_ms = u64::try_from(timeout.as_millis()).ok();
-        let process = self.inner.machine.spawn(shell, argv, env, "/".into(), timeout_ms).await.ok()?;
+        let process = self.inner.machine.spawn(shell, Rights::Program, argv, env, "/".into(), timeout_ms).await.ok()?;
         let (mut stdout, mut stderr) = (process.stdout, process.stderr);
         drop(process.stdin);
         let read = async {

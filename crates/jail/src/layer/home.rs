@@ -28,12 +28,26 @@ const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";
 const BLOCK: usize = 256 << 10;
 
 /// In the jail: from [`room::SEEN`] into the first tree.
-pub(super) fn run(bytes_max: u64, hidden: &[Vec<u8>]) -> Result<(), String> {
+pub(super) fn run(with_system: bool, bytes_max: u64, hidden: &[Vec<u8>]) -> Result<(), String> {
     let open = |path: &str| rustix::fs::open(path, DIRECTORY, Mode::empty());
     let seen = open(room::SEEN).map_err(|e| format!("the sandbox's files: {e}"))?;
     let template = open(room::TEMPLATE).map_err(|e| format!("the template's files: {e}"))?;
     let tree = open(&room::tree(0)).map_err(|e| format!("the tree: {e}"))?;
-    let report = copy(&seen, &template, &tree, bytes_max, hidden)?;
+    let mut report = copy(&seen, &template, &tree, bytes_max, hidden)?;
+    if with_system {
+        let changes = open(room::CHANGES).map_err(|e| format!("the sandbox's changes: {e}"))?;
+        if super::system::is_changed(&changes) {
+            let tree = open(&room::tree(1)).map_err(|e| format!("the second tree: {e}"))?;
+            let left = bytes_max.saturating_sub(report.bytes);
+            let of_system = super::system::copy(&seen, &tree, left, hidden)?;
+            report.has_system = true;
+            report.entries += of_system.entries;
+            report.bytes += of_system.bytes;
+            report.left_out_count += of_system.left_out_count;
+            report.left_out.extend(of_system.left_out);
+            report.left_out.truncate(LEFT_OUT_MAX);
+        }
+    }
     let json = serde_json::to_vec(&report).map_err(|e| e.to_string())?;
     super::say(&json)
 }
@@ -49,13 +63,7 @@ pub fn copy(
     bytes_max: u64,
     hidden: &[Vec<u8>],
 ) -> Result<HomeReport, String> {
-    let shown: &[u8] = b"#";
-    let mut copier = Copier {
-        masks: (!hidden.is_empty()).then(|| Arc::new(Masks::new(hidden.iter().map(|value| (&value[..], shown))))),
-        bytes_max,
-        report: HomeReport::default(),
-        from_template: false,
-    };
+    let mut copier = Copier::new(bytes_max, hidden, false);
     let mut to = tree.try_clone().map_err(|e| e.to_string())?;
     for name in HOME {
         mkdirat(&to, name, Mode::from_raw_mode(0o755)).map_err(|e| format!("making the home: {e}"))?;
@@ -71,20 +79,42 @@ pub fn copy(
     let base = home(template).ok();
     copier.directory(&from, base.as_ref(), &to, &mut Vec::new(), 0)?;
     let times = fstat(&from).map_err(|e| e.to_string())?;
-    finish(&to, Mode::from_raw_mode(0o755), &times).map_err(|e| format!("the home: {e}"))?;
+    finish(&to, user(), Mode::from_raw_mode(0o755), &times).map_err(|e| format!("the home: {e}"))?;
     Ok(copier.report)
 }
 
-struct Copier {
+pub(super) struct Copier {
     masks: Option<Arc<Masks>>,
     bytes_max: u64,
-    report: HomeReport,
+    pub(super) report: HomeReport,
+    /// What is copied is everything but the homes, with the owners that it has.
+    is_system: bool,
     /// What is copied is the template's: its names are not judged again.
     from_template: bool,
 }
 
 impl Copier {
-    fn directory(
+    pub(super) fn new(bytes_max: u64, hidden: &[Vec<u8>], is_system: bool) -> Self {
+        let shown: &[u8] = b"#";
+        Self {
+            masks: (!hidden.is_empty()).then(|| Arc::new(Masks::new(hidden.iter().map(|value| (&value[..], shown))))),
+            bytes_max,
+            report: HomeReport::default(),
+            is_system,
+            from_template: false,
+        }
+    }
+
+    /// What is left out at this path by its name.
+    fn left_out(&self, path: &[u8]) -> Option<&'static str> {
+        match (self.is_system, self.from_template) {
+            (true, _) => super::system::left_out(path),
+            (false, true) => None,
+            (false, false) => rules::left_out(path).map(rules::Reason::as_str),
+        }
+    }
+
+    pub(super) fn directory(
         &mut self,
         from: &OwnedFd,
         base: Option<&OwnedFd>,
@@ -107,13 +137,13 @@ impl Copier {
                 path.push(b'/');
             }
             path.extend_from_slice(name.to_bytes());
-            let reason = if self.from_template { None } else { rules::left_out(path) };
+            let reason = self.left_out(path);
             match (reason, number < from_here) {
                 (None, true) => {
                     let below = base.and_then(|base| openat(base, &**name, DIRECTORY, Mode::empty()).ok());
                     self.entry(from, below.as_ref(), to, name, path, depth)?;
                 }
-                (Some(reason), true) => self.leave_out(path, reason.as_str()),
+                (Some(reason), true) => self.leave_out(path, reason),
                 (Some(_), false) => {
                     if let Some(base) = base {
                         self.from_template = true;
@@ -159,9 +189,8 @@ impl Copier {
                 mkdirat(to, name, Mode::RWXU).map_err(|e| failed("making", path, e))?;
                 let made = openat(to, name, DIRECTORY, Mode::empty()).map_err(|e| failed("opening", path, e))?;
                 self.directory(&below, base, &made, path, depth + 1)?;
-                // Whoever lists it needs to enter it: its owner has no capability.
-                let mode = Mode::from_raw_mode(stat.st_mode & 0o777 | 0o700);
-                finish(&made, mode, &stat).map_err(|e| format!("finishing {}: {e}", text(path)))
+                // Whoever lists one of the user's needs to enter it: its owner has no capability.
+                self.finish(&made, 0o700, &stat).map_err(|e| format!("finishing {}: {e}", text(path)))
             }
             FileType::RegularFile => self.file(from, to, name, path),
             FileType::Symlink => {
@@ -171,7 +200,7 @@ impl Copier {
                     return Ok(());
                 }
                 symlinkat(&*target, to, name).map_err(|e| failed("making", path, e))?;
-                let (uid, gid) = user();
+                let (uid, gid) = self.owner(&stat);
                 chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
                     .map_err(|e| failed("giving away", path, e))
             }
@@ -192,7 +221,7 @@ impl Copier {
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = openat(to, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed("making", e.into()))?;
-        let found = self.content(&source, &made, rules::is_in_package(path)).map_err(|e| match e {
+        let found = self.content(&source, &made, self.is_system || rules::is_in_package(path)).map_err(|e| match e {
             Content::Full => format!(
                 "its files have more than {} bytes, which is more than the sandbox's disk holds: is one of them sparse?",
                 self.bytes_max
@@ -205,8 +234,7 @@ impl Copier {
             self.leave_out(path, why);
             return Ok(());
         }
-        let mode = Mode::from_raw_mode(stat.st_mode & 0o777 | 0o600);
-        finish(&made, mode, &stat).map_err(|e| failed("finishing", e))
+        self.finish(&made, 0o600, &stat).map_err(|e| failed("finishing", e))
     }
 
     /// Copies bytes; why the file is to be left out, if it is. Blocks of zeros become holes.
@@ -243,6 +271,16 @@ impl Copier {
         }
         rustix::fs::ftruncate(to, at)?;
         Ok(None)
+    }
+
+    /// As it was for root's; the user's is the user's, may be used by the user, and has no set-id bits.
+    pub(super) fn finish(&self, made: &OwnedFd, at_least: u32, stat: &Stat) -> io::Result<()> {
+        let mode = if self.is_system { stat.st_mode & 0o7777 } else { stat.st_mode & 0o777 | at_least };
+        finish(made, self.owner(stat), Mode::from_raw_mode(mode), stat)
+    }
+
+    fn owner(&self, stat: &Stat) -> (Uid, Gid) {
+        if self.is_system { (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)) } else { user() }
     }
 
     fn is_hidden(&self, bytes: &[u8]) -> bool {
@@ -286,8 +324,7 @@ pub(super) fn write_at(to: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Resul
 }
 
 /// Owner, mode, and the time in whole seconds, by which Python knows its bytecode again.
-fn finish(made: &OwnedFd, mode: Mode, stat: &Stat) -> io::Result<()> {
-    let (uid, gid) = user();
+fn finish(made: &OwnedFd, (uid, gid): (Uid, Gid), mode: Mode, stat: &Stat) -> io::Result<()> {
     fchown(made, Some(uid), Some(gid))?;
     fchmod(made, mode)?;
     set_time(made, stat.st_mtime)

@@ -19,6 +19,9 @@ use crate::{
 /// The root as programs of the sandbox see it.
 pub(super) const SEEN: &str = "/seen";
 
+/// The sandbox's own changes, as they are on its disk.
+pub(super) const CHANGES: &str = "/d/up";
+
 /// The same without the sandbox's own changes.
 pub(super) const TEMPLATE: &str = "/template";
 
