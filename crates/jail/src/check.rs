@@ -136,7 +136,10 @@ pub fn layer_step(plan: &LayerPlan) -> Result<(), Refusal> {
             }
             (all.len(), *bytes_max)
         }
-        LayerWork::Write(layers) => (layers.len(), 0),
+        LayerWork::List(all) | LayerWork::Write { base: all, .. } => {
+            layers(all.len() + 1)?;
+            (all.len(), 0)
+        }
         LayerWork::Manifest => (1, 0),
         LayerWork::Unpack { layers, bytes_max } => (layers.len(), *bytes_max),
     };

@@ -77,7 +77,8 @@ impl Work for LayerPlan {
     fn run(&self) -> i32 {
         let done = match &self.work {
             LayerWork::CopyHome { system, bytes_max, hidden, .. } => home::run(system.is_some(), *bytes_max, hidden),
-            LayerWork::Write(layers) => archive::run(layers),
+            LayerWork::List(_) => archive::run_list(),
+            LayerWork::Write { digest, home, .. } => archive::run(digest, home),
             LayerWork::Manifest => unpack::run_manifest(),
             LayerWork::Unpack { layers, bytes_max } => unpack::run(layers, *bytes_max),
         };

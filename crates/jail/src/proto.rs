@@ -187,7 +187,8 @@ pub enum Op {
     BuildStep(BuildPlan),
     /// End a running build step. → [`Done::Ok`].
     KillStep(u32),
-    /// Work on layers in the jail of a build step. With [`LayerWork::Write`], [`LayerWork::Manifest`] and [`LayerWork::Unpack`]
+    /// Work on layers in the jail of a build step. With [`LayerWork::Write`], [`LayerWork::Manifest`] and
+    /// [`LayerWork::Unpack`]
     /// comes one descriptor, its standard input. → as [`Op::BuildStep`].
     LayerStep(LayerPlan),
     /// Move a finished build tree into the layer store under its digest, and list it. → [`Done::LayerSealed`].
@@ -312,8 +313,17 @@ pub enum LayerWork {
         /// A file in which one of these stands, in whatever form, is left out.
         hidden: Vec<Vec<u8>>,
     },
-    /// Writes an archive to its output: the manifest, which is its input, and these layers.
-    Write(Vec<LayerDigest>),
+    /// Lists layers as one: what is seen of them together. Its output is the digest.
+    List(Vec<LayerDigest>),
+    /// Writes an archive to its output: the manifest, which is its input, and two layers.
+    Write {
+        /// The template's base, uppermost first. What is seen of it becomes one layer, so that no archive has whiteouts.
+        base: Vec<LayerDigest>,
+        /// The digest of that, from [`LayerWork::List`].
+        digest: LayerDigest,
+        /// The home.
+        home: LayerDigest,
+    },
     /// Reads an archive's manifest, and nothing more, and writes it to its output.
     Manifest,
     /// Reads an archive: its layers, in order, into trees, or nowhere when they are known here. Its output is empty, or what is
@@ -332,7 +342,7 @@ impl LayerWork {
     pub fn trees(&self) -> Vec<&str> {
         match self {
             Self::CopyHome { tree, system, .. } => std::iter::once(tree).chain(system).map(String::as_str).collect(),
-            Self::Write(_) | Self::Manifest => Vec::new(),
+            Self::List(_) | Self::Write { .. } | Self::Manifest => Vec::new(),
             Self::Unpack { layers, .. } => layers.iter().filter_map(|(_, _, tree)| tree.as_deref()).collect(),
         }
     }
@@ -340,7 +350,7 @@ impl LayerWork {
     /// Whether it reads something.
     #[must_use]
     pub fn has_input(&self) -> bool {
-        !matches!(self, Self::CopyHome { .. })
+        !matches!(self, Self::CopyHome { .. } | Self::List(_))
     }
 }
 

@@ -86,6 +86,18 @@ impl Engine {
             return Err(ApiError::new(Code::NotSupported, text).into());
         };
         self.ready(&template).await?;
+        let Some((home, base)) = template.row.layers.split_last() else { return Err(unknown(name).into()) };
+        let base: Vec<LayerDigest> = base.iter().rev().cloned().collect();
+        let digest = match &base[..] {
+            [only] => only.clone(),
+            _ => {
+                const DIGEST_BYTES_MAX: u64 = 64;
+                let step = self.inner.builder.layers(LayerWork::List(base.clone()), None, TIMEOUT).await?;
+                let said = said(step, DIGEST_BYTES_MAX).await?;
+                let digest = LayerDigest::parse(&String::from_utf8_lossy(&said));
+                digest.map_err(|_| ApiError::internal("the base of the template could not be listed"))?
+            }
+        };
         let manifest = Manifest {
             format: FORMAT,
             name: template.name.clone(),
@@ -93,10 +105,10 @@ impl Engine {
             export,
             packages: serde_json::from_value(template.row.packages.clone()).unwrap_or_default(),
             size_bytes: template.row.size_bytes,
-            layers: template.row.layers.clone(),
+            layers: vec![digest.clone(), home.clone()],
         };
         let input = handed_over(&serde_json::to_vec(&manifest).expect("plain data"))?;
-        let work = LayerWork::Write(template.row.layers.clone());
+        let work = LayerWork::Write { base, digest, home: home.clone() };
         let StepStream { output, end } = self.inner.builder.layers(work, Some(input.as_fd()), TIMEOUT).await?;
         let read = futures::stream::try_unfold((output, Some(end)), |(mut output, mut end)| async move {
             let mut buffer = vec![0; CHUNK_BYTES];

@@ -77,8 +77,11 @@ impl Jailer {
             }
             layers.iter().try_for_each(|layer| self.layer_exists(layer))?;
         }
-        if let LayerWork::Write(layers) = &plan.work {
+        if let LayerWork::List(layers) | LayerWork::Write { base: layers, .. } = &plan.work {
             layers.iter().try_for_each(|layer| self.layer_exists(layer))?;
+        }
+        if let LayerWork::Write { home, .. } = &plan.work {
+            self.layer_exists(home)?;
         }
         let trees = plan.work.trees().into_iter().map(str::to_owned).collect();
         self.start_step(request, plan.step, trees, plan, plan.timeout_ms, input)

@@ -16,7 +16,7 @@ use super::{
     entry::{self, END, Entry, Kind},
     room,
 };
-use crate::build::listing::{DEPTH_MAX, names};
+use crate::build::listing::{self, DEPTH_MAX, names};
 
 /// Name of the first entry.
 pub const MANIFEST: &[u8] = b"template.json";
@@ -33,8 +33,19 @@ pub fn root_path(layer: &LayerDigest) -> Vec<u8> {
     format!("layers/{layer}/rootfs").into_bytes()
 }
 
+fn open(path: &str) -> Result<OwnedFd, String> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|e| format!("a layer: {e}"))
+}
+
+/// In the jail: the digest of what is seen, to standard output.
+pub(super) fn run_list() -> Result<(), String> {
+    let listing = listing::list(&open(room::SEEN)?).map_err(|e| format!("{}: {}", e.what, e.source))?;
+    super::say(listing.digest.as_bytes())
+}
+
 /// In the jail: the manifest from standard input, the archive to standard output.
-pub(super) fn run(layers: &[LayerDigest]) -> Result<(), String> {
+pub(super) fn run(digest: &LayerDigest, home: &LayerDigest) -> Result<(), String> {
     let mut manifest = Vec::new();
     io::stdin()
         .take(MANIFEST_BYTES_MAX + 1)
@@ -43,14 +54,8 @@ pub(super) fn run(layers: &[LayerDigest]) -> Result<(), String> {
     let out = io::BufWriter::with_capacity(1 << 20, io::stdout());
     let mut out = zstd::stream::Encoder::new(out, LEVEL).map_err(|e| format!("zstd: {e}"))?;
     out.include_checksum(true).map_err(|e| format!("zstd: {e}"))?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let roots = layers
-        .iter()
-        .map(|layer| {
-            let root = rustix::fs::open(format!("{}/{layer}/rootfs", room::LAYERS), flags, Mode::empty());
-            root.map(|root| (layer.clone(), root)).map_err(|e| format!("layer {layer}: {e}"))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let roots =
+        [(digest.clone(), open(room::SEEN)?), (home.clone(), open(&format!("{}/{home}/rootfs", room::LAYERS))?)];
     write(&mut out, &manifest, &roots)?;
     out.finish().and_then(|mut out| out.flush()).map_err(|e| format!("writing: {e}"))
 }

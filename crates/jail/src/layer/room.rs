@@ -16,7 +16,7 @@ use crate::{
     sys,
 };
 
-/// The root as programs of the sandbox see it.
+/// The root as programs of the sandbox see it, or what is seen of layers together.
 pub(super) const SEEN: &str = "/seen";
 
 /// The sandbox's own changes, as they are on its disk.
@@ -65,6 +65,10 @@ pub(super) fn enter(host: &Host, work: &LayerWork, base: u32, userns: BorrowedFd
         // Overlayfs wants two layers; an empty directory is one.
         fs::create_dir("empty").step("making an empty directory")?;
         merge("template", layers.iter().map(rootfs).chain(["empty".to_owned()]))?;
+    }
+    if let LayerWork::List(base) | LayerWork::Write { base, .. } = work {
+        fs::create_dir("empty").step("making an empty directory")?;
+        merge("seen", base.iter().map(rootfs).chain(["empty".to_owned()]))?;
     }
     for (number, tree) in trees.iter().enumerate() {
         let at = format!("t{number}");
