@@ -93,7 +93,7 @@ fn what_is_no_file_stays_behind_and_links_are_not_followed() {
     fs::write(home.join("kept.py"), "print(1)").expect("a file");
     fs::set_permissions(home.join("kept.py"), fs::Permissions::from_mode(0o6755)).expect("a mode");
     fs::write(home.join("closed"), "x").expect("a file");
-    fs::set_permissions(home.join("closed"), fs::Permissions::from_mode(0)).expect("a mode");
+    fs::set_permissions(home.join("closed"), fs::Permissions::from_mode(0o000)).expect("a mode");
     let newline = home.join(std::ffi::OsStr::from_bytes(b"new\nline \xff\xfe"));
     fs::write(&newline, "x").expect("a file");
     let _socket = UnixListener::bind(home.join("socket")).expect("a socket");

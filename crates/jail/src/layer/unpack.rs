@@ -64,7 +64,7 @@ pub(super) fn run(layers: &[(LayerDigest, bool, Option<String>)], bytes_max: u64
     unpack(&mut from, wanted, bytes_max).map_err(|e| e.to_string())
 }
 
-/// An archive's tar. It gives an error rather than [`RATIO_MAX`] times what it takes.
+/// An archive's tar. It gives an error rather than sixty times what it takes.
 ///
 /// # Errors
 /// zstd cannot be set up.
