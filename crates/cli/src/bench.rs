@@ -5,6 +5,7 @@ mod audit;
 mod burst;
 mod contender;
 mod cycles;
+mod export;
 mod gate;
 mod latency;
 mod leftovers;
@@ -101,6 +102,12 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
         let (found, above) = packages::run(&subject, &daemon.home, args.rounds.div_ceil(30)).await?;
         rows.extend(found);
         outcomes.extend(above);
+    }
+    if is_wanted(Part::Export) {
+        output::note("bench: a template that is exported");
+        let (found, of_export) = export::run(&subject, args.rounds).await?;
+        rows.extend(found);
+        outcomes.extend(of_export);
     }
     let report = json!({
         "success": outcomes.iter().all(|outcome| outcome.is_good),

@@ -8,15 +8,18 @@ use ringfence_model::{
     ApiError,
     api::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
-        ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
-        EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer,
+        CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
+        DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer,
+        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImportAnswer, ImportRequest, ListAnswer,
         ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, Progress, PruneAnswer, PruneRequest,
         SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest,
-        StatusAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer,
-        UploadAnswer, UploadRequest,
+        StatusAnswer, TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest,
+        TransitionAnswer, UploadAnswer, UploadRequest,
     },
 };
 use tokio::sync::mpsc;
+
+pub use crate::export::Chunks;
 
 /// The answer of every method, later.
 pub type Answering<'a, T> = BoxFuture<'a, Result<T, ApiError>>;
@@ -101,6 +104,25 @@ pub trait Sandboxes: Send + Sync + 'static {
 
     /// Removes what nobody needs any more. Not offered over MCP.
     fn prune(&self, actor: Actor, request: PruneRequest) -> Answering<'_, PruneAnswer>;
+    /// Makes a template from a sandbox.
+    fn export_template(
+        &self,
+        actor: Actor,
+        request: ExportRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, ExportAnswer>;
+
+    /// Removes an exported template, all of its versions.
+    fn template_delete(&self, actor: Actor, request: TemplateRequest) -> Answering<'_, TemplateDeleteAnswer>;
+
+    /// An exported template as an archive. Not offered over MCP, and operators only, like the next.
+    fn template_archive(&self, actor: Actor, request: TemplateRequest) -> Answering<'_, Chunks>;
+
+    /// Reads an archive. The chunks are read to their end unless it is refused earlier.
+    fn template_import(&self, actor: Actor, request: ImportRequest, archive: Chunks) -> Answering<'_, ImportAnswer>;
+
+    /// Makes a sandbox that shares a stopped one's files. Not offered over MCP.
+    fn clone_sandbox(&self, actor: Actor, request: CloneRequest) -> Answering<'_, CloneAnswer>;
 
     /// Entries of the audit chain.
     fn audit_log(&self, actor: Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer>;

@@ -4,14 +4,15 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, Seek, Write},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
-use ringfence_jail::proto::{BuildPlan, Done, Op};
+use ringfence_jail::proto::{BuildPlan, Done, LayerPlan, LayerWork, Op};
 use ringfence_model::LayerDigest;
 use ringfence_store::{StageRow, Store, StoreError};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -19,7 +20,7 @@ use tokio::{net::unix::pipe, sync::OwnedMutexGuard};
 
 use crate::{
     engine::now_ms,
-    jailer::JailerError,
+    jailer::{JailerError, StepEnd},
     machine::{Machine, MachineError},
     template::{BuildHost, Kept, Stage, StepStream},
 };
@@ -76,6 +77,45 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// As [`BuildHost::seal`]; `is_home` for a tree with a home alone, which hides those of the layers below.
+    pub(crate) async fn seal_as(&self, tree: String, is_home: bool) -> Result<(LayerDigest, u64, u64), MachineError> {
+        match self.machine.jailer().call(Op::SealLayer { tree, is_home }).await?.0 {
+            Done::LayerSealed { digest, bytes, files } => Ok((digest, bytes, files)),
+            _ => Err(JailerError::Confused.into()),
+        }
+    }
+
+    /// Starts work on layers, with what it reads.
+    pub(crate) async fn layers(
+        &self,
+        work: LayerWork,
+        input: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<StepStream, MachineError> {
+        let step = self.next_step();
+        let jailer = self.machine.jailer();
+        let end = jailer.on_step_end(step);
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let op = Op::LayerStep(LayerPlan { step, work, timeout_ms });
+        let fds: Vec<BorrowedFd<'_>> = input.into_iter().collect();
+        started(jailer.call_with(op, &fds).await?, end)
+    }
+}
+
+fn started(
+    (done, fds): (Done, Vec<OwnedFd>),
+    end: tokio::sync::oneshot::Receiver<StepEnd>,
+) -> Result<StepStream, MachineError> {
+    match (done, fds.into_iter().next()) {
+        (Done::StepStarted, Some(output)) => {
+            let output = pipe::Receiver::from_owned_fd(output).map_err(MachineError::Descriptor)?;
+            Ok(StepStream { output, end })
+        }
+        _ => Err(JailerError::Confused.into()),
+    }
+}
+
 impl BuildHost for Builder {
     type Error = BuilderError;
 
@@ -127,22 +167,13 @@ impl BuildHost for Builder {
     async fn step(&self, plan: BuildPlan, input: &[u8]) -> Result<StepStream, BuilderError> {
         let jailer = self.machine.jailer();
         let given = if plan.input { vec![sealed(input).map_err(MachineError::Descriptor)?] } else { Vec::new() };
+        let lent: Vec<BorrowedFd<'_>> = given.iter().map(AsFd::as_fd).collect();
         let end = jailer.on_step_end(plan.step);
-        let (done, fds) = jailer.call_with(Op::BuildStep(plan), &given).await?;
-        match (done, fds.into_iter().next()) {
-            (Done::StepStarted, Some(output)) => {
-                let output = pipe::Receiver::from_owned_fd(output).map_err(MachineError::Descriptor)?;
-                Ok(StepStream { output, end })
-            }
-            _ => Err(JailerError::Confused.into()),
-        }
+        Ok(started(jailer.call_with(Op::BuildStep(plan), &lent).await?, end)?)
     }
 
     async fn seal(&self, tree: String) -> Result<(LayerDigest, u64, u64), BuilderError> {
-        match self.machine.jailer().call(Op::SealLayer { tree }).await?.0 {
-            Done::LayerSealed { digest, bytes, files } => Ok((digest, bytes, files)),
-            _ => Err(JailerError::Confused.into()),
-        }
+        Ok(self.seal_as(tree, false).await?)
     }
 
     async fn drop_tree(&self, tree: String) -> Result<(), BuilderError> {

@@ -158,6 +158,7 @@ impl Engine {
         progress: Option<ProgressSender>,
     ) -> Result<Arc<Template>, Failure> {
         if let Some(template) = self.inner.registry.get(name) {
+            self.ready(&template).await?;
             return Ok(template);
         }
         let name = canonical(name);
@@ -395,7 +396,7 @@ impl Engine {
         Ok(names)
     }
 
-    async fn view_of(&self, name: &str) -> Result<Option<TemplateView>, Failure> {
+    pub(crate) async fn view_of(&self, name: &str) -> Result<Option<TemplateView>, Failure> {
         let rows: Vec<TemplateRow> =
             self.inner.store.templates().await?.into_iter().filter(|row| row.name == name).collect();
         let shipped = template::shipped_named(name);
@@ -437,6 +438,7 @@ impl Engine {
             size_bytes: ready.map_or(0, |row| row.size_bytes),
             digest: ready.and_then(|row| row.layers.last()).map(ToString::to_string),
             created_at: ready.map(|row| view::time(row.created_at_ms)),
+            exported: shown.and_then(|row| crate::export::exported(&row.recipe)),
             percent: build.and_then(|build| build.progress.borrow().percent),
             error: newest.filter(|row| row.status == Stored::Failed).and_then(|row| row.error.clone()),
         }))
@@ -480,11 +482,15 @@ fn explain(error: &BuildError) -> String {
     text
 }
 
-fn unknown(name: &str) -> ApiError {
+pub(crate) fn unknown(name: &str) -> ApiError {
     let shown: String = name.chars().take(80).collect();
     let known: Vec<String> = template::shipped().into_iter().map(|recipe| recipe.name).collect();
     ApiError::new(
         Code::TemplateNotFound,
-        format!("there is no template `{}`; this version ships: {}", shown.escape_debug(), known.join(", ")),
+        format!(
+            "there is no template `{}`; this version ships: {}, and `template_list` shows those that were exported",
+            shown.escape_debug(),
+            known.join(", ")
+        ),
     )
 }

@@ -82,6 +82,9 @@ impl Engine {
         if request.network.is_none() && self.inner.templates.network_defaults {
             request.network.clone_from(&template.defaults.network);
         }
+        if request.startup_script.is_none() {
+            request.startup_script = template.exported().and_then(|exported| exported.start_command);
+        }
         let has_anthropic_key = request.anthropic_key.is_some();
         let vars = all_vars(&mut request)?;
         let prepared = if limits == template.defaults.limits {
@@ -135,10 +138,14 @@ impl Engine {
         let entry = Self::entry(actor, "sandbox.create").sandbox(&ready.id).detail(detail);
         let (values, exposed) = (secrets(&kept.values), kept.exposed.clone());
         let (id, disk) = (ready.id.clone(), ready.disk.0);
+        let startup = request.startup_script.clone();
         let written = store
             .write_with_audit(entry, move |tx| {
                 tx.insert_sandbox(&row)?;
                 tx.assign_disk(disk, Some(&id))?;
+                if let Some(script) = startup {
+                    tx.set_startup(&id, &script)?;
+                }
                 if values.is_empty() {
                     return Ok(0);
                 }
@@ -457,6 +464,7 @@ impl Engine {
                 "it goes on where it was paused"
             }
             SandboxStatus::Stopped => {
+                self.ready(&sandbox.template).await?;
                 self.move_to(actor, "sandbox.resume", &sandbox, SandboxStatus::Running).await?;
                 let made = shelf::furnish(
                     &self.inner.machine,

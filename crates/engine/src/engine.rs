@@ -103,6 +103,7 @@ pub(crate) struct Inner {
     pub(crate) builder: crate::builder::Builder,
     /// See [`Config`].
     pub(crate) templates: TemplateSettings,
+    pub(crate) exports: crate::export::Exports,
     pub(crate) started: Instant,
     /// Which build this is.
     pub(crate) build: String,
@@ -143,9 +144,10 @@ impl Engine {
     pub async fn start(config: Config) -> Result<(Self, oneshot::Receiver<()>), StartError> {
         let own = config.home.join("engine");
         let io = |what| move |source| StartError::Io { what, source };
-        for dir in [own.join("logs"), own.join("builds")] {
+        for dir in [own.join("logs"), own.join("builds"), own.join("archives")] {
             std::fs::create_dir_all(dir).map_err(io("making a state directory"))?;
         }
+        crate::export::clear(&own.join("archives"));
         crate::capture::count_logs(&own.join("logs"));
         let key = SealingKey::load_or_create(&own.join("sealing.key"))?;
         let preview_key = key.preview_key();
@@ -174,6 +176,7 @@ impl Engine {
                 running: Mutex::default(),
                 builds: crate::builds::Builds::default(),
                 builder,
+                exports: crate::export::Exports::default(),
                 started: Instant::now(),
                 build: config.build,
                 templates: config.templates,
@@ -188,7 +191,8 @@ impl Engine {
         engine.inner.gate.listen(config.door);
         engine.load_templates().await?;
         engine.reconcile_at_start().await?;
-        for template in engine.inner.registry.all() {
+        // Those that were exported are looked at before they are used, when they are: see `Engine::ready`.
+        for template in engine.inner.registry.all().into_iter().filter(|template| template.exported().is_none()) {
             engine.open_shelf(template);
         }
         tokio::spawn(engine.clone().bury(died));
@@ -277,7 +281,7 @@ impl Engine {
         });
     }
 
-    async fn clear_shelf(&self, shelf: &Shelf) {
+    pub(crate) async fn clear_shelf(&self, shelf: &Shelf) {
         for ready in shelf.close() {
             if let Err(error) = self.inner.machine.destroy(&ready.shell).await {
                 tracing::error!(%error, "a shell could not be removed");
@@ -293,11 +297,17 @@ impl Engine {
         }
         const MEMORY_MIB: u32 = 1024;
         let mut pause = Duration::from_millis(100);
-        loop {
+        // Its template may be deleted or built anew meanwhile.
+        let is_wanted =
+            || self.inner.registry.get(&template.name).is_some_and(|current| current.zygote == template.zygote);
+        while is_wanted() {
             let started = self.inner.machine.start_zygote(template, MEMORY_MIB).await;
             match started {
                 Ok((ready_ms, rss_kib)) => {
                     tracing::info!(template = template.name, ready_ms, rss_kib, "a warm interpreter is ready");
+                    if !is_wanted() {
+                        let _ = self.inner.machine.stop_zygote(template.zygote).await;
+                    }
                     return;
                 }
                 Err(error) => {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -123,7 +123,7 @@ impl Jailer {
     ///
     /// # Errors
     /// As [`Self::call`].
-    pub(crate) async fn call_with(&self, op: Op, fds: &[OwnedFd]) -> Answer {
+    pub(crate) async fn call_with(&self, op: Op, fds: &[BorrowedFd<'_>]) -> Answer {
         let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
         let request = Request { id, op };
         let Ok(bytes) = ringfence_jail::proto::encode(&request) else {
@@ -196,10 +196,9 @@ impl Inner {
         self.waiting.lock().expect("nothing panics under this lock")
     }
 
-    async fn send(&self, bytes: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
+    async fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let _turn = self.sending.lock().await;
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        self.socket.async_io(Interest::WRITABLE, || wire::send(self.socket.as_fd(), bytes, &fds)).await
+        self.socket.async_io(Interest::WRITABLE, || wire::send(self.socket.as_fd(), bytes, fds)).await
     }
 
     async fn read(&self, deaths: &mpsc::UnboundedSender<Death>) -> io::Result<()> {

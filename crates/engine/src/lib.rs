@@ -14,6 +14,7 @@ mod engine;
 mod environment;
 mod error;
 mod execution;
+mod export;
 mod files;
 mod gate;
 pub mod guest;

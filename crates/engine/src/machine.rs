@@ -52,6 +52,11 @@ impl MachineError {
     pub(crate) fn is_unknown(&self) -> bool {
         matches!(self, Self::Jailer(JailerError::Refused(Refusal::Unknown(_))))
     }
+
+    /// Whether a warm interpreter is not there, or died while it was asked: packages of somebody's template may see to that.
+    pub(crate) fn is_without_zygote(&self) -> bool {
+        self.is_unknown() || matches!(self, Self::Jailer(JailerError::Refused(Refusal::Failed(_))))
+    }
 }
 
 /// Uid ranges in use, and the next never used.
@@ -239,6 +244,27 @@ impl Machine {
     /// The host's disk is full, or the jailer refused.
     pub(crate) async fn create_disk(&self, disk: DiskId, size_mib: u32) -> Result<(), MachineError> {
         Ok(self.jailer.done(Op::CreateDisk { disk, size_mib }).await?)
+    }
+
+    /// Makes a disk that shares what another holds now.
+    ///
+    /// # Errors
+    /// The host's disk is full, or the jailer refused.
+    pub(crate) async fn copy_disk(&self, from: DiskId, to: DiskId, size_mib: u32) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::CopyDisk { from, to, size_mib }).await?)
+    }
+
+    /// What a layer holds now; `None` when there is none of that digest.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) async fn look_at(&self, layer: LayerDigest) -> Result<Option<LayerDigest>, MachineError> {
+        match self.jailer.call(Op::CheckLayer(layer)).await {
+            Ok((Done::LayerSealed { digest, .. }, _)) => Ok(Some(digest)),
+            Err(JailerError::Refused(Refusal::Unknown(_))) => Ok(None),
+            Ok(_) => Err(JailerError::Confused.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Gives a disk's bytes back.

@@ -155,6 +155,11 @@ impl Registry {
         self.by_name.write().expect("nothing panics under this lock").insert(template.name.clone(), template);
     }
 
+    /// Takes a template away.
+    pub(crate) fn remove(&self, name: &str) -> Option<Arc<Template>> {
+        self.by_name.write().expect("nothing panics under this lock").remove(name)
+    }
+
     /// All of them.
     #[must_use]
     pub(crate) fn all(&self) -> Vec<Arc<Template>> {

@@ -8,19 +8,20 @@ use ringfence_model::{
     ApiError, Code, ExecutionId,
     api::{
         self, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
-        ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
-        EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionCounts, ExecutionRequest, HealthAnswer,
-        HostHealth, ListAnswer, ListRequest, LogLine, LogsAnswer, LogsRequest, NetworkStatus, PreviewAnswer,
-        PreviewRequest, PruneAnswer, PruneRequest, Resources, RunningProcess, SandboxCounts, SandboxDetail,
-        SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest,
-        StatusAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer,
-        UploadAnswer, UploadRequest,
+        CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
+        DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionCounts,
+        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, HostHealth, ImportAnswer, ImportRequest,
+        ListAnswer, ListRequest, LogLine, LogsAnswer, LogsRequest, NetworkStatus, PreviewAnswer, PreviewRequest,
+        PruneAnswer, PruneRequest, Resources, RunningProcess, SandboxCounts, SandboxDetail, SandboxRequest,
+        SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer,
+        TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest,
+        TransitionAnswer, UploadAnswer, UploadRequest,
     },
 };
 use ringfence_store::{Actor, AuditFilter, ExecutionStatus, Interpreter, SandboxFilter, SandboxRow, SandboxStatus};
 
 use crate::{
-    api::{Answering, ProgressSender, Sandboxes},
+    api::{Answering, Chunks, ProgressSender, Sandboxes},
     engine::{Engine, now_ms},
     error::Failure,
     keys,
@@ -533,6 +534,41 @@ impl Sandboxes for Engine {
             operators_only(by, "pruning")?;
             engine.do_prune(actor(by), request).await
         })
+    }
+
+    fn export_template(
+        &self,
+        by: api::Actor,
+        request: ExportRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, ExportAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_export(actor(by), request, progress).await })
+    }
+
+    fn template_delete(&self, by: api::Actor, request: TemplateRequest) -> Answering<'_, TemplateDeleteAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_template_delete(actor(by), request).await })
+    }
+
+    fn template_archive(&self, by: api::Actor, request: TemplateRequest) -> Answering<'_, Chunks> {
+        looking(async move {
+            operators_only(by, "writing an archive of a template")?;
+            self.do_archive(request).await
+        })
+    }
+
+    fn template_import(&self, by: api::Actor, request: ImportRequest, archive: Chunks) -> Answering<'_, ImportAnswer> {
+        let engine = self.clone();
+        tracked(async move {
+            operators_only(by, "importing a template")?;
+            engine.do_import(actor(by), request, archive).await
+        })
+    }
+
+    fn clone_sandbox(&self, by: api::Actor, request: CloneRequest) -> Answering<'_, CloneAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_clone(actor(by), request).await })
     }
 
     fn audit_log(&self, _: api::Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {

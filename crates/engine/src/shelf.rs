@@ -217,7 +217,7 @@ pub(crate) async fn furnish(
     match machine.park(&shell, template).await {
         Ok(process) => Ok((shell, Some(Box::new(process)))),
         // Its template was built anew, or its warm interpreter is being started again: programs are executed anew then.
-        Err(error) if warmth == Warmth::IfPossible && error.is_unknown() => Ok((shell, None)),
+        Err(error) if warmth == Warmth::IfPossible && error.is_without_zygote() => Ok((shell, None)),
         Err(error) => {
             if let Err(error) = machine.destroy(&shell).await {
                 tracing::error!(%error, "a shell could not be removed");

@@ -77,6 +77,7 @@ pub fn run(
     for dir in ["layers", "builds", "run/mnt", "run/proc"] {
         shell::private_dir(&home.join(dir)).map_err(step("making a state directory"))?;
     }
+    clear_trees(&home.join("builds"));
     let proc = home.join("run/proc");
     let options = "size=8m,mode=700";
     sys::mount("tmpfs", &proc.to_string_lossy(), "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, options)
@@ -117,6 +118,20 @@ pub fn run(
     };
     let never = Jailer::new(host, facts, disks, control, door)?.run()?;
     match never {}
+}
+
+/// Trees that an earlier run was making of homes and archives have names that no other run uses. Those of recipes are looked after by
+/// their next build.
+fn clear_trees(builds: &Path) {
+    for entry in fs::read_dir(builds).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_ours = |prefix: &str| name.to_str().is_some_and(|name| name.starts_with(prefix));
+        if ["x-", "i-", "gone-"].into_iter().any(is_ours)
+            && let Err(e) = crate::build::remove::tree(&entry.path())
+        {
+            eprintln!("jailer: a tree of an earlier run could not be removed: {e}");
+        }
+    }
 }
 
 /// Ends and removes what an earlier run of this installation left, then starts anew.

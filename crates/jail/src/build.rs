@@ -53,6 +53,35 @@ pub fn seal(host: &Host, tree: &str) -> Result<(LayerDigest, Listing), StepError
     seal_dir(&tree_dir(host, tree), &host.layers())
 }
 
+/// As [`seal`], for a tree that holds a home and nothing else: it hides the homes of the layers below.
+///
+/// # Errors
+/// As [`seal`], and when the tree holds something else.
+pub fn seal_home(host: &Host, tree: &str) -> Result<(LayerDigest, Listing), StepError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut dir = open_root(host, tree).step("opening the tree")?;
+    for name in ["home", "user"] {
+        let names = listing::names(&dir, 2).step("listing the tree")?;
+        if !matches!(&names[..], [only] if only.to_bytes() == name.as_bytes()) {
+            let source = io::Error::other("it holds something else than a home");
+            return Err(StepError { step: "looking at the tree".into(), source });
+        }
+        dir = openat(&dir, name, flags, Mode::empty()).step("opening the home")?;
+    }
+    let set = rustix::fs::fsetxattr(&dir, listing::OPAQUE, b"y", rustix::fs::XattrFlags::empty());
+    set.step("hiding the homes below")?;
+    seal(host, tree)
+}
+
+/// What a layer holds now; its digest is the layer's name unless somebody has changed it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn look(host: &Host, layer: &LayerDigest) -> Result<Listing, StepError> {
+    let root = open_root_of(&host.layers().join(layer.as_str())).step("opening the layer")?;
+    listing::list(&root).map_err(|e| StepError { step: e.what, source: e.source })
+}
+
 /// As [`seal`], for a tree that lies anywhere on the layers' file system: what this program makes itself, such as the
 /// sample bars.
 ///

@@ -7,7 +7,7 @@ use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
 
 use crate::{
     host::SLOTS,
-    proto::{BuildPlan, Refusal, ShellPlan, ZygotePlan},
+    proto::{BuildPlan, LayerPlan, LayerWork, Refusal, ShellPlan, ZygotePlan},
 };
 
 /// Most layers in one root file system (the kernel's overlay takes 500; mount options must fit one page).
@@ -125,8 +125,47 @@ pub fn build(plan: &BuildPlan) -> Result<(), Refusal> {
     if !plan.files.iter().all(|(name, _)| plain(name)) {
         return refuse("a file's name is empty, too long, or holds a slash");
     }
+    timeout(plan.timeout_ms)
+}
+
+/// Checks work on layers.
+///
+/// # Errors
+/// What is outside the bounds.
+pub fn layer_step(plan: &LayerPlan) -> Result<(), Refusal> {
+    const BYTES_MAX: u64 = 256 << 30;
+    const HIDDEN_BYTES_MAX: usize = 128 << 10;
+    let (count, bytes) = match &plan.work {
+        LayerWork::CopyHome { layers: all, bytes_max, hidden, .. } => {
+            layers(all.len() + 1)?;
+            if hidden.iter().map(Vec::len).sum::<usize>() > HIDDEN_BYTES_MAX {
+                return refuse("there is too much to be hidden");
+            }
+            (all.len(), *bytes_max)
+        }
+        LayerWork::List(all) | LayerWork::Write { base: all, .. } => {
+            layers(all.len() + 1)?;
+            (all.len(), 0)
+        }
+        LayerWork::Manifest => (1, 0),
+        LayerWork::Unpack { layers, bytes_max } => (layers.len(), *bytes_max),
+    };
+    if !(1..=LAYERS_MAX).contains(&count) || bytes > BYTES_MAX {
+        return refuse(format!("{count} layers and {bytes} bytes; there must be 1 to {LAYERS_MAX}, and {BYTES_MAX}"));
+    }
+    let trees = plan.work.trees();
+    if !trees.iter().all(|tree| is_tree_name(tree)) {
+        return refuse("a tree's name is not 1 to 64 of a-z, 0-9 and -");
+    }
+    if trees.iter().collect::<std::collections::HashSet<_>>().len() != trees.len() {
+        return refuse("two layers come into one tree");
+    }
+    timeout(plan.timeout_ms)
+}
+
+fn timeout(timeout_ms: u64) -> Result<(), Refusal> {
     const HOURS_2_MS: u64 = 7_200_000;
-    if plan.timeout_ms == 0 || plan.timeout_ms > HOURS_2_MS {
+    if timeout_ms == 0 || timeout_ms > HOURS_2_MS {
         return refuse("the step's time limit is not between 1 ms and 2 hours");
     }
     Ok(())

@@ -311,6 +311,7 @@ impl Jailer {
             Op::Destroy(shell) => self.destroy(id, shell).map(|()| None),
             Op::CreateDisk { disk, size_mib } => self.create_disk(disk, size_mib).map(|()| Some(Done::Ok)),
             Op::DeleteDisk(disk) => self.delete_disk(disk).map(|()| Some(Done::Ok)),
+            Op::CopyDisk { from, to, size_mib } => self.copy_disk(from, to, size_mib).map(|()| Some(Done::Ok)),
             Op::DiskUsage(disk) => self
                 .disks
                 .usage(disk)
@@ -320,7 +321,9 @@ impl Jailer {
             Op::BuildStep(plan) => self.build_step(id, &plan, fds).map(|()| None),
             Op::Sockets { shell, streams } => self.make_sockets(id, shell, streams).map(|()| None),
             Op::KillStep(step) => self.kill_step(step).map(|()| Some(Done::Ok)),
-            Op::SealLayer { tree } => self.seal_layer(id, &tree).map(|()| None),
+            Op::LayerStep(plan) => self.layer_step(id, &plan, fds).map(|()| None),
+            Op::SealLayer { tree, is_home } => self.seal_layer(id, &tree, is_home).map(|()| None),
+            Op::CheckLayer(layer) => self.check_layer(id, layer).map(|()| None),
             Op::DropTree(tree) => self.drop_tree(id, &tree).map(|()| None),
             Op::DropLayer(layer) => self.drop_layer(id, &layer).map(|()| None),
             Op::ListStored => self.list_stored().map(Some),
@@ -336,6 +339,20 @@ impl Jailer {
         let limits = ringfence_model::Limits { disk_mib: size_mib, ..Default::default() };
         limits.check().map_err(|e| Refusal::Plan(e.to_string()))?;
         self.disks.create(disk, size_mib).map_err(|e| disk_refusal(&e))
+    }
+
+    fn copy_disk(
+        &mut self,
+        from: crate::proto::DiskId,
+        to: crate::proto::DiskId,
+        size_mib: u32,
+    ) -> Result<(), Refusal> {
+        let limits = ringfence_model::Limits { disk_mib: size_mib, ..Default::default() };
+        limits.check().map_err(|e| Refusal::Plan(e.to_string()))?;
+        if !self.disks.exists(from) {
+            return Err(unknown(format!("disk {}", from.0)));
+        }
+        self.disks.copy(from, to, size_mib).map_err(|e| disk_refusal(&e))
     }
 
     fn delete_disk(&mut self, disk: crate::proto::DiskId) -> Result<(), Refusal> {

@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod host;
 pub mod installation;
 pub mod jailer;
+pub mod layer;
 pub mod numbers;
 pub mod posture;
 pub mod proto;

@@ -161,6 +161,15 @@ pub enum Op {
     },
     /// Give a disk's bytes back. It must not be mounted in a shell. Unknown disks are no error. → [`Done::Ok`].
     DeleteDisk(DiskId),
+    /// Make a disk that shares what another holds now, in use or not. → [`Done::Ok`].
+    CopyDisk {
+        /// Which is copied.
+        from: DiskId,
+        /// New number.
+        to: DiskId,
+        /// Its own limit, on what is written to it from then on.
+        size_mib: u32,
+    },
     /// Bytes that a disk holds. → [`Done::DiskUsage`].
     DiskUsage(DiskId),
     /// Every disk that exists. → [`Done::Disks`].
@@ -178,11 +187,19 @@ pub enum Op {
     BuildStep(BuildPlan),
     /// End a running build step. → [`Done::Ok`].
     KillStep(u32),
+    /// Work on layers in the jail of a build step. With [`LayerWork::Write`], [`LayerWork::Manifest`] and
+    /// [`LayerWork::Unpack`]
+    /// comes one descriptor, its standard input. → as [`Op::BuildStep`].
+    LayerStep(LayerPlan),
     /// Move a finished build tree into the layer store under its digest, and list it. → [`Done::LayerSealed`].
     SealLayer {
         /// Name of the build tree, as in [`BuildPlan::tree`].
         tree: String,
+        /// It holds a home and nothing else, and hides those of the layers below it.
+        is_home: bool,
     },
+    /// List a layer again. → [`Done::LayerSealed`] with what it is now.
+    CheckLayer(LayerDigest),
     /// Remove a build tree. Unknown ones are no error. → [`Done::Ok`].
     DropTree(String),
     /// Remove a layer that no shell and no zygote uses. An unknown one is no error. → [`Done::Ok`].
@@ -271,6 +288,77 @@ pub struct BuildPlan {
     pub input: bool,
     /// Wall-clock limit in milliseconds.
     pub timeout_ms: u64,
+}
+
+/// Work on layers, in the jail of a build step: nothing of the host, no network, no program but this one's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LayerPlan {
+    /// New number, as [`BuildPlan::step`].
+    pub step: u32,
+    /// What is done.
+    pub work: LayerWork,
+    /// Wall-clock limit in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// What is done with layers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum LayerWork {
+    /// Copies a home, as programs see it, into a tree, without what must not leave a sandbox. Its output is a
+    /// [`crate::layer::HomeReport`] in JSON.
+    CopyHome {
+        /// The sandbox's disk; no shell uses it.
+        disk: DiskId,
+        /// Its layers, uppermost first.
+        layers: Vec<LayerDigest>,
+        /// Name of the tree.
+        tree: String,
+        /// Name of a tree for everything else, if an installer has changed something there: a whole root without its homes.
+        system: Option<String>,
+        /// Bytes that all files may have.
+        bytes_max: u64,
+        /// A file in which one of these stands, in whatever form, is left out.
+        hidden: Vec<Vec<u8>>,
+    },
+    /// Lists layers as one: what is seen of them together. Its output is the digest.
+    List(Vec<LayerDigest>),
+    /// Writes an archive to its output: the manifest, which is its input, and two layers.
+    Write {
+        /// The template's base, uppermost first. What is seen of it becomes one layer, so that no archive has whiteouts.
+        base: Vec<LayerDigest>,
+        /// The digest of that, from [`LayerWork::List`].
+        digest: LayerDigest,
+        /// The home.
+        home: LayerDigest,
+    },
+    /// Reads an archive's manifest, and nothing more, and writes it to its output.
+    Manifest,
+    /// Reads an archive: its layers, in order, into trees, or nowhere when they are known here. Its output is empty, or what is
+    /// wrong with the archive.
+    Unpack {
+        /// Each layer: its digest, whether it is a home, and the tree that it comes into.
+        layers: Vec<(LayerDigest, bool, Option<String>)>,
+        /// Bytes that all files may have.
+        bytes_max: u64,
+    },
+}
+
+impl LayerWork {
+    /// The trees that it writes to.
+    #[must_use]
+    pub fn trees(&self) -> Vec<&str> {
+        match self {
+            Self::CopyHome { tree, system, .. } => std::iter::once(tree).chain(system).map(String::as_str).collect(),
+            Self::List(_) | Self::Write { .. } | Self::Manifest => Vec::new(),
+            Self::Unpack { layers, .. } => layers.iter().filter_map(|(_, _, tree)| tree.as_deref()).collect(),
+        }
+    }
+
+    /// Whether it reads something.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        !matches!(self, Self::CopyHome { .. } | Self::List(_))
+    }
 }
 
 /// The answer to one request.

@@ -351,12 +351,12 @@ fn plans_are_checked(client: &mut Client) {
     }
     let plan = client.plan(BuildRoot::Host, "sleep 1000");
     let (step, output) = (plan.step, client.start(plan));
-    for op in [Op::SealLayer { tree: "tree".into() }, Op::DropTree("tree".into())] {
+    for op in [Op::SealLayer { tree: "tree".into(), is_home: false }, Op::DropTree("tree".into())] {
         assert!(matches!(client.ask(op).0, Err(Refusal::Plan(_))), "a tree in use is left alone");
     }
     assert!(matches!(client.ask(Op::KillStep(step)).0, Ok(Done::Ok)));
     client.finish(step, output);
-    assert!(matches!(client.ask(Op::SealLayer { tree: "missing".into() }).0, Err(Refusal::Unknown(_))));
+    assert!(matches!(client.ask(Op::SealLayer { tree: "missing".into(), is_home: false }).0, Err(Refusal::Unknown(_))));
     assert!(matches!(client.ask(Op::DropTree("missing".into())).0, Ok(Done::Ok)));
 }
 
@@ -364,7 +364,7 @@ fn a_tree_becomes_one_layer(client: &mut Client) {
     let seal = |client: &mut Client| {
         assert!(matches!(client.ask(Op::DropTree("tree".into())).0, Ok(Done::Ok)));
         client.works(BuildRoot::Host, "mkdir /tree/d; echo content > /tree/d/f; chown 1000 /tree/d/f");
-        match client.ask(Op::SealLayer { tree: "tree".into() }).0 {
+        match client.ask(Op::SealLayer { tree: "tree".into(), is_home: false }).0 {
             Ok(Done::LayerSealed { digest, bytes, files }) => (digest, bytes, files),
             other => panic!("{other:?}"),
         }
@@ -378,7 +378,7 @@ fn a_tree_becomes_one_layer(client: &mut Client) {
 }
 
 fn seal(client: &mut Client, tree: &str) -> LayerDigest {
-    match client.ask(Op::SealLayer { tree: tree.into() }).0 {
+    match client.ask(Op::SealLayer { tree: tree.into(), is_home: false }).0 {
         Ok(Done::LayerSealed { digest, .. }) => digest,
         other => panic!("{other:?}"),
     }

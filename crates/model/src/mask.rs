@@ -45,6 +45,34 @@ impl Masks {
     }
 }
 
+/// Looks for values in a stream, in every form in which they would be masked, and changes nothing.
+#[derive(Debug)]
+pub struct Search {
+    masks: Arc<Masks>,
+    state: State,
+}
+
+impl Search {
+    /// For a stream that begins.
+    #[must_use]
+    pub fn new(masks: Arc<Masks>) -> Self {
+        Self { masks, state: State::default() }
+    }
+
+    /// Takes the next chunk; whether a value ends in it.
+    #[must_use]
+    pub fn feed(&mut self, chunk: &[u8]) -> bool {
+        let automaton = &self.masks.automaton;
+        for &byte in chunk {
+            self.state = automaton.step(self.state, byte);
+            if automaton.needle(self.state).is_some() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
 fn forms_of(value: &[u8], placeholder: &[u8], forms: &mut Vec<(Zeroizing<Vec<u8>>, Replacement)>) {
     let as_long = |text: &[u8], form: &[u8]| text.iter().copied().cycle().take(form.len()).collect::<Vec<u8>>();
     let mut plain = |form: Zeroizing<Vec<u8>>, text: &[u8]| {

@@ -9,27 +9,27 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use http_body_util::Full;
-use hyper::{Method, body::Bytes};
+use hyper::Method;
 use hyper_util::client::legacy;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use ringfence_engine::api::{Answering, ProgressSender, Sandboxes};
+use ringfence_engine::api::{Answering, Chunks, ProgressSender, Sandboxes};
 use ringfence_model::{
     ApiError,
     api::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
-        ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
-        EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer,
+        CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
+        DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer,
+        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImportAnswer, ImportRequest, ListAnswer,
         ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, PruneAnswer, PruneRequest, SandboxRequest,
         SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer,
-        TemplateAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer,
-        UploadRequest, WaitQuery,
+        TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest,
+        TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
     },
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use connection::Connector;
+use connection::{Connector, Outgoing};
 use exchange::Ask;
 
 /// What may stand as it is in a path or a query.
@@ -37,7 +37,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 
 /// A client of the daemon. Connections are opened when needed and kept for the next request.
 pub struct Client {
-    http: legacy::Client<Connector, Full<Bytes>>,
+    http: legacy::Client<Connector, Outgoing>,
     build: String,
     /// Build of the daemon that answered last.
     daemon: Mutex<Option<String>>,
@@ -193,6 +193,36 @@ impl Sandboxes for Client {
         let ask = Ask::new(Method::POST, path).body(&request);
         // The daemon answers in lines whether or not somebody reads them.
         Box::pin(self.ask_for_lines(actor, ask, progress))
+    }
+
+    fn export_template(
+        &self,
+        actor: Actor,
+        request: ExportRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, ExportAnswer> {
+        let ask = Ask::new(Method::POST, sandbox(&request.sandbox_id, "/export")).body(&request).long();
+        Box::pin(self.ask_with_progress(actor, ask, progress))
+    }
+
+    fn template_delete(&self, actor: Actor, request: TemplateRequest) -> Answering<'_, TemplateDeleteAnswer> {
+        let path = format!("/v1/templates/{}", segment(&request.template_name));
+        Box::pin(self.ask(actor, Ask::new(Method::DELETE, path)))
+    }
+
+    fn template_archive(&self, actor: Actor, request: TemplateRequest) -> Answering<'_, Chunks> {
+        let path = format!("/v1/templates/{}/archive", segment(&request.template_name));
+        Box::pin(self.ask_for_chunks(actor, Ask::get(path)))
+    }
+
+    fn template_import(&self, actor: Actor, request: ImportRequest, archive: Chunks) -> Answering<'_, ImportAnswer> {
+        let ask = Ask::new(Method::POST, with_query("/v1/template-archives", &request)).chunks(archive);
+        Box::pin(self.ask_as_long_as_it_takes(actor, ask))
+    }
+
+    fn clone_sandbox(&self, actor: Actor, request: CloneRequest) -> Answering<'_, CloneAnswer> {
+        let ask = Ask::new(Method::POST, sandbox(&request.sandbox_id, "/clone")).body(&request);
+        Box::pin(self.ask(actor, ask))
     }
 
     fn audit_log(&self, actor: Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {

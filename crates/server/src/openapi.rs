@@ -8,7 +8,7 @@ use utoipa::{
     },
 };
 
-use crate::rest::{routes, secrets};
+use crate::rest::{exports, routes, secrets};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,7 +25,8 @@ use crate::rest::{routes, secrets};
         routes::create, routes::list, routes::status, routes::delete, routes::configure, routes::execute, routes::stop,
         routes::pause, routes::resume, routes::upload, routes::download, routes::logs, routes::preview, routes::execution,
         routes::templates, routes::template, routes::build, routes::audit_log, routes::audit_verify, routes::egress,
-        secrets::list, secrets::set, secrets::remove, routes::health, routes::prune, routes::stop_daemon,
+        exports::export, exports::delete, exports::archive, exports::import, exports::clone, secrets::list, secrets::set,
+        secrets::remove, routes::health, routes::prune, routes::stop_daemon,
     )
 )]
 struct Description;
@@ -55,6 +56,8 @@ impl Modify for Tidy {
             ("ExecuteRequest", "sandbox_id"),
             ("UploadRequest", "sandbox_id"),
             ("PreviewRequest", "sandbox_id"),
+            ("ExportRequest", "sandbox_id"),
+            ("CloneRequest", "sandbox_id"),
             ("BuildRequest", "template_name"),
             ("SecretSetRequest", "name"),
         ] {

@@ -1,6 +1,7 @@
 //! The REST API. Every handler parses, calls the one trait, and answers in JSON; nothing is decided here.
 
 mod body;
+pub(crate) mod exports;
 mod reply;
 pub(crate) mod routes;
 pub(crate) mod secrets;
@@ -41,7 +42,11 @@ pub(crate) fn routes(sandboxes: SharedSandboxes, stop: Stop) -> Router {
         .route("/v1/sandboxes/{id}/preview", post(r::preview))
         .route("/v1/executions/{id}", get(r::execution))
         .route("/v1/templates", get(r::templates))
-        .route("/v1/templates/{name}", get(r::template))
+        .route("/v1/sandboxes/{id}/export", post(exports::export))
+        .route("/v1/sandboxes/{id}/clone", post(exports::clone))
+        .route("/v1/template-archives", post(exports::import))
+        .route("/v1/templates/{name}", get(r::template).delete(exports::delete))
+        .route("/v1/templates/{name}/archive", get(exports::archive))
         .route("/v1/templates/{name}/build", post(r::build))
         .route("/v1/prune", post(r::prune))
         .route("/v1/audit", get(r::audit_log))

@@ -39,6 +39,7 @@ async fn a_sandbox_is_made_and_used_over_rest() {
         ("GET", format!("/v1/sandboxes/{id}/logs?lines=1&source=system"), json!(null)),
         ("GET", "/v1/templates".into(), json!(null)),
         ("GET", "/v1/templates/python".into(), json!(null)),
+        ("DELETE", "/v1/templates/mine".into(), json!(null)),
         ("GET", "/v1/audit?event=sandbox.create".into(), json!(null)),
         ("POST", "/v1/audit/verify".into(), json!({})),
         ("GET", "/v1/egress?after=3&limit=5&sandbox_id=my%20box".into(), json!(null)),
@@ -52,6 +53,26 @@ async fn a_sandbox_is_made_and_used_over_rest() {
         assert_eq!(answer.status, StatusCode::OK, "{method} {path}: {}", answer.body);
         assert_eq!(answer.json()["success"], true, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn templates_are_exported_and_moved_over_rest() {
+    let host = Host::start().await;
+    let export = json!({"template_name": "mine", "tags": ["momentum"]});
+    let made = host.unix("POST", "/v1/sandboxes/box/export", export).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    assert_eq!((&made.json()["template_id"], &made.json()["warnings"][0]), (&json!("mine:1"), &json!("momentum")));
+    let wrong = host.unix("POST", "/v1/sandboxes/box/export", json!({"template_name": "../mine"})).await;
+    refused(&wrong, 400, "INVALID_ARGUMENT", "template_name");
+    let archive = host.unix("GET", "/v1/templates/mine/archive", json!(null)).await;
+    assert_eq!((archive.status, &archive.body[..]), (StatusCode::OK, "archive of mine"));
+    let read = host.raw_unix("POST", "/v1/template-archives?template_name=other", &[], "0123456789").await;
+    assert_eq!(read.status, StatusCode::CREATED, "{}", read.body);
+    assert_eq!(read.json()["template"]["size_bytes"], 11, "one of the fake's own, and ten that came");
+    let wrong = host.raw_unix("POST", "/v1/template-archives?as=other", &[], "0123456789").await;
+    refused(&wrong, 400, "INVALID_ARGUMENT", "as");
+    let clone = host.unix("POST", "/v1/sandboxes/box/clone", json!({"name": "copy"})).await;
+    refused(&clone, 409, "SANDBOX_NOT_RUNNING", "runs");
 }
 
 #[tokio::test]

@@ -92,7 +92,8 @@ pub(crate) mod sealed {
             ),
             ("exposed", include_str!("../migrations/engine/0002_exposed.sql")),
             ("stage", include_str!("../migrations/engine/0003_stage.sql")),
-            ("public_ports", include_str!("../migrations/engine/0005_public_ports.sql")),
+            ("public_ports", include_str!("../migrations/engine/0004_public_ports.sql")),
+            ("startup", include_str!("../migrations/engine/0005_startup.sql")),
         ];
         const HEAD_FILE: &'static str = "audit.head";
     }

@@ -39,6 +39,7 @@ mod reader;
 mod sandbox;
 mod seal;
 mod stage;
+mod startup;
 mod store;
 mod template;
 mod tx;

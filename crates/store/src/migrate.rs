@@ -87,7 +87,8 @@ mod tests {
                 "7d5b54cae80e55629eedaa48019777959139e608f36745e1b1433168ab6ca931",
                 "9641a4163b1b47139708ddaeb14a8a8453ef1968ec5b9fca7679aa7fb6fbfbda",
                 "2785dc803bad88bb4c5c530f3d7ca0c5814080749d22bd62070102e0c1262323",
-                "7017b8f1dd66ec300e0202f09b8122c2c92afe8316a731a0bacfa8dbaa496ebb"
+                "7017b8f1dd66ec300e0202f09b8122c2c92afe8316a731a0bacfa8dbaa496ebb",
+                "372919b5ae6a244e9872780cbc2302a2c0d961e369f8c38b4c24d57667b83166"
             ]
         );
         assert_eq!(

@@ -61,6 +61,8 @@ pub(crate) enum Part {
     Gate,
     /// The seed document's lists of packages, installed a second time
     Packages,
+    /// A template with the seed document's packages: its export, and a hundred sandboxes of it
+    Export,
     /// 200 sandboxes that ask ten times a second each, beside the same
     Polling,
 }

@@ -4,6 +4,7 @@ mod configure;
 mod cp;
 mod create;
 mod exec;
+mod export;
 mod logs;
 mod ls;
 mod rm;
@@ -32,6 +33,8 @@ pub(crate) enum SandboxCommand {
     Resume(transition::TransitionArgs),
     Rm(rm::RmArgs),
     Configure(configure::ConfigureArgs),
+    Export(export::ExportArgs),
+    Clone(export::CloneArgs),
 }
 
 pub(crate) async fn run(global: Global, command: SandboxCommand) -> anyhow::Result<i32> {
@@ -53,5 +56,7 @@ pub(crate) async fn run(global: Global, command: SandboxCommand) -> anyhow::Resu
         SandboxCommand::Resume(args) => transition::run(api, transition::Verb::Resume, args, as_json).await,
         SandboxCommand::Rm(args) => rm::run(api, args, as_json).await,
         SandboxCommand::Configure(args) => configure::run(api, args, as_json).await,
+        SandboxCommand::Export(args) => export::export(api, args, as_json).await,
+        SandboxCommand::Clone(args) => export::clone(api, args, as_json).await,
     }
 }

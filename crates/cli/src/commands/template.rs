@@ -8,15 +8,20 @@ use ringfence_model::api::{
     Actor, BuildRequest, PruneRequest, TemplateListRequest, TemplateRequest, TemplateStatus, TemplateView,
 };
 
+mod archive;
+
 use crate::{args::Global, commands::status::word, daemon, numbers, output, progress, recipe_dir};
 
-/// Builds and shows templates
+/// Builds, shows and moves templates
 #[derive(Debug, Subcommand)]
 pub(crate) enum TemplateCommand {
     Build(BuildArgs),
     Ls(LsArgs),
     Prune(PruneArgs),
     Show(ShowArgs),
+    Export(archive::ExportArgs),
+    Import(archive::ImportArgs),
+    Rm(archive::RmArgs),
 }
 
 /// Builds a template unless it is ready
@@ -100,6 +105,9 @@ pub(crate) async fn run(global: Global, command: TemplateCommand) -> anyhow::Res
         TemplateCommand::Ls(args) => ls(api, args, as_json).await,
         TemplateCommand::Prune(args) => prune(api, args, as_json).await,
         TemplateCommand::Show(args) => show(api, args, as_json).await,
+        TemplateCommand::Export(args) => archive::export(api, args, as_json).await,
+        TemplateCommand::Import(args) => archive::import(api, args, as_json).await,
+        TemplateCommand::Rm(args) => archive::rm(api, args, as_json).await,
     }
 }
 
@@ -199,6 +207,14 @@ async fn show(api: &dyn Sandboxes, args: ShowArgs, as_json: bool) -> anyhow::Res
     }
     if let Some(digest) = &t.digest {
         rows.push(("digest", digest.clone()));
+    }
+    if let Some(exported) = &t.exported {
+        rows.push(("base", exported.base_template.clone()));
+        let lists = [("tags", &exported.tags), ("needs", &exported.env_vars_required)];
+        rows.extend(lists.into_iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| (name, list.join(", "))));
+        if let Some(command) = &exported.start_command {
+            rows.push(("starts", command.lines().next().unwrap_or_default().to_owned()));
+        }
     }
     for (name, value) in rows {
         output::line(&format!("{name:<10}{value}"))?;

@@ -25,7 +25,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, read
 use sha2::{Digest, Sha256};
 
 /// Directories below one another in a layer. A descriptor is open for each while listing.
-const DEPTH_MAX: usize = 128;
+pub(crate) const DEPTH_MAX: usize = 128;
 
 /// What a tree holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,15 +54,39 @@ pub struct ListError {
 /// # Errors
 /// An entry cannot be read, is a device, or lies too deep.
 pub fn list(root: &OwnedFd) -> Result<Listing, ListError> {
-    let mut lister = Lister { hash: Sha256::new(), bytes: 0, files: 0, seen: HashSet::new() };
+    let mut lister = Lister { records: Records::default(), bytes: 0, files: 0, seen: HashSet::new() };
     let stat = fstat(root).map_err(|e| failed("looking at", b"", e.into()))?;
     lister.directory(root, &mut Vec::new(), &stat, 0)?;
-    let digest = lister.hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(Listing { digest, bytes: lister.bytes, files: lister.files })
+    Ok(Listing { digest: lister.records.digest(), bytes: lister.bytes, files: lister.files })
 }
 
 fn failed(what: &str, path: &[u8], source: io::Error) -> ListError {
     ListError { what: format!("{what} /{}", String::from_utf8_lossy(path).escape_debug()), source }
+}
+
+/// The records of a tree, as they come.
+#[derive(Debug, Default)]
+pub(crate) struct Records(Sha256);
+
+impl Records {
+    /// Adds an entry: its type, its path from the root, permission bits, ids, and of a file or a link length and SHA-256.
+    pub(crate) fn add(&mut self, kind: u8, path: &[u8], mode: u32, ids: (u32, u32), content: Option<(u64, [u8; 32])>) {
+        self.0.update([kind]);
+        self.0.update(u32::try_from(path.len()).expect("names and depth are bounded").to_le_bytes());
+        self.0.update(path);
+        self.0.update((mode & 0o7777).to_le_bytes());
+        self.0.update(ids.0.to_le_bytes());
+        self.0.update(ids.1.to_le_bytes());
+        self.0.update(content.map_or(0, |(length, _)| length).to_le_bytes());
+        if let Some((_, digest)) = content {
+            self.0.update(digest);
+        }
+    }
+
+    /// 64 hexadecimal digits.
+    pub(crate) fn digest(self) -> String {
+        self.0.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    }
 }
 
 /// Whether overlayfs shows nothing of the layers below in this directory. Only host root can say so of one.
@@ -75,7 +99,7 @@ pub(crate) fn is_opaque(dir: &OwnedFd) -> bool {
 pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 
 struct Lister {
-    hash: Sha256,
+    records: Records,
     bytes: u64,
     files: u64,
     /// Inodes of files with several names that were counted.
@@ -88,7 +112,7 @@ impl Lister {
             return Err(failed("listing", path, io::Error::other(format!("deeper than {DEPTH_MAX} directories"))));
         }
         self.record(if is_opaque(dir) { b'o' } else { b'd' }, path, stat, None);
-        for name in names(dir).map_err(|e| failed("listing", path, e))? {
+        for name in names(dir, u64::MAX).map_err(|e| failed("listing", path, e))? {
             let length = path.len();
             if length > 0 {
                 path.push(b'/');
@@ -134,26 +158,23 @@ impl Lister {
     }
 
     fn record(&mut self, kind: u8, path: &[u8], stat: &Stat, content: Option<(u64, [u8; 32])>) {
-        self.hash.update([kind]);
-        self.hash.update(u32::try_from(path.len()).expect("names and depth are bounded").to_le_bytes());
-        self.hash.update(path);
-        self.hash.update((stat.st_mode & 0o7777).to_le_bytes());
-        self.hash.update(stat.st_uid.to_le_bytes());
-        self.hash.update(stat.st_gid.to_le_bytes());
-        self.hash.update(content.map_or(0, |(length, _)| length).to_le_bytes());
-        if let Some((_, digest)) = content {
-            self.hash.update(digest);
-        }
+        self.records.add(kind, path, stat.st_mode, (stat.st_uid, stat.st_gid), content);
     }
 }
 
 /// Names in a directory, sorted as bytes.
-pub(super) fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
+///
+/// # Errors
+/// errno of getdents(2), or there are more than `most`.
+pub(crate) fn names(dir: &OwnedFd, most: u64) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
     // A descriptor of its own, so that the position of `dir` does not matter.
     for entry in Dir::read_from(dir.as_fd())? {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            if names.len() as u64 >= most {
+                return Err(io::Error::other(format!("more than {most} entries in one directory")));
+            }
             names.push(entry.file_name().to_owned());
         }
     }

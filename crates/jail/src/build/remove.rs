@@ -37,7 +37,7 @@ pub fn tree(path: &Path) -> io::Result<()> {
     loop {
         // A copy, so that it can be read while it is added to.
         let heap = openat(&pile.heap, c".", DIRECTORY, Mode::empty())?;
-        if names(&heap)?.is_empty() {
+        if names(&heap, u64::MAX)?.is_empty() {
             break;
         }
         pile.empty(&heap, None, 0)?;
@@ -59,7 +59,7 @@ struct Pile {
 impl Pile {
     /// Removes what is in `dir`; what is too deep goes to the heap.
     fn empty(&mut self, dir: &OwnedFd, except: Option<&CStr>, depth: usize) -> io::Result<()> {
-        for name in names(dir)? {
+        for name in names(dir, u64::MAX)? {
             if except == Some(name.as_c_str()) {
                 continue;
             }

@@ -47,7 +47,7 @@ struct Part {
 /// # Errors
 /// The step that failed.
 pub fn enter(host: &Host, plan: &BuildPlan, base: u32, userns: BorrowedFd<'_>) -> Result<(), StepError> {
-    let tree = take_tree(host, plan, userns)?;
+    let tree = take_tree(host, &plan.tree, !plan.layers.is_empty(), userns)?;
     let layers = take_layers(host, plan, userns)?;
     let devices = take_devices()?;
     let mut parts = Vec::new();
@@ -99,8 +99,9 @@ pub fn enter(host: &Host, plan: &BuildPlan, base: u32, userns: BorrowedFd<'_>) -
     place_files(&plan.files, base)
 }
 
-fn take_tree(host: &Host, plan: &BuildPlan, userns: BorrowedFd<'_>) -> Result<OwnedFd, StepError> {
-    let dir = tree_dir(host, &plan.tree);
+/// A tree, made when it does not exist, with its ids mapped; for one that lies over layers, the directory around it.
+pub(crate) fn take_tree(host: &Host, tree: &str, is_over: bool, userns: BorrowedFd<'_>) -> Result<OwnedFd, StepError> {
+    let dir = tree_dir(host, tree);
     private_dir(&dir).step("making the tree's directory")?;
     let root = dir.join("rootfs");
     match fs::create_dir(&root) {
@@ -112,7 +113,7 @@ fn take_tree(host: &Host, plan: &BuildPlan, userns: BorrowedFd<'_>) -> Result<Ow
         Err(e) => return Err(e).step("making the tree"),
     }
     // An overlay takes the directory around it, in which it works beside the tree.
-    let taken = if plan.layers.is_empty() {
+    let taken = if !is_over {
         root
     } else {
         // Left by a step before: `volatile` leaves a mark that forbids a second mount.
@@ -240,7 +241,8 @@ fn writable_tmpfs(at: &str, base: u32) -> Result<(), StepError> {
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, StepError> {
+/// The devices of [`mount_dev`], detached.
+pub(crate) fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, StepError> {
     let take = |name: &'static str| {
         let mount = sys::open_tree_clone(&format!("/dev/{name}"))?;
         sys::mount_setattr(mount.as_fd(), sys::attr::NOSUID | sys::attr::NOEXEC, None)?;
@@ -250,7 +252,7 @@ fn take_devices() -> Result<Vec<(&'static str, OwnedFd)>, StepError> {
 }
 
 /// A minimal /dev, as in shells.
-fn mount_dev(devices: &[(&str, OwnedFd)], base: u32) -> Result<(), StepError> {
+pub(crate) fn mount_dev(devices: &[(&str, OwnedFd)], base: u32) -> Result<(), StepError> {
     let options = format!("size=64k,nr_inodes=64,mode=755,uid={base},gid={base}");
     sys::mount("tmpfs", "/dev", "tmpfs", sys::MS_NOSUID | sys::MS_NOEXEC, &options).step("mounting /dev")?;
     for (name, mount) in devices {

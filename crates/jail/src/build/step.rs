@@ -11,7 +11,7 @@ use std::{
     convert::Infallible,
     ffi::CString,
     fs, io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::fs::{Mode, OFlags};
@@ -46,17 +46,59 @@ pub fn group(step: u32, generation: u32) -> String {
     format!("b-{step}-{generation}")
 }
 
+/// What a step does.
+pub(crate) trait Work {
+    /// Whether it shares the host's network.
+    fn network(&self) -> bool;
+
+    /// Builds its root and enters it, as host root in a mount namespace of its own with private propagation.
+    ///
+    /// # Errors
+    /// The step that failed.
+    fn enter(&self, host: &Host, base: u32, userns: BorrowedFd<'_>) -> Result<(), StepError>;
+
+    /// The work itself, in the last process, which has nothing but the capabilities of [`CAPABILITIES`] inside. The code to exit
+    /// with.
+    fn run(&self) -> i32;
+}
+
+impl Work for BuildPlan {
+    fn network(&self) -> bool {
+        self.network
+    }
+
+    fn enter(&self, host: &Host, base: u32, userns: BorrowedFd<'_>) -> Result<(), StepError> {
+        root::enter(host, self, base, userns)
+    }
+
+    fn run(&self) -> i32 {
+        let (argv, env) = (texts(&self.argv), texts(&self.env));
+        let e = match become_program(&argv, &env) {
+            Ok(never) => match never {},
+            Err(e) => e,
+        };
+        eprintln!("ringfence: cannot execute {}: {}", self.argv[0], e.source);
+        127
+    }
+}
+
 /// Forks a step. Returns its pid and the read end of its output. It exits as the program did, with 128 + signal when
 /// that was killed. `input` is its standard input.
 ///
 /// # Errors
 /// It could not be forked.
-pub fn start(host: &Host, plan: &BuildPlan, group: &str, input: Option<&OwnedFd>) -> Result<(i32, OwnedFd), StepError> {
+pub(crate) fn start(
+    host: &Host,
+    plan: &dyn Work,
+    group: &str,
+    input: Option<&OwnedFd>,
+) -> Result<(i32, OwnedFd), StepError> {
     let (output_read, output_write) = pipe().step("making a pipe")?;
     match sys::fork().step("forking the step")? {
         sys::Forked::Parent(pid) => Ok((pid, output_read)),
         sys::Forked::Child => {
-            let code = take_standard_fds(input, &output_write, host.uids.build()).and_then(|()| run(host, plan, group));
+            let code = take_standard_fds(input, &output_write, host.uids.build())
+                .and_then(|()| run(host, plan, group, input.is_some()));
             std::mem::forget((output_read, output_write)); // closed by number
             sys::exit_now(code.unwrap_or_else(|e| explain(&e)))
         }
@@ -87,7 +129,7 @@ fn explain(error: &StepError) -> i32 {
 }
 
 /// The stepper. Returns the code to exit with.
-fn run(host: &Host, plan: &BuildPlan, group: &str) -> Result<i32, StepError> {
+fn run(host: &Host, plan: &dyn Work, group: &str, has_input: bool) -> Result<i32, StepError> {
     let me = i32::try_from(std::process::id()).expect("pids fit in 31 bits");
     host.cgroups.create(group, LIMITS).map_err(into_io).step("making the step's cgroup")?;
     host.cgroups.attach(group, me).map_err(into_io).step("entering the step's cgroup")?;
@@ -102,18 +144,18 @@ fn run(host: &Host, plan: &BuildPlan, group: &str) -> Result<i32, StepError> {
     // A cgroup namespace is rooted where its maker is, so it is made after the cgroup has been entered.
     let mut namespaces =
         sys::CLONE_NEWNS | sys::CLONE_NEWPID | sys::CLONE_NEWIPC | sys::CLONE_NEWUTS | sys::CLONE_NEWCGROUP;
-    if !plan.network {
+    if !plan.network() {
         namespaces |= sys::CLONE_NEWNET;
     }
     sys::unshare(namespaces).step("unsharing the step's namespaces")?;
     sys::mount("none", "/", "", sys::MS_REC | sys::MS_PRIVATE, "").step("making mounts private")?;
     sys::set_hostname("build").step("setting the host name")?;
-    if !plan.network {
+    if !plan.network() {
         sys::loopback_up().step("bringing lo up")?;
     }
-    root::enter(host, plan, base, userns.as_fd())?;
+    plan.enter(host, base, userns.as_fd())?;
     match sys::fork().step("forking pid 1")? {
-        sys::Forked::Child => sys::exit_now(reap(host, plan, userns).unwrap_or_else(|e| explain(&e))),
+        sys::Forked::Child => sys::exit_now(reap(host, plan, userns, has_input).unwrap_or_else(|e| explain(&e))),
         sys::Forked::Parent(pid) => {
             drop(userns);
             give_up_everything().step("giving up the stepper's privileges")?;
@@ -133,7 +175,7 @@ fn give_up_everything() -> io::Result<()> {
 }
 
 /// Pid 1 of the step. Returns the code to exit with.
-fn reap(host: &Host, plan: &BuildPlan, userns: OwnedFd) -> Result<i32, StepError> {
+fn reap(host: &Host, plan: &dyn Work, userns: OwnedFd, has_input: bool) -> Result<i32, StepError> {
     let proc = sys::new_procfs(&[("subset", "pid")]).step("making procfs")?;
     sys::attach_mount(proc.as_fd(), "/proc").step("attaching procfs")?;
     drop(proc);
@@ -142,7 +184,6 @@ fn reap(host: &Host, plan: &BuildPlan, userns: OwnedFd) -> Result<i32, StepError
     sys::set_limit(sys::Resource::Core, 1).step("limiting core files")?;
     sys::set_limit(sys::Resource::Descriptors, DESCRIPTORS).step("limiting descriptors")?;
     std::env::set_current_dir("/").step("entering /")?;
-    let (argv, env) = (texts(&plan.argv), texts(&plan.env));
 
     // Entering resets the securebits and gives every capability in there, of which five are kept.
     sys::setns(userns.as_fd()).step("entering the user namespace")?;
@@ -153,21 +194,19 @@ fn reap(host: &Host, plan: &BuildPlan, userns: OwnedFd) -> Result<i32, StepError
     sys::no_new_privs().step("forbidding new privileges")?;
     sys::set_dumpable(false).step("hiding pid 1 from its children")?;
     sys::die_with_parent().step("tying pid 1 to the stepper")?;
+    // The step's own, and not the host's.
     let null = open_null()?;
-    if !plan.input {
+    if !has_input {
         sys::place_fd(null.as_fd(), 0).step("placing descriptors")?;
     }
-    std::mem::forget((null, userns));
+    std::mem::forget((null, userns)); // closed by number
     sys::close_from(3).step("closing descriptors")?;
     sys::load_filter(&host.last_filter).step("installing the filter")?;
     match sys::fork().step("forking the program")? {
+        // What panics in there must not come back here.
         sys::Forked::Child => {
-            let e = match become_program(&argv, &env) {
-                Ok(never) => match never {},
-                Err(e) => e,
-            };
-            eprintln!("ringfence: cannot execute {}: {}", plan.argv[0], e.source);
-            sys::exit_now(127)
+            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plan.run()));
+            sys::exit_now(ran.unwrap_or(101))
         }
         sys::Forked::Parent(program) => loop {
             let ended = sys::wait_for(-1).step("waiting for the program")?;

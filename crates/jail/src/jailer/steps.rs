@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Jailer, Role, Timer, kernel, unknown};
 use crate::{
-    build, check,
-    proto::{BuildPlan, Done, Notice, Refusal},
+    build::{self, step::Work},
+    check,
+    proto::{BuildPlan, Done, LayerPlan, LayerWork, Notice, Refusal},
     shell::{self, StepError},
     sys,
 };
@@ -30,8 +31,9 @@ const JOB_PATIENCE: Duration = Duration::from_secs(900);
 #[derive(Debug)]
 pub(super) struct RunningStep {
     pid: i32,
-    tree: String,
-    /// What the tree lies over.
+    /// What it works on.
+    trees: Vec<String>,
+    /// What it reads.
     layers: Vec<LayerDigest>,
     kind: Kind,
     timed_out: bool,
@@ -58,23 +60,73 @@ impl Jailer {
     pub(super) fn build_step(&mut self, request: u64, plan: &BuildPlan, fds: &[OwnedFd]) -> Result<(), Refusal> {
         check::build(plan)?;
         let input = check::input(plan, fds)?;
-        if self.number_of(plan.step).is_some() {
-            return Err(Refusal::Plan(format!("step {} is not a new number", plan.step)));
+        let reads = plan.layers.clone();
+        self.start_step(request, plan.step, vec![plan.tree.clone()], reads, plan, plan.timeout_ms, input)
+    }
+
+    pub(super) fn layer_step(&mut self, request: u64, plan: &LayerPlan, fds: &[OwnedFd]) -> Result<(), Refusal> {
+        check::layer_step(plan)?;
+        let input = match (plan.work.has_input(), fds) {
+            (true, [input]) => Some(input),
+            (false, []) => None,
+            _ => return Err(Refusal::Plan("that work has another number of descriptors".into())),
+        };
+        if let LayerWork::CopyHome { disk, layers, .. } = &plan.work {
+            if self.shells.values().any(|shell| shell.disk() == *disk) {
+                return Err(Refusal::Plan("a shell uses the disk".into()));
+            }
+            if !self.disks.exists(*disk) {
+                return Err(unknown(format!("disk {}", disk.0)));
+            }
+            layers.iter().try_for_each(|layer| self.layer_exists(layer))?;
         }
-        self.tree_is_free(&plan.tree)?;
+        if let LayerWork::List(layers) | LayerWork::Write { base: layers, .. } = &plan.work {
+            layers.iter().try_for_each(|layer| self.layer_exists(layer))?;
+        }
+        if let LayerWork::Write { home, .. } = &plan.work {
+            self.layer_exists(home)?;
+        }
+        let trees = plan.work.trees().into_iter().map(str::to_owned).collect();
+        let reads = match &plan.work {
+            LayerWork::CopyHome { layers, .. } | LayerWork::List(layers) => layers.clone(),
+            LayerWork::Write { home, base, .. } => base.iter().chain([home]).cloned().collect(),
+            _ => Vec::new(),
+        };
+        self.start_step(request, plan.step, trees, reads, plan, plan.timeout_ms, input)
+    }
+
+    fn layer_exists(&self, layer: &LayerDigest) -> Result<(), Refusal> {
+        if self.host.layers().join(layer.as_str()).join("rootfs").is_dir() {
+            return Ok(());
+        }
+        Err(unknown(format!("layer {layer}")))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "they are what a step is")]
+    fn start_step(
+        &mut self,
+        request: u64,
+        step: u32,
+        trees: Vec<String>,
+        layers: Vec<LayerDigest>,
+        work: &dyn Work,
+        timeout_ms: u64,
+        input: Option<&OwnedFd>,
+    ) -> Result<(), Refusal> {
+        if self.number_of(step).is_some() {
+            return Err(Refusal::Plan(format!("step {step} is not a new number")));
+        }
+        trees.iter().try_for_each(|tree| self.tree_is_free(tree))?;
         if self.steps.len() >= STEPS_MAX {
             return Err(Refusal::Plan(format!("{STEPS_MAX} build steps are running already")));
         }
         self.generation += 1;
         let number = self.generation;
-        let group = build::step::group(plan.step, number);
-        let (pid, output) = build::step::start(&self.host, plan, &group, input).map_err(|e| kernel(&e))?;
-        let kind = Kind::Step { step: plan.step, group };
-        self.keep(
-            number,
-            RunningStep { pid, tree: plan.tree.clone(), layers: plan.layers.clone(), kind, timed_out: false },
-            Duration::from_millis(plan.timeout_ms),
-        );
+        let group = build::step::group(step, number);
+        let (pid, output) = build::step::start(&self.host, work, &group, input).map_err(|e| kernel(&e))?;
+        let kind = Kind::Step { step, group };
+        let running = RunningStep { pid, trees, layers, kind, timed_out: false };
+        self.keep(number, running, Duration::from_millis(timeout_ms));
         self.reply(request, Ok(Done::StepStarted), vec![output]);
         Ok(())
     }
@@ -119,7 +171,9 @@ impl Jailer {
             Kind::Step { step, group } => {
                 let _ = self.host.cgroups.kill(&group);
                 self.remove_group_soon(group);
-                build::remove_mount_point(&self.host, &running.tree);
+                for tree in &running.trees {
+                    build::remove_mount_point(&self.host, tree);
+                }
                 let code = ended.code.unwrap_or_else(|| 128 + ended.signal.unwrap_or(0));
                 self.notify(Notice::StepExited { step, code, timed_out: running.timed_out });
             }
@@ -136,23 +190,35 @@ impl Jailer {
         }
     }
 
-    pub(super) fn seal_layer(&mut self, request: u64, tree: &str) -> Result<(), Refusal> {
+    pub(super) fn seal_layer(&mut self, request: u64, tree: &str, is_home: bool) -> Result<(), Refusal> {
         let name = tree.to_owned();
-        self.start_job(request, tree, move |host| {
+        check_tree(tree)?;
+        self.start_job(request, vec![name.clone()], move |host| {
             if !build::tree_dir(host, &name).is_dir() {
                 return Err(unknown(format!("build tree {name}")));
             }
-            let (digest, listing) = build::seal(host, &name).map_err(|e| kernel(&e))?;
+            let seal = if is_home { build::seal_home } else { build::seal };
+            let (digest, listing) = seal(host, &name).map_err(|e| kernel(&e))?;
             Ok(Done::LayerSealed { digest, bytes: listing.bytes, files: listing.files })
         })
     }
 
     pub(super) fn drop_tree(&mut self, request: u64, tree: &str) -> Result<(), Refusal> {
         let name = tree.to_owned();
-        self.start_job(request, tree, move |host| {
+        check_tree(tree)?;
+        self.start_job(request, vec![name.clone()], move |host| {
             let removed = build::remove::tree(&build::tree_dir(host, &name));
             let refusal = |source| kernel(&StepError { step: format!("removing the build tree {name}"), source });
             removed.map(|()| Done::Ok).map_err(refusal)
+        })
+    }
+
+    pub(super) fn check_layer(&mut self, request: u64, layer: LayerDigest) -> Result<(), Refusal> {
+        self.layer_exists(&layer)?;
+        self.start_job(request, Vec::new(), move |host| {
+            let listing = build::look(host, &layer).map_err(|e| kernel(&e))?;
+            let digest = LayerDigest::parse(&listing.digest).expect("a SHA-256 in hexadecimal");
+            Ok(Done::LayerSealed { digest, bytes: listing.bytes, files: listing.files })
         })
     }
 
@@ -196,13 +262,10 @@ impl Jailer {
     fn start_job(
         &mut self,
         request: u64,
-        tree: &str,
+        trees: Vec<String>,
         job: impl FnOnce(&crate::host::Host) -> Result<Done, Refusal>,
     ) -> Result<(), Refusal> {
-        if !check::is_tree_name(tree) {
-            return Err(Refusal::Plan("the tree's name is not 1 to 63 of a-z, 0-9 and -".into()));
-        }
-        self.tree_is_free(tree)?;
+        trees.iter().try_for_each(|tree| self.tree_is_free(tree))?;
         let failed = |what: &str, e: std::io::Error| Refusal::Kernel { step: what.into(), reason: e.to_string() };
         let (report, theirs) = shell::pipe().map_err(|e| failed("making a pipe", e))?;
         match sys::fork().map_err(|e| failed("forking a job", e))? {
@@ -221,7 +284,7 @@ impl Jailer {
                 let kind = Kind::Job { request, report };
                 self.keep(
                     self.generation,
-                    RunningStep { pid, tree: tree.to_owned(), layers: Vec::new(), kind, timed_out: false },
+                    RunningStep { pid, trees, layers: Vec::new(), kind, timed_out: false },
                     JOB_PATIENCE,
                 );
                 Ok(())
@@ -231,11 +294,18 @@ impl Jailer {
 
     /// One process at a time works on a tree: sealing believes that nobody changes it meanwhile.
     fn tree_is_free(&self, tree: &str) -> Result<(), Refusal> {
-        match self.steps.values().find(|running| running.tree == tree) {
+        match self.steps.values().find(|running| running.trees.iter().any(|other| other == tree)) {
             Some(_) => Err(Refusal::Plan(format!("the build tree {tree} is in use"))),
             None => Ok(()),
         }
     }
+}
+
+fn check_tree(tree: &str) -> Result<(), Refusal> {
+    if check::is_tree_name(tree) {
+        return Ok(());
+    }
+    Err(Refusal::Plan("the tree's name is not 1 to 63 of a-z, 0-9 and -".into()))
 }
 
 /// Closes the jailer's descriptors but the standard ones and `report`: an end of a pipe that a job held would keep some

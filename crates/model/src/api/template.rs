@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Package, null_is_default};
+use super::{Exported, Package, null_is_default};
 
 /// How far a template is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, ToSchema)]
@@ -90,6 +90,8 @@ pub struct TemplateView {
     pub digest: Option<String>,
     /// RFC 3339, UTC; null until it is built.
     pub created_at: Option<String>,
+    /// What is known of one that was exported from a sandbox.
+    pub exported: Option<Exported>,
     /// How much of the build is done, while it is being built: 0 to 100.
     pub percent: Option<f64>,
     /// Why the build failed.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{
     Uri,
     body::Bytes,
@@ -30,8 +30,11 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Time for a connection to be accepted: the daemon is here, or it hangs.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// What is sent: a text, or a file piece by piece.
+pub(super) type Outgoing = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
 /// A client that connects to the socket at this path.
-pub(super) fn open(socket: &Path) -> legacy::Client<Connector, Full<Bytes>> {
+pub(super) fn open(socket: &Path) -> legacy::Client<Connector, Outgoing> {
     legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)

@@ -2,23 +2,24 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use http_body_util::{BodyExt, Full, Limited};
+use futures::StreamExt;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::{
     Method, Request, Response,
-    body::{Bytes, Incoming},
+    body::{Bytes, Frame, Incoming},
     header,
 };
-use ringfence_engine::api::ProgressSender;
+use ringfence_engine::api::{Chunks, ProgressSender};
 use ringfence_model::{
     ApiError,
     api::{Actor, Event},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Client;
+use super::{Client, connection::Outgoing};
 use crate::{
     ACTOR_HEADER, BUILD_HEADER,
-    rest::{LONG_ANSWER_TIMEOUT, NDJSON},
+    rest::{LONG_ANSWER_TIMEOUT, NDJSON, exports::ARCHIVE},
 };
 
 /// Bytes of one answer: a file of 32 MiB as text in which every byte is escaped.
@@ -34,13 +35,14 @@ const LONG_TIMEOUT: Duration = LONG_ANSWER_TIMEOUT.saturating_add(Duration::from
 pub(super) struct Ask {
     method: Method,
     uri: String,
-    body: Bytes,
+    body: Outgoing,
+    content_type: &'static str,
     timeout: Duration,
 }
 
 impl Ask {
     pub(super) fn new(method: Method, uri: String) -> Self {
-        Self { method, uri, body: Bytes::new(), timeout: TIMEOUT }
+        Self { method, uri, body: whole(Bytes::new()), content_type: "application/json", timeout: TIMEOUT }
     }
 
     pub(super) fn get(uri: String) -> Self {
@@ -48,7 +50,15 @@ impl Ask {
     }
 
     pub(super) fn body(mut self, request: &impl Serialize) -> Self {
-        self.body = serde_json::to_vec(request).expect("requests are plain data with text keys").into();
+        self.body = whole(serde_json::to_vec(request).expect("requests are plain data with text keys").into());
+        self
+    }
+
+    /// Sends a file piece by piece.
+    pub(super) fn chunks(mut self, chunks: Chunks) -> Self {
+        let frames = chunks.map(|chunk| chunk.map(Frame::data).map_err(|error| error.message.into()));
+        self.body = Outgoing::new(StreamBody::new(frames));
+        self.content_type = ARCHIVE;
         self
     }
 
@@ -56,6 +66,10 @@ impl Ask {
         self.timeout = LONG_TIMEOUT;
         self
     }
+}
+
+fn whole(bytes: Bytes) -> Outgoing {
+    Outgoing::new(Full::new(bytes).map_err(|never| match never {}))
 }
 
 #[derive(Deserialize)]
@@ -72,6 +86,26 @@ impl Client {
             self.read(response).await
         };
         tokio::time::timeout(timeout, exchange).await.map_err(|_| silent(timeout))?
+    }
+
+    /// Asks and waits: how long depends on how much is sent.
+    pub(super) async fn ask_as_long_as_it_takes<T: DeserializeOwned>(
+        &self,
+        actor: Actor,
+        ask: Ask,
+    ) -> Result<T, ApiError> {
+        let response = self.send(actor, ask, "application/json").await?;
+        self.read(response).await
+    }
+
+    /// Asks for a file.
+    pub(super) async fn ask_for_chunks(&self, actor: Actor, ask: Ask) -> Result<Chunks, ApiError> {
+        let response = self.send(actor, ask, ARCHIVE).await?;
+        if !response.status().is_success() {
+            return Err(self.read::<serde_json::Value>(response).await.err().unwrap_or_else(cut_off));
+        }
+        let frames = response.into_body().into_data_stream();
+        Ok(frames.map(|chunk| chunk.map_err(|_| cut_off())).boxed())
     }
 
     /// Asks for progress too, if somebody wants it.
@@ -128,9 +162,9 @@ impl Client {
             .method(ask.method)
             .uri(format!("http://localhost{}", ask.uri))
             .header(header::ACCEPT, accept)
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, ask.content_type)
             .header(ACTOR_HEADER, actor.as_str())
-            .body(Full::new(ask.body))
+            .body(ask.body)
             .map_err(|_| ApiError::internal("an argument is too long for an address"))?;
         let response = self.http.request(request).await.map_err(|e| {
             if e.is_connect() {

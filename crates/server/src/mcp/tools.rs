@@ -8,7 +8,8 @@ use ringfence_model::{
     ApiError,
     api::{
         Actor, AuditLogRequest, ConfigureRequest, CreateRequest, DownloadRequest, ExecuteRequest, ExecutionRequest,
-        HealthRequest, ListRequest, LogsRequest, SandboxRequest, TemplateListRequest, TemplateRequest, UploadRequest,
+        ExportRequest, HealthRequest, ListRequest, LogsRequest, SandboxRequest, TemplateListRequest, TemplateRequest,
+        UploadRequest,
     },
 };
 use rmcp::model::{Tool, ToolAnnotations};
@@ -204,6 +205,17 @@ fn table() -> Vec<Entry> {
             logs(LogsRequest),
             "Answers the newest lines of what happened in a sandbox and what its programs printed."
         ),
+        entry(
+            "export_template",
+            "Export a template",
+            Effect::Adds,
+            "Makes a template from a sandbox, running or stopped: the packages that are installed in it, its user's files and \
+             its startup_script. sandbox_create takes its name, and what is in it needs no network. Values of \
+             environment variables, secrets, caches, histories and files with keys stay behind; left_out lists them.",
+            |sandboxes, request: ExportRequest, progress| {
+                Box::pin(async move { sandboxes.export_template(AGENT, request, progress).await })
+            },
+        ),
         entry!(
             "template_list",
             "List templates",
@@ -217,6 +229,14 @@ fn table() -> Vec<Entry> {
             Reads,
             template(TemplateRequest),
             "Answers a template, with the packages that are installed in it."
+        ),
+        entry!(
+            "template_delete",
+            "Delete a template",
+            Changes,
+            template_delete(TemplateRequest),
+            "Removes an exported template, all of its versions, for good. One that a sandbox was made from cannot be deleted \
+             before that sandbox is."
         ),
         entry!(
             "audit_log",

@@ -7,8 +7,8 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use futures::FutureExt;
-use ringfence_engine::api::{Answering, ProgressSender, Sandboxes};
+use futures::{FutureExt, StreamExt};
+use ringfence_engine::api::{Answering, Chunks, ProgressSender, Sandboxes};
 use ringfence_model::{ApiError, Code, ExecutionId, Limits, SandboxId, api::*};
 
 const NOW: &str = "2026-01-02T03:04:05Z";
@@ -92,6 +92,7 @@ fn template(name: &str) -> TemplateView {
         size_bytes: 1,
         digest: None,
         created_at: None,
+        exported: None,
         percent: None,
         error: None,
     }
@@ -432,6 +433,67 @@ impl Sandboxes for Fake {
             })
         }
         .boxed()
+    }
+
+    fn export_template(
+        &self,
+        _: Actor,
+        request: ExportRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, ExportAnswer> {
+        async move {
+            request.check()?;
+            if let Some(progress) = progress {
+                let _ = progress.try_send(Progress::new("copying"));
+            }
+            Ok(ExportAnswer {
+                success: true,
+                template_id: format!("{}:1", request.template_name),
+                template_name: request.template_name,
+                version: 1,
+                base_template: "python".into(),
+                packages: vec![],
+                size_bytes: 1,
+                digest: "0".repeat(64),
+                created_at: NOW.into(),
+                env_vars_required: vec![],
+                start_command: None,
+                left_out: vec![],
+                left_out_count: 0,
+                warnings: request.tags,
+            })
+        }
+        .boxed()
+    }
+
+    fn template_delete(&self, _: Actor, request: TemplateRequest) -> Answering<'_, TemplateDeleteAnswer> {
+        let message = "gone".into();
+        now(Ok(TemplateDeleteAnswer { success: true, template_name: request.template_name, versions: 1, message }))
+    }
+
+    fn template_archive(&self, _: Actor, request: TemplateRequest) -> Answering<'_, Chunks> {
+        // A name that breaks off in the middle, and one that does not.
+        let end = match request.template_name.as_str() {
+            "broken" => Err(ApiError::internal("it broke off")),
+            name => Ok(name.to_owned().into()),
+        };
+        now(Ok(futures::stream::iter([Ok("archive of ".into()), end]).boxed()))
+    }
+
+    fn template_import(&self, _: Actor, request: ImportRequest, archive: Chunks) -> Answering<'_, ImportAnswer> {
+        async move {
+            let chunks: Vec<_> = archive.collect().await;
+            let mut view = template(&request.template_name.unwrap_or_default());
+            for chunk in chunks {
+                view.size_bytes += chunk?.len() as u64;
+            }
+            Ok(ImportAnswer { success: true, template: view })
+        }
+        .boxed()
+    }
+
+    fn clone_sandbox(&self, _: Actor, _: CloneRequest) -> Answering<'_, CloneAnswer> {
+        now(Err(ApiError::new(Code::SandboxNotRunning, "it runs")))
     }
 
     fn audit_log(&self, _: Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {

@@ -67,7 +67,7 @@ fn at_most(field: &'static str, count: usize, max: usize, allowed: &'static str)
 
 impl Recipe {
     /// Everything below reaches a shell or a file name as text, so that it is held to what its kind needs.
-    pub(super) fn judge(&self) -> Result<(), RecipeError> {
+    pub(crate) fn judge(&self) -> Result<(), RecipeError> {
         one("name", &self.name, "1 to 32 of a-z, 0-9 and -", |t| {
             t.len() <= 32 && t.chars().all(|c| lower(c) || c == '-')
         })?;

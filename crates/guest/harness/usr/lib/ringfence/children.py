@@ -108,19 +108,19 @@ def prepare(library):
     gc.freeze()
 
 
-def warm_up(started_env, preloaded, main_names):
+def warm_up(started_env, preloaded, own, main_names):
     """At the engine's wish. Its work may draw random numbers: nothing is left to be guessed from."""
     warm.touch_libraries()
-    fresh = lambda request: needs_fresh_interpreter(request, started_env, preloaded)
+    fresh = lambda request: needs_fresh_interpreter(request, started_env, preloaded, own)
     rehearse.rehearse(write_program, fresh, main_names)
     reseed.reseed()
     gc.freeze()
 
 
-def wait_for_program(started_env, preloaded, main_names):
+def wait_for_program(started_env, preloaded, own, main_names):
     """The request; ends quietly when the sandbox is not wanted any more."""
     try:
-        request = program.read_request(CONTROL, lambda: warm_up(started_env, preloaded, main_names))
+        request = program.read_request(CONTROL, lambda: warm_up(started_env, preloaded, own, main_names))
     except ValueError as error:
         os.write(2, b"ringfence: %s\n" % str(error).encode())
         os._exit(program.CANNOT_START)
@@ -134,7 +134,7 @@ def wait_for_program(started_env, preloaded, main_names):
 READ_AT_START = (b"PYTHON", b"LD_", b"MALLOC_", b"GLIBC_", b"LC_", b"LANG", *(name.encode() for name in warm.THREAD_COUNTS))
 
 
-def needs_fresh_interpreter(request, started_env, preloaded):
+def needs_fresh_interpreter(request, started_env, preloaded, own):
     """Whether the program would notice that this interpreter was started before it."""
     if request.flags & program.FLAG_FRESH:
         return True
@@ -142,17 +142,48 @@ def needs_fresh_interpreter(request, started_env, preloaded):
     if at_start(request.env) != started_env:
         return True
     home = dict(variable.partition(b"=")[::2] for variable in request.env).get(b"HOME", b"/home/user")
-    return brings_packages(home) or shadows(preloaded)
+    return own.differ(home) or shadows(preloaded)
 
 
-def brings_packages(home):
-    """Whether packages are installed for the user: they win over the template's."""
+class Own:
+    """The packages of the user's own home that the template has: none, unless it was exported from a sandbox.
+
+    Those that a sandbox has installed since win over them and over the template's, and a fresh interpreter finds them.
+    """
+
+    def __init__(self, home, modules):
+        self.installed = installed(home)
+        inside = os.fsdecode(home) + "/"
+        files = (getattr(module, "__file__", None) for module in modules)
+        # What was loaded is what the sandbox has as long as its files are those.
+        self.loaded = {path: mark(path) for path in files if isinstance(path, str) and path.startswith(inside)}
+
+    def differ(self, home):
+        return installed(home) != self.installed or any(mark(path) != was for path, was in self.loaded.items())
+
+
+def installed(home):
+    """The directories of packages for the user that hold something, with what changes when a package comes or goes."""
     lib = os.path.join(home, b".local/lib")
+    found = {}
     try:
-        versions = [name for name in os.listdir(lib) if name.startswith(b"python3")]
-        return any(os.listdir(os.path.join(lib, name, b"site-packages")) for name in versions)
+        for version in os.listdir(lib):
+            packages = os.path.join(lib, version, b"site-packages")
+            if version.startswith(b"python3") and os.path.isdir(packages):
+                names = sorted(os.listdir(packages))
+                if names:
+                    found[version] = (os.stat(packages).st_mtime_ns, names)
     except OSError:
-        return False
+        pass
+    return found
+
+
+def mark(path):
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def shadows(preloaded):
@@ -203,12 +234,12 @@ def write_program(path, code):
         os._exit(program.CANNOT_START)
 
 
-def become(request, started_env, preloaded, main_names, frameless):
+def become(request, started_env, preloaded, own, main_names, frameless):
     """Runs the program. Returns when it is to begin at this interpreter's end."""
     path = os.fsdecode(request.path)
     write_program(path, request.code)
     program.enter(request.cwd)
-    if needs_fresh_interpreter(request, started_env, preloaded):
+    if needs_fresh_interpreter(request, started_env, preloaded, own):
         execute_anew(path, request)
     program.set_environment(request.env)
     look.show([sys.executable.encode(), request.path, *request.argv], request.env)
@@ -233,6 +264,7 @@ def main(main_names, started_with):
         control.send(json.dumps({"error": f"{type(error).__name__}: {error}"[:2000]}).encode())
         os._exit(1)
     preloaded = {name.partition(".")[0] for name in set(sys.modules) - started_with}
+    own = Own(os.path.expanduser(b"~"), list(sys.modules.values()))
     gc.collect()
     gc.freeze()
     ready = {
@@ -244,7 +276,7 @@ def main(main_names, started_with):
     control.send(json.dumps(ready).encode())
     serve(control, library, last_filter)
     prepare(library)
-    request = wait_for_program(started_env, preloaded, main_names)
+    request = wait_for_program(started_env, preloaded, own, main_names)
     # This returns before the program begins (see `program.run`), and what goes with it would be written to for that.
     program.kept.append((locals(), sys.modules["__main__"]))
-    become(request, started_env, preloaded, main_names, library.frameless)
+    become(request, started_env, preloaded, own, main_names, library.frameless)
