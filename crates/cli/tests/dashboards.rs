@@ -3,12 +3,19 @@
 
 mod common;
 
-use std::fs;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Command,
+};
 
-use common::Sandbox;
+use common::{BIN, Sandbox, clients, is_long, shared, succeeded, target, venv};
 use ringfence_engine::api::Sandboxes;
 use ringfence_market::sample;
-use ringfence_model::api::{Actor, CreateRequest, DownloadRequest, ExecuteRequest, ExecutionAnswer, ExecutionStatus};
+use ringfence_model::api::{
+    Actor, CreateRequest, DownloadRequest, EnvVars, ExecuteRequest, ExecutionAnswer, ExecutionStatus, PreviewRequest,
+};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 const SYMBOLS: [&str; 5] = ["AAPL", "FB", "GOOG", "IBM", "MSFT"];
@@ -97,4 +104,170 @@ async fn the_dashboard_of_react_is_served_from_the_beginning_with_the_bars_of_da
 #[tokio::test]
 async fn the_dashboard_of_nextjs_is_served_from_the_beginning_with_the_bars_of_data() {
     is_served_from_the_beginning("nextjs").await;
+}
+
+/// Changes the heading of the page in its sources.
+const EDIT: &str = "sed -i 's/>Trading dashboard</>Trading board</' src/dashboard/Dashboard.tsx";
+
+const VITE: (u16, &str) = (5173, "(setsid npx vite > /tmp/vite.log 2>&1 &)");
+const NEXT_DEV: (u16, &str) = (3001, "(setsid npx next dev --port 3001 > /tmp/dev.log 2>&1 &)");
+
+#[tokio::test]
+async fn vite_does_inside_what_it_does_outside() {
+    if !is_long("Vite") {
+        return;
+    }
+    let sandbox = dashboard("react").await;
+    bash(&sandbox, "npm run check").await;
+    // What serves what was built serves what is built now.
+    let built =
+        bash(&sandbox, &format!("{EDIT}; npx vite build; cat dist/assets/*.js | grep -c 'Trading board'")).await;
+    assert!(built.output.contains("built in") && built.output.ends_with("\n1\n"), "{}", built.output);
+    let page = "curl -sS http://localhost:3000$(curl -sS http://localhost:3000/ | grep -o '/assets/[^\"]*.js')";
+    assert!(bash(&sandbox, page).await.output.contains("Trading board"));
+    bash(&sandbox, VITE.1).await;
+    serves_the_bars(&sandbox, "http://localhost:5173").await;
+    let source = "curl -sS http://localhost:5173/src/dashboard/Dashboard.tsx";
+    assert!(bash(&sandbox, source).await.output.contains("Trading board"));
+}
+
+#[tokio::test]
+async fn next_does_inside_what_it_does_outside() {
+    if !is_long("Next.js") {
+        return;
+    }
+    let sandbox = dashboard("nextjs").await;
+    bash(&sandbox, NEXT_DEV.1).await;
+    serves_the_bars(&sandbox, "http://localhost:3001").await;
+    // Beside both servers, within the template's own limits.
+    let built = bash(&sandbox, &format!("{EDIT}; npx next build; npm run check")).await;
+    assert!(built.output.contains("/api/bars"), "{}", built.output);
+    let again = "pkill -f 'next-server|next dev' || true; (setsid npx next start > /tmp/start.log 2>&1 &)";
+    bash(&sandbox, again).await;
+    serves_the_bars(&sandbox, "http://localhost:3000").await;
+    let page = bash(&sandbox, "curl -sS http://localhost:3000/").await.output;
+    assert!(page.contains("Trading board") && !page.contains("<h1>Trading dashboard"), "{page}");
+}
+
+/// What `dashboard.py` has seen.
+#[derive(Debug, Deserialize)]
+struct Page {
+    symbols: BTreeMap<String, Seen>,
+    /// Pixels of the named colours, in the dark.
+    dark: BTreeMap<String, u64>,
+    /// Whether the page followed a change of its sources without being loaded anew.
+    follows: Option<bool>,
+    complaints: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Seen {
+    r#return: String,
+    cagr: String,
+    sharpe: String,
+    drawdown: String,
+    trades: String,
+    bar: String,
+    pixels: BTreeMap<String, u64>,
+    /// Lengths of the drawn curves.
+    curves: Vec<usize>,
+}
+
+/// The same strategy, by pandas in a sandbox of Python: the program of `ringfence demo`.
+async fn computed(python: &Sandbox, symbol: &str) -> Value {
+    let request = ExecuteRequest {
+        code: include_str!("../demo/sma.py").into(),
+        env_vars: EnvVars::new(BTreeMap::from([("SYMBOL".to_owned(), symbol.to_owned())])),
+        ..ExecuteRequest::default()
+    };
+    let run = python.request(request).await;
+    serde_json::from_str(&run.output).unwrap_or_else(|e| panic!("{e}: {}", run.stderr))
+}
+
+/// The page of a port, opened in Chromium by the address of its preview: figures as pandas has them, candles and curves drawn from
+/// the bars, nothing that it complains of; with `edit`, it follows its sources.
+async fn is_seen(sandbox: &Sandbox, port: u16, picture: &str, edit: bool) {
+    let request = PreviewRequest { sandbox_id: sandbox.id.clone(), port: port.into(), public: None };
+    let url = sandbox.api.preview(Actor::Operator, request).await.expect("an address").url.expect("the daemon listens");
+    let pictures = target().join("pictures");
+    fs::create_dir_all(&pictures).expect("a directory");
+    let (picture, id) = (pictures.join(picture), sandbox.id.clone());
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(venv("playwright"));
+        command.arg("-B").arg(clients().join("dashboard.py")).args([&url, &picture.display().to_string()]);
+        if edit {
+            command.args([BIN, "--home"]).arg(shared()).args([
+                "sandbox",
+                "exec",
+                &id,
+                "--language",
+                "bash",
+                "-c",
+                EDIT,
+            ]);
+        }
+        succeeded(&mut command, "the page could not be looked at: install chromium (`make suites` does)")
+    });
+    let page: Page = serde_json::from_str(&looked.await.expect("it is looked at")).expect("JSON");
+    assert_eq!(page.complaints, Vec::<String>::new());
+    assert_eq!(page.follows, edit.then_some(true));
+    assert_eq!(page.symbols.keys().collect::<Vec<_>>(), SYMBOLS);
+    let python = Sandbox::new().await;
+    let mut bars_seen = BTreeSet::new();
+    for (symbol, seen) in &page.symbols {
+        let expected = computed(&python, symbol).await;
+        let figure = |name: &str| expected["strategy"][name].as_f64();
+        let percent = |name: &str| figure(name).map_or("n/a".to_owned(), |value| format!("{:.2} %", value * 100.0));
+        let ratio = |name: &str| figure(name).map_or("n/a".to_owned(), |value| format!("{value:.2}"));
+        assert_eq!(seen.r#return.replace(',', ""), percent("total_return"), "{symbol}");
+        assert_eq!((&seen.cagr, &seen.sharpe), (&percent("cagr"), &ratio("sharpe")), "{symbol}");
+        assert_eq!(
+            (&seen.drawdown, &seen.trades),
+            (&percent("max_drawdown"), &expected["trades"].to_string()),
+            "{symbol}"
+        );
+        let bars = bars("adjusted", symbol);
+        let last = bars.as_array().and_then(|bars| bars.last()).expect("bars");
+        let price = |name: &str| last[name].as_f64().map(|price| format!("{price:.2}")).expect("a price");
+        let bar = ["open", "high", "low", "close"].map(price);
+        let shown =
+            format!("{} O {} H {} L {} C {} V ", last["time"].as_str().expect("a day"), bar[0], bar[1], bar[2], bar[3]);
+        assert!(seen.bar.starts_with(&shown), "{symbol}: {} is not {shown}", seen.bar);
+        assert!(
+            seen.pixels.len() == 6 && seen.pixels.values().all(|count| *count > 200),
+            "{symbol}: {:?}",
+            seen.pixels
+        );
+        assert!(
+            seen.curves.len() >= 3 && seen.curves.iter().all(|length| *length > 1000),
+            "{symbol}: {:?}",
+            seen.curves
+        );
+        bars_seen.insert(format!("{:?}", seen.pixels));
+    }
+    assert_eq!(bars_seen.len(), SYMBOLS.len(), "each symbol has a chart of its own");
+    assert!(page.dark.values().all(|count| *count > 200), "{:?}", page.dark);
+}
+
+/// As it is served from the beginning, and as it is worked on.
+async fn is_seen_in_a_browser(template: &'static str, (port, serve): (u16, &str)) {
+    if !is_long("Chromium") {
+        return;
+    }
+    let sandbox = dashboard(template).await;
+    answer(&sandbox, "http://localhost:3000/api/symbols").await;
+    is_seen(&sandbox, 3000, template, false).await;
+    bash(&sandbox, serve).await;
+    answer(&sandbox, &format!("http://localhost:{port}/api/symbols")).await;
+    is_seen(&sandbox, port, &format!("{template}-dev"), true).await;
+}
+
+#[tokio::test]
+async fn react_is_seen_in_a_browser_through_the_preview() {
+    is_seen_in_a_browser("react", VITE).await;
+}
+
+#[tokio::test]
+async fn nextjs_is_seen_in_a_browser_through_the_preview() {
+    is_seen_in_a_browser("nextjs", NEXT_DEV).await;
 }

@@ -1,12 +1,13 @@
 """Opens a dashboard in headless Chromium as somebody at a desk does, and prints what was seen as JSON.
 
-dashboard.py URL PICTURE: for each symbol the figures that the page shows, and the colours of the candles that are on its canvas;
-then the picture, light and dark (PICTURE-dark.png). Whatever the page complains of is in `complaints`.
+dashboard.py URL PICTURE [COMMAND ...]: for each symbol the figures that the page shows, and the colours of the candles that are
+on its canvas; then the picture, light (PICTURE.png) and dark (PICTURE-dark.png). With a command, which changes the heading in the
+sources to `Trading board`: whether the page follows without being loaded anew. Whatever the page complains of is in `complaints`.
 """
 
 import json
+import subprocess
 import sys
-from collections import Counter
 
 from playwright.sync_api import sync_playwright
 
@@ -34,7 +35,7 @@ COLOURS = """() => {
 }"""
 
 
-def main(url: str, picture: str) -> None:
+def main(url: str, picture: str, *edit: str) -> None:
     complaints = []
     seen = {}
     with sync_playwright() as playwright:
@@ -67,8 +68,14 @@ def main(url: str, picture: str) -> None:
         page.wait_for_timeout(500)
         dark = page.evaluate(COLOURS)
         page.screenshot(path=f"{picture}-dark.png")
+        follows = None
+        if edit:
+            page.evaluate("window.notLoadedAnew = true")
+            subprocess.run(edit, check=True, stdout=sys.stderr)
+            page.get_by_role("heading", name="Trading board").wait_for(timeout=60_000)
+            follows = page.evaluate("window.notLoadedAnew === true")
         browser.close()
-    print(json.dumps({"symbols": seen, "dark": dark, "complaints": complaints}))
+    print(json.dumps({"symbols": seen, "dark": dark, "follows": follows, "complaints": complaints}))
 
 
 main(*sys.argv[1:])
