@@ -155,6 +155,8 @@ struct Page {
     symbols: BTreeMap<String, Seen>,
     /// Pixels of the named colours, in the dark.
     dark: BTreeMap<String, u64>,
+    /// Its background: in the light, in the dark by choice, the same after it was loaded anew, and in the dark by the system.
+    grounds: [String; 4],
     /// Whether the page followed a change of its sources without being loaded anew.
     follows: Option<bool>,
     complaints: Vec<String>,
@@ -246,6 +248,8 @@ async fn is_seen(sandbox: &Sandbox, port: u16, picture: &str, edit: bool) {
         bars_seen.insert(format!("{:?}", seen.pixels));
     }
     assert_eq!(bars_seen.len(), SYMBOLS.len(), "each symbol has a chart of its own");
+    let [light, dark @ ..] = &page.grounds;
+    assert!(dark.iter().all(|ground| ground != light && *ground == dark[0]), "{:?}", page.grounds);
     assert!(page.dark.values().all(|count| *count > 200), "{:?}", page.dark);
 }
 

@@ -34,6 +34,8 @@ COLOURS = """() => {
     return named;
 }"""
 
+GROUND = "getComputedStyle(document.body).backgroundColor"
+
 
 def main(url: str, picture: str, *edit: str) -> None:
     complaints = []
@@ -64,8 +66,21 @@ def main(url: str, picture: str, *edit: str) -> None:
         names.first.click()
         page.wait_for_timeout(500)
         page.screenshot(path=f"{picture}.png")
+        grounds = [page.evaluate(GROUND)]
+        # The user's choice, which is kept; and the system's.
         page.get_by_role("button", name="Dark").click()
+        grounds.append(page.evaluate(GROUND))
+        page.reload()
+        page.get_by_role("button", name="Light").wait_for()
+        page.locator(".price canvas").first.wait_for()
+        grounds.append(page.evaluate(GROUND))
+        page.evaluate("localStorage.clear(); delete document.documentElement.dataset.theme")
+        page.emulate_media(color_scheme="dark")
+        page.reload()
+        page.get_by_role("button", name="Light").wait_for()
+        page.locator(".price canvas").first.wait_for()
         page.wait_for_timeout(500)
+        grounds.append(page.evaluate(GROUND))
         dark = page.evaluate(COLOURS)
         page.screenshot(path=f"{picture}-dark.png")
         follows = None
@@ -75,7 +90,7 @@ def main(url: str, picture: str, *edit: str) -> None:
             page.get_by_role("heading", name="Trading board").wait_for(timeout=60_000)
             follows = page.evaluate("window.notLoadedAnew === true")
         browser.close()
-    print(json.dumps({"symbols": seen, "dark": dark, "follows": follows, "complaints": complaints}))
+    print(json.dumps({"symbols": seen, "dark": dark, "grounds": grounds, "follows": follows, "complaints": complaints}))
 
 
 main(*sys.argv[1:])
