@@ -13,7 +13,8 @@ use common::{BIN, Sandbox, clients, is_long, shared, succeeded, target, venv};
 use ringfence_engine::api::Sandboxes;
 use ringfence_market::sample;
 use ringfence_model::api::{
-    Actor, CreateRequest, DownloadRequest, EnvVars, ExecuteRequest, ExecutionAnswer, ExecutionStatus, PreviewRequest,
+    Actor, CreateRequest, DownloadRequest, EnvVars, ExecuteRequest, ExecutionAnswer, ExecutionRequest, ExecutionStatus,
+    PreviewRequest,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,7 +33,12 @@ async fn bash(sandbox: &Sandbox, code: &str) -> ExecutionAnswer {
         timeout: Some(240.0),
         ..ExecuteRequest::default()
     };
-    let run = sandbox.request(request).await;
+    let mut run = sandbox.request(request).await;
+    // The answer comes before the end where that is far.
+    while run.status == ExecutionStatus::Running {
+        let later = ExecutionRequest { execution_id: run.execution_id.to_string(), wait: Some(30.0) };
+        run = sandbox.api.execution(Actor::Operator, later).await.expect("it is known");
+    }
     assert_eq!(run.status, ExecutionStatus::Completed, "{code}\n{}\n{}", run.output, run.stderr);
     run
 }
