@@ -13,10 +13,11 @@ LOG := target/test.log
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := btrfs-progs debian-archive-keyring ca-certificates gcc
 BENCH_PACKAGES := bubblewrap crun
+SUITE_PACKAGES := chromium fonts-dejavu-core python3-venv
 # rustup's place, for a root shell that has not read the profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help deps bench-deps build template demo test root checks unit integration bench suites fuzz clean install
+.PHONY: help deps bench-deps suite-deps build template demo test root checks unit integration bench suites fuzz clean install
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ deps: ## Install the system packages that are missing (apt-get; sudo unless root
 
 bench-deps:
 	@$(call install-missing,$(BENCH_PACKAGES))
+
+suite-deps:
+	@$(call install-missing,$(SUITE_PACKAGES))
 
 # Names what is missing, installs that, and is silent when nothing is.
 define install-missing
@@ -99,7 +103,7 @@ integration: root
 bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubblewrap, crun and bare python3
 	$(SUDO) $(BIN) bench
 
-suites: ## The integration tests with the long ones: attacks, thousands of cycles
+suites: suite-deps ## The integration tests with the long ones: attacks, thousands of cycles, pages in a browser
 	@RINGFENCE_LONG=1 $(MAKE) --no-print-directory test
 
 # What a run finds is kept in target/fuzz-corpora; what of it reaches something new is brought into the repository by hand, with

@@ -12,20 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{BIN, clients, ringfence, shared, succeeded, target, tcp, venv};
+use common::{BIN, clients, is_long, ringfence, shared, succeeded, target, tcp, venv};
 use serde_json::{Value, json};
 
 /// How long anything here may take that takes a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Whether the long suites are asked for; says so when they are not.
-fn is_long(what: &str) -> bool {
-    let asked = std::env::var_os("RINGFENCE_LONG").is_some();
-    if !asked {
-        println!("SKIPPED: {what} is a long suite; `make suites` runs it");
-    }
-    asked
-}
 
 /// Goes through the seed document with one SDK, over both transports at once.
 #[track_caller]

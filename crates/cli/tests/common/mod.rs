@@ -141,6 +141,15 @@ pub fn shared() -> &'static Path {
     })
 }
 
+/// Whether the long suites are asked for; says so when they are not.
+pub fn is_long(what: &str) -> bool {
+    let asked = std::env::var_os("RINGFENCE_LONG").is_some();
+    if !asked {
+        println!("SKIPPED: {what} is a long suite; `make suites` runs it");
+    }
+    asked
+}
+
 /// Where the programs and requirements of clients are.
 pub fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")

@@ -34,6 +34,18 @@ fn every_locked_npm_package_has_a_hash() {
     }
 }
 
+/// Each recipe is a directory that can be copied, so that both have the page, which is one: `cp -r` from `react` to `nextjs`.
+#[test]
+fn react_and_nextjs_have_the_same_dashboard() {
+    let page = |name: &str| {
+        let inputs = shipped_named(name).expect("it is shipped").inputs;
+        let of_page = |(path, input): (String, Input)| path.contains("/dashboard/").then_some((path, input.content));
+        inputs.into_iter().filter_map(of_page).collect::<BTreeMap<_, _>>()
+    };
+    assert!(page("react").len() > 5);
+    assert_eq!(page("react"), page("nextjs"));
+}
+
 #[test]
 fn every_locked_package_has_a_hash() {
     for recipe in shipped() {

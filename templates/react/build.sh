@@ -1,0 +1,3 @@
+# Builds the app as its user, without network.
+npm run check
+npm run build
