@@ -18,6 +18,7 @@ mod export;
 mod files;
 mod gate;
 pub mod guest;
+mod health;
 mod jailer;
 mod keys;
 mod language;

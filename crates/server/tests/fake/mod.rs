@@ -1,5 +1,7 @@
 //! A fake of the engine, in memory. It checks nothing about sandboxes: with it the tests look at the wire alone.
 
+mod parts;
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
@@ -8,6 +10,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::{FutureExt, StreamExt};
+use parts::{denials, isolation, template};
 use ringfence_engine::api::{Answering, Chunks, ProgressSender, Sandboxes};
 use ringfence_model::{ApiError, Code, ExecutionId, Limits, SandboxId, api::*};
 
@@ -65,45 +68,6 @@ impl Fake {
             expires_at: NOW.into(),
         })
     }
-}
-
-fn isolation() -> Isolation {
-    Isolation {
-        level: "full".into(),
-        namespaces: vec!["user".into(), "mnt".into()],
-        seccomp: "allow-list (2 filters)".into(),
-        cgroup: "memory (v1)".into(),
-        uid_range: "1000000-1065535".into(),
-        interpreter: Interpreter::Parked,
-        missing: vec![],
-    }
-}
-
-fn template(name: &str) -> TemplateView {
-    TemplateView {
-        name: name.into(),
-        aliases: vec![],
-        category: "shipped".into(),
-        description: "a fake".into(),
-        version: 1,
-        status: TemplateStatus::Ready,
-        language: "python".into(),
-        packages: vec![Package { name: "numpy".into(), version: "2.0".into() }],
-        size_bytes: 1,
-        digest: None,
-        created_at: None,
-        exported: None,
-        percent: None,
-        error: None,
-    }
-}
-
-/// What the gate would have refused, twice.
-fn denials(sandbox: &SandboxId) -> Vec<Denial> {
-    use ringfence_model::net::{Denial as GateDenial, DenialReason, HostName, Protocol};
-    let host = HostName::parse("api.example.com").expect("a name");
-    let denial = GateDenial::new(1, Protocol::Tls, DenialReason::NetworkNone).with_host(sandbox, &host, Some(8443));
-    Denial::merge(&[denial.clone(), denial])
 }
 
 /// Answers at once.
