@@ -54,10 +54,12 @@ fn a_full_state_directory_is_said_and_loses_nothing() {
         let mut file = fs::File::create(&filler).expect("a file");
         let block = vec![0_u8; 1 << 16];
         while std::io::Write::write_all(&mut file, &block).is_ok() {}
-        // A decision that cannot be written is not carried out, and the daemon says so instead of ending.
+        // A decision that cannot be written is not carried out, and the daemon says so instead of ending. The log of the database was
+        // given some megabytes ahead: a program is kept with its decision, and these are larger than that together.
         let mut refused = 0;
-        for _ in 0..20 {
-            if let Err(error) = api.execute(Actor::Operator, bash(&id, "echo full >> attempts")).await {
+        for round in 0..20 {
+            let code = format!("echo full >> attempts # {round} {}", "x".repeat(400 << 10));
+            if let Err(error) = api.execute(Actor::Operator, bash(&id, &code)).await {
                 assert!(!error.message.is_empty(), "{error:?}");
                 refused += 1;
             }
