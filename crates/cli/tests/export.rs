@@ -142,7 +142,8 @@ print([f for f in found if not f.startswith((".cache/", ".config/", ".local/"))]
     let exported = export(&scene, &control, "control").await.expect("exported");
     assert!(exported.left_out.iter().all(|left| left.path != "placeholder.py"), "{exported:?}");
     // Nothing of the values is on disk of the daemon's layers.
-    let found = std::process::Command::new("grep").args(["-rl", "canary-"]).arg(scene.home.join("layers")).output();
+    let found =
+        std::process::Command::new("grep").args(["-rlE", "51d7aa0[ef]"]).arg(scene.home.join("layers")).output();
     assert_eq!(String::from_utf8_lossy(&found.expect("grep(1)").stdout), "");
     scene.end(&[&id, &copy, &control], &["clean", "control"]).await;
 }
