@@ -99,7 +99,14 @@ pub fn seal_dir(dir: &Path, layers: &Path) -> Result<(LayerDigest, Listing), Ste
     }
     // What the name promises must be on disk before the name is: after a crash nobody lists the content again.
     rustix::fs::syncfs(&root).step("writing the tree to disk")?;
-    fs::rename(dir, &layer).step("naming the layer")?;
+    match fs::rename(dir, &layer) {
+        // Another one of the same content was sealed meanwhile.
+        Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
+            remove::tree(dir).step("removing a tree that is a layer already")?;
+            return Ok((digest, listing));
+        }
+        renamed => renamed.step("naming the layer")?,
+    }
     fs::File::open(layers).and_then(|layers| layers.sync_all()).step("writing the layer's name to disk")?;
     Ok((digest, listing))
 }
@@ -121,4 +128,41 @@ fn open_root_of(dir: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::open(dir, flags, Mode::empty())?;
     Ok(openat(&dir, "rootfs", flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use super::*;
+
+    #[test]
+    fn trees_of_one_content_that_are_sealed_at_once_are_one_layer() {
+        const AT_ONCE: usize = 8;
+        for round in 0..20 {
+            let home = tempfile::tempdir().expect("a directory");
+            let layers = home.path().join("layers");
+            fs::create_dir(&layers).expect("a directory");
+            let ready = Barrier::new(AT_ONCE);
+            let seal = |number: usize| {
+                let tree = home.path().join(format!("tree-{number}"));
+                fs::create_dir_all(tree.join("rootfs/d")).expect("a directory");
+                fs::write(tree.join("rootfs/d/f"), format!("round {round}")).expect("a file");
+                ready.wait();
+                seal_dir(&tree, &layers).map(|(digest, _)| digest).expect("it is sealed, or was")
+            };
+            let digests: Vec<_> = thread::scope(|scope| {
+                let all: Vec<_> = (0..AT_ONCE)
+                    .map(|number| {
+                        let seal = &seal;
+                        scope.spawn(move || seal(number))
+                    })
+                    .collect();
+                all.into_iter().map(|one| one.join().expect("no panic")).collect()
+            });
+            assert!(digests.iter().all(|digest| *digest == digests[0]));
+            let left = fs::read_dir(home.path()).expect("listed").count();
+            assert_eq!((left, fs::read_dir(&layers).expect("listed").count()), (1, 1), "the layers alone, and one");
+        }
+    }
 }
