@@ -14,7 +14,7 @@ mod result;
 mod subject;
 
 use anyhow::{Context, bail};
-use ringfence_model::api::{Actor, BuildRequest};
+use ringfence_model::api::{Actor, BuildRequest, TemplateRequest};
 use serde_json::json;
 
 use crate::{
@@ -42,6 +42,9 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
     let built = daemon.api.build(Actor::Operator, request, Some(sender)).await;
     shown.end().await;
     built.context("building the template")?;
+    let named = TemplateRequest { template_name: TEMPLATE.to_owned() };
+    let template = daemon.api.template(Actor::Operator, named).await?.template;
+    contender::lay_out(&daemon.home, &template.layers)?;
     let subject = Subject::new(daemon.api.clone(), TEMPLATE).await?;
     let is_wanted = |part| args.only.is_empty() || args.only.contains(&part);
     let mut rows: Vec<Row> = Vec::new();

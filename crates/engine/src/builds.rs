@@ -437,6 +437,7 @@ impl Engine {
             }),
             size_bytes: ready.map_or(0, |row| row.size_bytes),
             digest: ready.and_then(|row| row.layers.last()).map(ToString::to_string),
+            layers: ready.map(|row| row.layers.iter().map(ToString::to_string).collect()).unwrap_or_default(),
             created_at: ready.map(|row| view::time(row.created_at_ms)),
             exported: shown.and_then(|row| crate::export::exported(&row.recipe)),
             percent: build.and_then(|build| build.progress.borrow().percent),

@@ -4,10 +4,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
 use anyhow::{Context, ensure};
+use ringfence_jail::sys;
 use serde_json::json;
 
 use crate::{demo, output};
@@ -71,8 +72,8 @@ enum Kind {
 
 /// Those that are installed and can run a program. Who is left out is named, with the reason.
 pub(super) fn find(home: &Path) -> Vec<Contender> {
-    let Some(rootfs) = newest_rootfs(home) else {
-        output::note("bench: no layer with an interpreter was found; there is nobody to compare with");
+    let Some(rootfs) = rootfs(home) else {
+        output::note("bench: the template has no interpreter; there is nobody to compare with");
         return Vec::new();
     };
     let bundle = std::env::temp_dir().join(format!("ringfence-bench-{}", std::process::id()));
@@ -88,15 +89,37 @@ pub(super) fn find(home: &Path) -> Vec<Contender> {
     found
 }
 
-/// The layer that was made last and has an interpreter.
-pub(super) fn newest_rootfs(home: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(home.join("layers")).ok()?;
-    let rootfs = entries.flatten().map(|entry| entry.path().join("rootfs"));
-    let made = |path: &PathBuf| -> SystemTime {
-        let layer = path.parent().unwrap_or(path);
-        fs::metadata(layer).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
-    };
-    rootfs.filter(|path| fs::symlink_metadata(path.join("usr/bin/python3")).is_ok()).max_by_key(made)
+/// Where the root of the template is for those that ours is compared with.
+fn root_of(home: &Path) -> PathBuf {
+    home.join("bench").join("root")
+}
+
+/// The root that was [laid out](lay_out), if it has an interpreter.
+pub(super) fn rootfs(home: &Path) -> Option<PathBuf> {
+    Some(root_of(home)).filter(|path| fs::symlink_metadata(path.join("usr/bin/python3")).is_ok())
+}
+
+/// Mounts a template's layers (lowest first) over one another, as its sandboxes see them, in a mount namespace of this program
+/// and of what it starts from here on. It goes with them.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn lay_out(home: &Path, layers: &[String]) -> anyhow::Result<()> {
+    let root = root_of(home);
+    fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
+    sys::unshare(sys::CLONE_NEWNS).context("making a mount namespace")?;
+    sys::mount("none", "/", "", sys::MS_REC | sys::MS_PRIVATE, "").context("making mounts private")?;
+    let at = |layer: &String| home.join("layers").join(layer).join("rootfs").display().to_string();
+    let target = root.display().to_string();
+    match layers {
+        [] => Ok(()),
+        [only] => sys::mount(&at(only), &target, "", sys::MS_BIND, "").context("binding the layer"),
+        _ => {
+            let lower: Vec<String> = layers.iter().rev().map(at).collect();
+            let options = format!("lowerdir={}", lower.join(":"));
+            sys::mount("overlay", &target, "overlay", sys::MS_RDONLY, &options).context("mounting the layers")
+        }
+    }
 }
 
 impl Contender {

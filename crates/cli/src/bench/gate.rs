@@ -95,7 +95,7 @@ async fn measure(
     template: &'static str,
     wanted: Wanted,
 ) -> anyhow::Result<(Vec<Row>, Vec<Outcome>)> {
-    let rootfs = contender::newest_rootfs(theirs).context("no layer with an interpreter was found")?;
+    let rootfs = contender::rootfs(theirs).context("the template has no interpreter")?;
     let api = ours.daemon.api.clone();
     let mut scene = Scene { api, template, rootfs, sandbox: String::new(), server };
     scene.sandbox = scene.create().await?;

@@ -161,7 +161,7 @@ async fn python(subject: &Subject, sandbox: &str, code: String) -> anyhow::Resul
 }
 
 fn bare(home: &Path, rounds: u32, list: &[String]) -> anyhow::Result<Vec<f64>> {
-    let root = contender::newest_rootfs(home).context("no layer with an interpreter was found")?;
+    let root = contender::rootfs(home).context("the template has no interpreter")?;
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", BARE, "sh"]);
     let ended = command.arg(root).arg(rounds.to_string()).args(list).output().context("starting unshare")?;

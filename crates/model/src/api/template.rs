@@ -88,6 +88,8 @@ pub struct TemplateView {
     pub size_bytes: u64,
     /// SHA-256 of its uppermost layer; null until it is ready.
     pub digest: Option<String>,
+    /// SHA-256 of each of its layers, lowest first; empty until it is ready.
+    pub layers: Vec<String>,
     /// RFC 3339, UTC; null until it is built.
     pub created_at: Option<String>,
     /// What is known of one that was exported from a sandbox.

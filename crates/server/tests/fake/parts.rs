@@ -26,6 +26,7 @@ pub(super) fn template(name: &str) -> TemplateView {
         packages: vec![Package { name: "numpy".into(), version: "2.0".into() }],
         size_bytes: 1,
         digest: None,
+        layers: vec![],
         created_at: None,
         exported: None,
         percent: None,
