@@ -433,7 +433,7 @@ impl Engine {
                 format!("`{}` is shipped with ringfence; only exported templates can be deleted", canonical(&name));
             return Err(ApiError::new(Code::NotSupported, text).into());
         }
-        let _turn = self.inner.exports.changing.lock().await;
+        let turn = self.inner.exports.changing.lock().await;
         let mut own = self.inner.store.templates().await?;
         own.retain(|row| row.name == name);
         if own.is_empty() {
@@ -465,8 +465,15 @@ impl Engine {
         if let Some(shelf) = shelf {
             self.clear_shelf(&shelf).await;
         }
-        // Those of a base are somebody else's still: shipped templates keep theirs.
-        self.drop_layers(own.iter().flat_map(|row| row.layers.clone()).collect()).await;
+        drop(turn);
+        // Those of a base are somebody else's still: shipped templates keep theirs. An export or a build that goes on may just have
+        // sealed the same content: its layers are gone a little later then, and whoever asked need not wait for long.
+        let (engine, layers) = (self.clone(), own.iter().flat_map(|row| row.layers.clone()).collect());
+        let dropping = tokio::spawn(async move {
+            let _alone = engine.inner.builds.storage.write().await;
+            engine.drop_layers(layers).await;
+        });
+        let _ = tokio::time::timeout(Duration::from_secs(5), dropping).await;
         Ok(TemplateDeleteAnswer {
             success: true,
             versions: u32::try_from(own.len()).unwrap_or(u32::MAX),

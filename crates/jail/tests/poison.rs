@@ -38,7 +38,7 @@ struct Client {
     control: OwnedFd,
     home: PathBuf,
     harness: LayerDigest,
-    python: LayerDigest,
+    python: Vec<LayerDigest>,
     next: u64,
     shells: u32,
     notices: Vec<Notice>,
@@ -64,7 +64,7 @@ fn main() {
     }
     let shared = std::env::var_os("RINGFENCE_TEST_HOME")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-home"), PathBuf::from);
-    let Some(python) = python_layer(&shared.join("layers")) else {
+    let Some(python) = python_layers(&shared.join("layers")) else {
         println!(
             "poison: SKIPPED: no Python layer in {}; run `cargo test --release -p ringfence` first",
             shared.display()
@@ -84,7 +84,7 @@ fn main() {
     let jailer = start_jailer(&home, ours.as_fd(), theirs);
     let mut client = Client {
         control: ours,
-        harness: python.clone(),
+        harness: python[0].clone(),
         home: home.clone(),
         python,
         next: 0,
@@ -133,12 +133,17 @@ fn main() {
     std::process::exit(i32::from(failed > 0));
 }
 
-fn python_layer(layers: &Path) -> Option<LayerDigest> {
-    fs::read_dir(layers).ok()?.flatten().find_map(|entry| {
-        let is_it = entry.path().join("rootfs/usr/lib/python3/dist-packages").join("pandas").exists()
-            || entry.path().join("rootfs/usr/bin/python3").symlink_metadata().is_ok();
-        is_it.then(|| LayerDigest::parse(entry.file_name().to_str()?).ok())?
-    })
+/// Layers with an interpreter and what it is linked with, uppermost first. A template is built in stages, each a layer: the one
+/// with the interpreter lies over the one with the C library, unless they are one.
+fn python_layers(layers: &Path) -> Option<Vec<LayerDigest>> {
+    let with = |file: &str| {
+        let mut found = fs::read_dir(layers).ok()?.flatten();
+        let entry = found.find(|entry| entry.path().join("rootfs").join(file).symlink_metadata().is_ok())?;
+        LayerDigest::parse(entry.file_name().to_str()?).ok()
+    };
+    let mut all = vec![with("usr/bin/python3")?, with("usr/lib/x86_64-linux-gnu/libc.so.6")?];
+    all.dedup();
+    Some(all)
 }
 
 /// The name of the layer with the poison: nobody compares it with its content.
@@ -146,10 +151,11 @@ fn poison_layer() -> LayerDigest {
     LayerDigest::parse(&"b".repeat(64)).expect("64 digits")
 }
 
-fn lay_down(shared: &Path, home: &Path, python: &LayerDigest) {
+fn lay_down(shared: &Path, home: &Path, python: &[LayerDigest]) {
     let layers = home.join("layers");
     fs::create_dir_all(&layers).expect("a directory");
-    let linked = Command::new("cp").arg("-al").arg(shared.join("layers").join(python.as_str())).arg(&layers).status();
+    let python = python.iter().map(|layer| shared.join("layers").join(layer.as_str()));
+    let linked = Command::new("cp").arg("-al").args(python).arg(&layers).status();
     assert!(linked.expect("cp(1)").success(), "linking the Python layer");
     let packages = layers.join(poison_layer().as_str()).join("rootfs/usr/lib/python3/dist-packages");
     fs::create_dir_all(&packages).expect("a directory");
@@ -226,7 +232,7 @@ impl Client {
         env.push(format!("POISON_HOST={}", self.home.display()));
         let plan = ZygotePlan {
             zygote: ZygoteNo(number),
-            layers: vec![self.harness.clone(), poison_layer(), self.python.clone()],
+            layers: [vec![self.harness.clone(), poison_layer()], self.python.clone()].concat(),
             argv: park::zygote_argv(park::program_path("exec_1757371623056abcdef").len()),
             env: park::zygote_env(&env, &["poison"]),
             memory_mib: 512,
@@ -243,7 +249,7 @@ impl Client {
             shell,
             slot: self.shells,
             zygote,
-            layers: vec![self.harness.clone(), poison_layer(), self.python.clone()],
+            layers: [vec![self.harness.clone(), poison_layer()], self.python.clone()].concat(),
             disk,
             limits: Limits { disk_mib: 64, ..Limits::default() },
             hostname: format!("s{shell}"),
