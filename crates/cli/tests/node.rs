@@ -215,7 +215,9 @@ async fn a_node_that_was_killed_while_it_waited_is_started_anew() {
     let sandbox = node().await;
     printed(&sandbox.python("console.log(1)").await, "1");
     wait_for_node(&sandbox).await;
-    assert!(sandbox.bash("pkill -9 -f node-waits-for-its-program").await.success);
+    // It is told to wait a moment before it has executed Node, and has that name only afterwards.
+    let kill = "for i in $(seq 200); do pkill -9 -f '[n]ode-waits-for-its-program' && exit 0; sleep 0.05; done; exit 1";
+    assert!(sandbox.bash(kill).await.success);
     // A program that is given to one whose death nobody has heard of yet is not run again.
     tokio::time::sleep(Duration::from_millis(500)).await;
     printed(&sandbox.python("console.log(2)").await, "2");

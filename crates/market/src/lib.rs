@@ -9,6 +9,8 @@ pub mod bar;
 pub mod columns;
 pub mod read;
 pub mod sample;
+pub mod tape;
 
 pub use action::{Action, Kind};
 pub use bar::{Bar, Fault, Series, Symbol};
+pub use tape::{Quote, Tape, Tick, Trade};
