@@ -259,11 +259,15 @@ impl<K: Kind> Writer<K> {
         step(conn, "BEGIN IMMEDIATE")?;
         let chain = RefCell::new(self.chain);
         let erase = Cell::new(self.erase);
+        // A change that is alone has the transaction for its savepoint.
+        let is_alone = batch.len() == 1;
         for change in batch {
             let view = View { conn, sealer: &self.sealer, kind: PhantomData };
             let tx = Tx { view, chain: &chain, erase: &erase, lasting: change.when() == When::Lasting };
             let before = *chain.borrow();
-            step(conn, "SAVEPOINT change")?;
+            if !is_alone {
+                step(conn, "SAVEPOINT change")?;
+            }
             let ran = change.run(&tx);
             if let Ran::Damaged(source) = ran {
                 return Err(source);
@@ -276,11 +280,17 @@ impl<K: Kind> Writer<K> {
                     Some("the database undid the transaction that this change shared".into()),
                 )));
             }
-            if matches!(ran, Ran::Undo) {
-                step(conn, "ROLLBACK TO change")?;
-                *chain.borrow_mut() = before;
+            match (ran, is_alone) {
+                (Ran::Undo, true) => return step(conn, "ROLLBACK").map_err(Arc::new),
+                (Ran::Undo, false) => {
+                    step(conn, "ROLLBACK TO change")?;
+                    *chain.borrow_mut() = before;
+                }
+                _ => {}
             }
-            step(conn, "RELEASE change")?;
+            if !is_alone {
+                step(conn, "RELEASE change")?;
+            }
         }
         let end = *chain.borrow();
         if end != self.chain {

@@ -196,6 +196,8 @@ impl Scene {
         let sandboxes = try_join_all((0..POLLING).map(|_| self.create())).await?;
         let mut seconds = Vec::new();
         for way in ways {
+            let patience = START_PATIENCE.as_secs() + u64::from(POLLING_S);
+            output::note(&format!("bench: {POLLING} that poll, {} ({patience} s)", way.who));
             let start = SystemTime::now().duration_since(UNIX_EPOCH)? + START_PATIENCE;
             let forks = if way.inside { 0 } else { POLLING };
             let plan = json!({"what": "poll", "every": POLLING_EVERY_S, "seconds": POLLING_S, "forks": forks,
