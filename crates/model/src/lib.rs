@@ -11,6 +11,7 @@ pub mod ids;
 pub mod limits;
 pub mod mask;
 pub mod net;
+pub mod trade;
 
 pub use error::{ApiError, Code};
 pub use ids::{ExecutionId, LayerDigest, SandboxId};
