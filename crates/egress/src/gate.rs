@@ -6,6 +6,8 @@
 
 mod admit;
 mod connection;
+mod desk;
+mod lead;
 mod limits;
 mod names;
 mod operate;
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringfence_model::net::control::{FromGate, GateAnswer, GateOp};
 use ringfence_model::net::{HostName, Policy, Rule};
+use ringfence_model::trade::Mode;
 use ringfence_model::{ApiError, SandboxId};
 use ringfence_store::gate::{EnvelopeKey, GateStore};
 use ringfence_store::{KeyError, OpenError, SealingKey, SecretValue, StoreError};
@@ -32,11 +35,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::cache::{Cache, CacheConfig};
-use crate::dns::resolve::Resolver;
+use crate::dns::resolve::{Resolver, Share};
 use crate::secret::{Binding, BoundSecret, Placeholder, Placement, Shape};
 use crate::tls::authority::{Authority, AuthorityError};
 use crate::tls::client::{Roots, RootsError, Upstream};
 use crate::tls::server::{Interceptor, ServerError};
+use desk::Desk;
+use lead::Leads;
 use limits::lock;
 #[cfg(any(test, fuzzing))]
 pub(crate) use request::fuzz;
@@ -71,6 +76,8 @@ pub struct Config {
     pub pause_on_misuse: bool,
     /// What is kept of the registries' answers, below `cache` in `home`.
     pub cache: CacheConfig,
+    /// The socket of the exchange of this installation, which names of venues lead to in mode `simulated`.
+    pub exchange: PathBuf,
 }
 
 /// `user:password` for a registry of the operator's.
@@ -146,6 +153,9 @@ struct Gate {
     store: GateStore,
     events: UnboundedSender<FromGate>,
     resolver: Resolver,
+    leads: Leads,
+    desk: Desk,
+    own_lookups: Share,
     stand_ins: HashMap<IpAddr, IpAddr>,
     interceptor: Interceptor,
     upstream: Upstream,
@@ -174,16 +184,20 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<(Self, UnboundedReceiver<FromGate>), StartError> {
-        let Config { home, pins, stand_ins, roots, registries, logins, open_allowed, pause_on_misuse, cache } = config;
+        let Config { home, pins, stand_ins, roots, registries, logins, open_allowed, pause_on_misuse, cache, exchange } = config;
         let store = GateStore::open(&home.join("gate.db"), SealingKey::load_or_create(&home.join("gate.key"))?)?;
         let envelope = EnvelopeKey::load_or_create(&home.join("envelope.key"))?;
         let authority = Arc::new(Authority::load_or_create(&home, SystemTime::now())?);
         let (events, told) = mpsc::unbounded_channel();
         let pins = pins.into_iter().map(|(name, addresses)| (name.into(), addresses));
+        let leads = Leads::new(exchange, Mode::default());
         let gate = Arc::new(Gate {
             store,
             events,
-            resolver: Resolver::new(pins),
+            resolver: Resolver::new(pins).leading(leads.venues.hosts().map(ToString::to_string), lead::ADDRESS),
+            leads,
+            desk: Desk::default(),
+            own_lookups: Share::default(),
             stand_ins,
             authority_pem: authority.certificate_pem().to_owned(),
             interceptor: Interceptor::new(authority)?,
@@ -201,6 +215,11 @@ impl Gateway {
             changes: tokio::sync::Mutex::default(),
         });
         gate.load().await?;
+        let in_doubt = gate.store.trade_recover().await?;
+        if in_doubt > 0 {
+            tracing::warn!(in_doubt, "orders were on their way when the gateway ended; they are looked up");
+        }
+        tokio::spawn(desk::tend(Arc::downgrade(&gate)));
         Ok((Self { gate }, told))
     }
 

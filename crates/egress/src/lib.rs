@@ -9,3 +9,4 @@ pub mod gate;
 pub mod secret;
 pub mod sign;
 pub mod tls;
+mod trade;

@@ -146,6 +146,7 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
     let cache = config.cache.settings();
     let open_allowed = config.open_allowed;
     let logins = read_logins(&home)?;
+    let exchange = home.parent().unwrap_or(&home).join("run").join("venue").join("api.sock");
     let settings = gate::Config {
         home,
         pins,
@@ -156,6 +157,7 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
         open_allowed,
         pause_on_misuse: config.pause_on_misuse,
         cache,
+        exchange,
     };
     let (gateway, told) = Gateway::start(settings).await.context("starting the gateway")?;
     serve.set_nonblocking(true)?;

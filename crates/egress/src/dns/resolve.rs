@@ -62,6 +62,8 @@ struct Turn {
 #[derive(Debug)]
 pub struct Resolver {
     pins: HashMap<String, Arc<[IpAddr]>>,
+    /// Names that sandboxes are given one address for, wherever the gate leads them.
+    leads: HashMap<String, Arc<[IpAddr]>>,
     cache: Mutex<HashMap<String, Arc<Slot>>>,
     turns: Arc<Semaphore>,
     /// Where the host's own table of names is.
@@ -98,6 +100,7 @@ impl Resolver {
     pub fn new(pins: impl IntoIterator<Item = (String, Vec<IpAddr>)>) -> Self {
         Self {
             pins: pins.into_iter().map(|(name, addresses)| (name, addresses.into())).collect(),
+            leads: HashMap::new(),
             cache: Mutex::default(),
             turns: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             hosts: hosts::PATH.into(),
@@ -110,9 +113,24 @@ impl Resolver {
         Self { hosts, ..Self::new([]) }
     }
 
-    /// Whether the operator pinned `name` to `address`, so that its class does not matter.
+    /// The same with names, canonical as those of pins, that the gate leads somewhere itself: sandboxes are given `address` for
+    /// each, and nothing else.
+    #[must_use]
+    pub fn leading(mut self, names: impl IntoIterator<Item = String>, address: IpAddr) -> Self {
+        self.leads = names.into_iter().map(|name| (name, Arc::from([address]))).collect();
+        self
+    }
+
+    /// Whether `name` was pinned to `address`, or is led by the gate and stands for it, so that its class does not matter.
     #[must_use]
     pub fn is_pinned(&self, name: &str, address: IpAddr) -> bool {
+        let given = self.leads.get(name).or_else(|| self.pins.get(name));
+        given.is_some_and(|addresses| addresses.contains(&address.to_canonical()))
+    }
+
+    /// Whether the operator pinned `name` to `address`, for the gate itself.
+    #[must_use]
+    pub(crate) fn is_pinned_outside(&self, name: &str, address: IpAddr) -> bool {
         self.pins.get(name).is_some_and(|addresses| addresses.contains(&address.to_canonical()))
     }
 
@@ -122,6 +140,14 @@ impl Resolver {
     /// # Errors
     /// It has none, or that could not be found out.
     pub async fn resolve(&self, name: &str, share: &Share) -> Outcome {
+        match self.leads.get(name) {
+            Some(addresses) => Ok(addresses.clone()),
+            None => self.outside(name, share).await,
+        }
+    }
+
+    /// [`Resolver::resolve`] for the gate itself: where a name that it leads is outside.
+    pub(crate) async fn outside(&self, name: &str, share: &Share) -> Outcome {
         if let Some(addresses) = self.pins.get(name) {
             return if addresses.is_empty() { Err(ResolveError::NoSuchName) } else { Ok(addresses.clone()) };
         }

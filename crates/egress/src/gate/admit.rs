@@ -122,6 +122,11 @@ impl Gate {
                 Ok(Tls::Intercept(host.clone()))
             }
             (Verdict::Inspect { .. }, None) => Err(DenialReason::NoServerName),
+            // Nothing is said to a venue that is not seen, whatever a policy says.
+            (Verdict::Pass { .. }, Some(host)) if self.leads.venue(host).is_some() => {
+                self.check_given(room, host, to)?;
+                Ok(Tls::Intercept(host.clone()))
+            }
             (Verdict::Pass { rule }, host) => {
                 // The name in sight may not be the one that is meant, or the encrypted hello may be the noise that browsers and
                 // their imitations send. Where TLS ends here it is the same: whatever is asked for, the host is the one in sight.
@@ -148,6 +153,9 @@ impl Gate {
         let mut nearest = None;
         for name in names {
             match force.rulebook.connect(Some(&name), to.port()) {
+                Verdict::Pass { .. } if self.leads.venue(&name).is_some() => {
+                    nearest = Some(DenialReason::NotInspectable);
+                }
                 Verdict::Pass { rule } => {
                     self.check_given(room, &name, to)?;
                     return Ok(Through { host: Some(name), rule });

@@ -33,7 +33,7 @@ pub(super) struct Passage {
 }
 
 impl Passage {
-    fn new(gate: &Arc<Gate>, permit: &Permit) -> Arc<Self> {
+    pub(super) fn new(gate: &Arc<Gate>, permit: &Permit) -> Arc<Self> {
         Arc::new(Self {
             gate: gate.clone(),
             decision: permit.decision(),
@@ -92,7 +92,7 @@ pub(super) struct About<'a> {
 }
 
 impl About<'_> {
-    fn decision(&self, room: &Room, verdict: Verdict) -> Decision {
+    pub(super) fn decision(&self, room: &Room, verdict: Verdict) -> Decision {
         let protocol = match self.protocol {
             Protocol::Dns => Kept::Dns,
             Protocol::Tcp => Kept::Tcp,
@@ -186,6 +186,13 @@ impl Gate {
             Ruling::Allowed(permit) => Ok(Passage::new(self, &permit)),
             Ruling::Refused(_) => Err(StoreError::Refused("the store refused what was allowed".into())),
         }
+    }
+
+    /// Tells of a refusal that was written down elsewhere.
+    pub(super) fn told(&self, room: &Room, about: &About<'_>, reason: DenialReason, message: String) {
+        let mut denial = about.denial(room, reason);
+        denial.message = cut(&message, REASON_BYTES_MAX / 2);
+        let _ = self.events.send(FromGate::Denied { sandbox: room.id.clone(), denial, pause: false });
     }
 
     /// Writes down that something is refused, and tells it. Only then is the program refused.

@@ -8,6 +8,7 @@ mod leash;
 mod link;
 mod shape;
 mod signed;
+mod trade;
 mod websocket;
 
 use std::convert::Infallible;
@@ -24,6 +25,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ringfence_model::net::{Denial, DenialReason, HostName, Protocol, Verdict};
+use ringfence_model::trade::Refusal;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -40,6 +42,7 @@ use self::websocket::Socket;
 use super::Gate;
 use super::admit::Manner;
 use super::connection::refuse;
+use super::lead::{self, Lead, Way};
 use super::limits::lock;
 use super::record::{About, Passage, rule_name};
 use super::room::{Force, Room};
@@ -88,6 +91,8 @@ enum Turned {
     Denied(Box<Denial>),
     /// It was refused because of the other side's certificate, and that was told.
     Untrusted(Box<Denial>),
+    /// A control of trading refused it, and that was told.
+    Firewall(Box<Refusal>),
     /// The other side did not do its part.
     Upstream(String),
     /// Nothing happens that is not on disk.
@@ -176,6 +181,7 @@ impl Session {
         match answer {
             Turned::Denied(denial) => said(StatusCode::FORBIDDEN, denial.reason.code(), &denial.message, &denial.allow),
             Turned::Untrusted(denial) => said(StatusCode::BAD_GATEWAY, denial.reason.code(), &denial.message, ""),
+            Turned::Firewall(refusal) => trade::refused(&refusal),
             Turned::Upstream(why) => said(StatusCode::BAD_GATEWAY, "upstream_failed", &why, ""),
             Turned::Unrecorded => said(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -196,15 +202,25 @@ impl Session {
         };
         let version = parts.version;
         shape::strip(&mut parts, &asked, self.to.port(), self.name.is_some());
+        let lead = match self.lead(&parts, &asked).await {
+            Ok(lead) => lead,
+            Err(turned) => return Err(turned),
+        };
+        if let Some(lead) = &lead {
+            let route = self.route(&parts, &asked, lead).await?;
+            if route.asks.is_judged() {
+                return self.trade(parts, body, (&asked, lead, route)).await;
+            }
+        }
         // gather: what may be signed is read whole first, because a signature covers it.
-        let mut force = self.room.force();
-        let (source, _place) = if signed::may_be(&force, self.destination(&asked), &parts) {
+        let mut force = self.force(lead.as_ref());
+        let (source, _place) = if signed::may_be(&force, self.destination(&asked, lead.as_ref()), &parts) {
             let place = self.room.gathering.acquire().await;
             let whole = match signed::gather(body).await {
                 Ok(whole) => whole,
                 Err(why) => return Err(self.unsigned(&parts, &asked, why).await),
             };
-            force = self.room.force();
+            force = self.force(lead.as_ref());
             (Source::Whole(whole), place.ok())
         } else {
             (Source::Stream(body), None)
@@ -216,7 +232,7 @@ impl Session {
             Source::Whole(_) => None,
         };
         let cached = kept.as_ref().is_some_and(Kept::is_answer);
-        let Admitted { passage, plan, secrets } = self.admit(&force, &asked, &parts, &source, cached).await?;
+        let Admitted { passage, plan, secrets } = self.admit(&force, (&asked, lead.as_ref()), &parts, &source, cached).await?;
         let kept = match kept {
             Some(kept) if cached => {
                 let answer = kept.answer(version, passage);
@@ -225,7 +241,7 @@ impl Session {
             kept => kept,
         };
         // inject: values stand where the placeholders did, and signatures where the client's own did.
-        let (source, echo) = self.inject(&force, &asked, &mut parts, source, plan)?;
+        let (source, echo) = self.inject(&force, (&asked, lead.as_ref()), &mut parts, source, plan)?;
         // forward: the body is searched as it goes.
         let refused = Arc::new(OnceLock::new());
         let terms = Terms {
@@ -235,6 +251,7 @@ impl Session {
             asked: asked.clone(),
             secure: self.name.is_some(),
             secrets,
+            lead: lead.clone(),
         };
         let mut leash = Leash::new(terms.clone());
         let method = parts.method.clone();
@@ -243,7 +260,7 @@ impl Session {
         let link = if kept.is_some() { &self.own } else { &self.link };
         let sent = tokio::select! {
             biased;
-            sent = link.send(&self.gate, Request::from_parts(parts, body), asked.websocket) => sent,
+            sent = link.send(&self.gate, Request::from_parts(parts, body), asked.websocket, lead.as_ref()) => sent,
             denial = leash.pulled() => return Err(Turned::Denied(Box::new(denial))),
         };
         if let Some(denial) = refused.get() {
@@ -255,7 +272,10 @@ impl Session {
         };
         // settle and record: the status now, the bytes when the last of them has gone.
         passage.answered(response.status().as_u16());
-        let bound = asked.host.as_ref().is_some_and(|host| force.is_bound(host.as_str(), self.to.port()));
+        let bound = asked.host.is_some() && {
+            let to = self.destination(&asked, lead.as_ref());
+            force.is_bound(to.host, to.port)
+        };
         // Nor one to a request without a secret: it may tell what an earlier one brought.
         if bound && !response.body().is_end_stream() && shape::is_encoded(response.headers()) {
             let why = "the host compressed its answer, or gave a part of it, although it was asked not to";
@@ -300,15 +320,46 @@ impl Session {
         Ok(Response::from_parts(head, masked.boxed_unsync()))
     }
 
-    fn destination<'a>(&self, asked: &'a Asked) -> Destination<'a> {
-        let host = asked.host.as_ref().map_or("", HostName::as_str);
+    /// What is in force. Nothing of a secret goes to the exchange of this installation, so that placeholders mean nothing there.
+    fn force(&self, lead: Option<&Lead>) -> Arc<Force> {
+        let force = self.room.force();
+        match lead.is_some_and(|lead| lead.way == Way::Exchange) {
+            true => Arc::new(force.without_secrets()),
+            false => force,
+        }
+    }
+
+    /// Where a venue's name leads, in which a request has to be known to the venue's file.
+    async fn lead(&self, parts: &Parts, asked: &Asked) -> Result<Option<Lead>, Turned> {
+        let Some(host) = &asked.host else { return Ok(None) };
+        let Some(lead) = self.gate.leads.lead(host) else { return Ok(None) };
+        if self.name.is_none() || self.to.port() != lead::PORT {
+            return Err(self.deny(parts, Some(asked), DenialReason::PortNotAllowed, None).await);
+        }
+        match lead {
+            Ok(lead) => Ok(Some(lead)),
+            Err(refusal) => Err(self.firewall(parts, asked, refusal).await),
+        }
+    }
+
+    /// A refusal of the controls, in the words of the venue.
+    async fn firewall(&self, parts: &Parts, asked: &Asked, refusal: Refusal) -> Turned {
+        let denied = self.deny(parts, Some(asked), DenialReason::TradeRefused, Some(refusal.to_string())).await;
+        match denied {
+            Turned::Denied(_) => Turned::Firewall(Box::new(refusal)),
+            other => other,
+        }
+    }
+
+    fn destination<'a>(&self, asked: &'a Asked, lead: Option<&'a Lead>) -> Destination<'a> {
+        let host = lead.and_then(Lead::outside).or(asked.host.as_ref()).map_or("", HostName::as_str);
         Destination { host, port: self.to.port(), secure: self.name.is_some() }
     }
 
     async fn admit(
         &self,
         force: &Force,
-        asked: &Asked,
+        (asked, lead): (&Asked, Option<&Lead>),
         parts: &Parts,
         source: &Source,
         cached: bool,
@@ -337,7 +388,7 @@ impl Session {
         }
         // Which secrets it asks for, and whether it can be signed, is a part of the decision, and is found without touching the
         // request.
-        let destination = self.destination(asked);
+        let destination = self.destination(asked, lead);
         let (plan, secrets) = match self.plan(force, destination, parts, source) {
             Ok(found) => found,
             Err(why) => return Err(self.unsigned(parts, asked, why).await),
@@ -381,12 +432,12 @@ impl Session {
     fn inject(
         &self,
         force: &Force,
-        asked: &Asked,
+        (asked, lead): (&Asked, Option<&Lead>),
         parts: &mut Parts,
         source: Source,
         plan: Option<(Plan, Option<u64>)>,
     ) -> Result<(Source, Option<Echo>), Turned> {
-        let to = self.destination(asked);
+        let to = self.destination(asked, lead);
         // The same injector found nothing to refuse in the same request a moment ago.
         match (source, plan) {
             (Source::Whole(body), Some((plan, nonce))) => {

@@ -40,6 +40,11 @@ impl Force {
         }
     }
 
+    /// The same rules, and no secret that could go anywhere.
+    pub(super) fn without_secrets(&self) -> Self {
+        Self { policy: self.policy.clone(), rulebook: self.rulebook.clone(), ..Self::nothing() }
+    }
+
     /// Whether a secret may go there, so that its answers have to be masked.
     pub(super) fn is_bound(&self, host: &str, port: u16) -> bool {
         self.bindings.iter().any(|binding| binding.covers(host, port))

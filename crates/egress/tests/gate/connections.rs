@@ -193,6 +193,7 @@ async fn a_policy_outlives_the_gateway() {
         open_allowed: false,
         pause_on_misuse: false,
         cache: Default::default(),
+        exchange: Default::default(),
     };
     let gateway = loop {
         match ringfence_egress::gate::Gateway::start(config_again(&config)).await {
@@ -225,6 +226,7 @@ fn config_again(config: &ringfence_egress::gate::Config) -> ringfence_egress::ga
         open_allowed: false,
         pause_on_misuse: false,
         cache: Default::default(),
+        exchange: Default::default(),
     }
 }
 

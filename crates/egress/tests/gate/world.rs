@@ -192,6 +192,7 @@ impl World {
             open_allowed: false,
             pause_on_misuse: false,
             cache,
+            exchange: home.path().join("exchange.sock"),
         };
         let (gateway, told) = Gateway::start(config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -90,6 +90,8 @@ reasons! {
         "the request carries the placeholder of a secret where that secret is not allowed";
     /// A signature that no rule of the secret lets the gate make.
     SigningNotAllowed = "signing_not_allowed", "no rule of the secret lets the gate sign this request";
+    /// A control of trading.
+    TradeRefused = "trade_refused", "a pre-trade control refused the request";
     /// The other side's certificate does not verify.
     UpstreamUntrusted = "upstream_untrusted", "the certificate of the host does not verify";
     /// A bound on connections, sizes or rates.

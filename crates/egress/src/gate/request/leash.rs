@@ -11,6 +11,7 @@ use ringfence_model::net::{Denial, DenialReason, Verdict};
 
 use super::shape::Asked;
 use crate::gate::Gate;
+use crate::gate::lead::Lead;
 use crate::gate::room::{Force, Room};
 use crate::secret::Destination;
 
@@ -24,11 +25,14 @@ pub(super) struct Terms {
     pub(super) secure: bool,
     /// Names of the secrets that went out with it.
     pub(super) secrets: Vec<String>,
+    /// Where it leads, if its host is a venue's.
+    pub(super) lead: Option<Lead>,
 }
 
 impl Terms {
     pub(super) fn destination(&self) -> Destination<'_> {
-        let host = self.asked.host.as_ref().map_or("", |host| host.as_str());
+        let outside = self.lead.as_ref().and_then(Lead::outside);
+        let host = outside.or(self.asked.host.as_ref()).map_or("", |host| host.as_str());
         Destination { host, port: self.to.port(), secure: self.secure }
     }
 
@@ -45,6 +49,9 @@ impl Terms {
             if !self.is_allowed(&force) {
                 return None;
             }
+            if self.led_now() != self.lead {
+                return Some("the operator has set another mode of trading".to_owned());
+            }
             let gone = |name: &&String| !force.injector.may_go(name, self.destination());
             if let Some(name) = self.secrets.iter().find(gone) {
                 return Some(format!(
@@ -56,6 +63,10 @@ impl Terms {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    fn led_now(&self) -> Option<Lead> {
+        self.asked.host.as_ref().and_then(|host| self.gate.leads.lead(host)).and_then(Result::ok)
     }
 
     fn is_allowed(&self, force: &Force) -> bool {

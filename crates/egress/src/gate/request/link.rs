@@ -2,16 +2,17 @@
 //! side has closed it meanwhile.
 
 use std::error::Error as _;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::http::{Request, Response, Uri, Version, header, uri};
+use hyper::http::{HeaderValue, Request, Response, Uri, Version, header, uri};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ringfence_model::net::HostName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use super::body::Sent;
 use super::shape;
 use crate::gate::Gate;
+use crate::gate::lead::{Lead, Way};
 use crate::gate::pass::{CONNECT_TIME, prepare};
 use crate::tls::client::ConnectError;
 use crate::tls::server::Alpn;
@@ -54,6 +56,8 @@ pub(super) struct Link {
 
 struct Sender {
     kind: Kind,
+    /// Where it leads, if its name is a venue's.
+    lead: Option<Lead>,
     /// Moves the connection's bytes. It ends with the sender and the last answer.
     driver: AbortHandle,
 }
@@ -75,8 +79,9 @@ impl Link {
         gate: &Gate,
         request: Request<Sent>,
         websocket: bool,
+        lead: Option<&Lead>,
     ) -> Result<Response<Incoming>, LinkError> {
-        match timeout(ANSWER_TIME, self.send_now(gate, request, websocket)).await {
+        match timeout(ANSWER_TIME, self.send_now(gate, request, websocket, lead)).await {
             Ok(answered) => answered,
             Err(_) => Err(LinkError::TimedOut),
         }
@@ -87,19 +92,25 @@ impl Link {
         gate: &Gate,
         mut request: Request<Sent>,
         websocket: bool,
+        lead: Option<&Lead>,
     ) -> Result<Response<Incoming>, LinkError> {
         let mut again = true;
+        if let Some(host) = lead.and_then(Lead::outside)
+            && let Ok(value) = HeaderValue::from_str(host.as_str())
+        {
+            request.headers_mut().insert(header::HOST, value);
+        }
         loop {
             let mut place = self.sender.lock().await;
             if let Some(sender) = place.as_mut()
-                && !sender.is_ready().await
+                && (sender.lead.as_ref() != lead || !sender.is_ready().await)
             {
                 *place = None;
                 again = false;
             }
             let sender = match place.take() {
                 Some(sender) => sender,
-                None => self.connect(gate).await?,
+                None => self.connect(gate, lead).await?,
             };
             let sender = place.insert(sender);
             let sent = match &mut sender.kind {
@@ -115,7 +126,8 @@ impl Link {
                 Kind::Http2(http2) => {
                     let mut http2 = http2.clone();
                     drop(place);
-                    match http2.try_send_request(for_http2(request, self.name.as_ref())).await {
+                    let name = lead.and_then(Lead::outside).or(self.name.as_ref());
+                    match http2.try_send_request(for_http2(request, name)).await {
                         Ok(response) => return Ok(response),
                         Err(error) => error,
                     }
@@ -132,16 +144,28 @@ impl Link {
         }
     }
 
-    async fn connect(&self, gate: &Gate) -> Result<Sender, LinkError> {
+    async fn connect(&self, gate: &Gate, lead: Option<&Lead>) -> Result<Sender, LinkError> {
         let connecting = async {
-            let stream = TcpStream::connect(gate.leads_to(self.to)).await.map_err(LinkError::Connect)?;
+            let (to, name) = match lead.map(|lead| &lead.way) {
+                None => (gate.leads_to(self.to), self.name.as_ref()),
+                Some(Way::Exchange) => {
+                    let stream = UnixStream::connect(gate.leads.exchange()).await.map_err(LinkError::Connect)?;
+                    return speak(stream, false).await;
+                }
+                Some(Way::Outside(host)) => match gate.outside(host).await {
+                    Some(to) => (to, Some(host)),
+                    None => return Err(LinkError::Connect(io::ErrorKind::HostUnreachable.into())),
+                },
+            };
+            let stream = TcpStream::connect(to).await.map_err(LinkError::Connect)?;
             prepare(&stream).map_err(LinkError::Connect)?;
-            let Some(name) = &self.name else { return speak(stream, false).await };
+            let Some(name) = name else { return speak(stream, false).await };
             let stream = gate.upstream.connect(name.as_str(), self.alpn, stream).await.map_err(refused)?;
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             speak(stream, http2).await
         };
-        timeout(CONNECT_TIME, connecting).await.map_err(|_| LinkError::TimedOut)?
+        let sender = timeout(CONNECT_TIME, connecting).await.map_err(|_| LinkError::TimedOut)??;
+        Ok(Sender { lead: lead.cloned(), ..sender })
     }
 }
 
@@ -177,11 +201,11 @@ where
         client.timer(TokioTimer::new()).max_header_list_size(HEAD_BYTES_MAX as u32);
         let (sender, connection) = client.handshake(stream).await.map_err(LinkError::Http)?;
         let driver = tokio::spawn(async move { ended(connection.await) });
-        return Ok(Sender { kind: Kind::Http2(sender), driver: driver.abort_handle() });
+        return Ok(Sender { kind: Kind::Http2(sender), lead: None, driver: driver.abort_handle() });
     }
     let (sender, connection) = client1().handshake(stream).await.map_err(LinkError::Http)?;
     let driver = tokio::spawn(async move { ended(connection.with_upgrades().await) });
-    Ok(Sender { kind: Kind::Http1(sender), driver: driver.abort_handle() })
+    Ok(Sender { kind: Kind::Http1(sender), lead: None, driver: driver.abort_handle() })
 }
 
 /// What writes requests of HTTP/1.1.

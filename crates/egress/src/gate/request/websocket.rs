@@ -105,7 +105,7 @@ impl Socket {
             if head.key.is_some() {
                 return Err(io::Error::other("a server's frame with a mask"));
             }
-            let force = self.session.room.force();
+            let force = self.session.force(self.terms.lead.as_ref());
             match self.is_bound(&force) {
                 true if head.opcode >= CONTROL => self.control(&force, &head, from, to).await?,
                 true => self.masked(&force, &head, &mut message, from, to).await?,
@@ -250,11 +250,11 @@ fn goodbye(why: &str) -> Vec<u8> {
 
 impl Warden for Socket {
     fn scanner(&self) -> Scanner {
-        self.session.room.force().injector.scanner()
+        self.session.force(self.terms.lead.as_ref()).injector.scanner()
     }
 
     fn fill(&self, kind: FrameKind, text: &[u8]) -> Result<Frame, Refusal> {
-        let force = self.session.room.force();
+        let force = self.session.force(self.terms.lead.as_ref());
         let filled = force.injector.inject_frame(self.terms.destination(), kind, text)?;
         if filled.payload.is_some() {
             *lock(&self.spoken) = force;

@@ -1,0 +1,101 @@
+//! The desk: what the gate itself asks of venues, and what it does with orders that were let through.
+
+pub(super) mod facts;
+pub(super) mod settle;
+mod tend;
+pub(super) mod wire;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+
+use hyper::http::{HeaderMap, HeaderName, HeaderValue};
+use ringfence_model::SandboxId;
+use ringfence_model::trade::{AccountId, AssetClass, CanonicalSymbol, Environment, TradeDate};
+
+use self::facts::Day;
+use self::wire::Wire;
+use super::lead::{self, Lead, Way};
+use super::room::Force;
+use crate::secret::Placement;
+
+pub(super) use tend::tend;
+
+/// Assets and days that are kept.
+const KNOWN_MAX: usize = 4096;
+
+/// What the gate remembers of venues between requests.
+#[derive(Default)]
+pub(super) struct Desk {
+    wire: Wire,
+    assets: Mutex<HashMap<(Environment, String), (CanonicalSymbol, AssetClass)>>,
+    days: Mutex<HashMap<(Environment, TradeDate), Day>>,
+    /// Sandboxes that have traded since this gateway started, by account.
+    traders: Mutex<HashMap<AccountId, HashSet<SandboxId>>>,
+}
+
+/// By which headers a venue knows an account.
+#[derive(Debug, Clone)]
+pub(super) struct Access {
+    pub(super) lead: Lead,
+    pub(super) headers: HeaderMap,
+}
+
+/// The headers that say who asks.
+const KEYS: [HeaderName; 3] = [
+    HeaderName::from_static("apca-api-key-id"),
+    HeaderName::from_static("apca-api-secret-key"),
+    hyper::http::header::AUTHORIZATION,
+];
+
+impl Access {
+    /// As a request has it, after values were put in.
+    pub(super) fn of_request(lead: &Lead, headers: &HeaderMap) -> Self {
+        let mut kept = HeaderMap::new();
+        for name in &KEYS {
+            if let Some(value) = headers.get(name) {
+                kept.insert(name.clone(), value.clone());
+            }
+        }
+        Self { lead: lead.clone(), headers: kept }
+    }
+
+    /// As the secrets of a sandbox are, for what the gate asks by itself; none when there are none for this.
+    pub(super) fn of_secrets(lead: &Lead, force: &Force) -> Option<Self> {
+        let host = lead.outside()?.as_str();
+        let mut headers = HeaderMap::new();
+        for secret in force.injector.secrets() {
+            let Some(value) = secret.value.as_ref().filter(|_| secret.binding.covers(host, lead::PORT)) else { continue };
+            for placement in &secret.binding.placements {
+                if let Placement::Header(name) = placement
+                    && !headers.contains_key(name)
+                    && let Ok(mut value) = HeaderValue::from_bytes(value.expose())
+                {
+                    value.set_sensitive(true);
+                    headers.insert(name.clone(), value);
+                }
+            }
+        }
+        (!headers.is_empty()).then(|| Self { lead: lead.clone(), headers })
+    }
+
+    /// To the exchange of this installation, which knows an account by its id too.
+    pub(super) fn of_exchange(lead: &Lead, account: &AccountId) -> Option<Self> {
+        let id = account.as_str().strip_prefix(SIMULATED).filter(|_| lead.way == Way::Exchange)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(KEYS[0].clone(), HeaderValue::from_str(id).ok()?);
+        Some(Self { lead: lead.clone(), headers })
+    }
+}
+
+/// What the ids of simulated accounts begin with.
+const SIMULATED: &str = "sim:";
+
+/// What the gate calls an account that the venue calls so.
+pub(super) fn account_id(environment: Environment, id: &str) -> Option<AccountId> {
+    let prefix = match environment {
+        Environment::Simulated => SIMULATED,
+        Environment::Paper => "paper:",
+        Environment::Live => "live:",
+    };
+    AccountId::parse(&format!("{prefix}{}", id.to_ascii_lowercase())).ok()
+}
