@@ -8,6 +8,7 @@ mod amount;
 mod decide;
 mod knob;
 mod limits;
+mod loss;
 mod mode;
 mod name;
 mod order;
@@ -20,6 +21,7 @@ pub use amount::{BadAmount, Percent, Price, Qty, Usd};
 pub use decide::decide;
 pub use knob::{Hours, LIST_MAX, Window};
 pub use limits::{BadLimit, KnobInfo, Limits, LoosenedKnob, MissingKnobs};
+pub use loss::{Loss, loss_event};
 pub use mode::{Environment, LIVE_MS_MAX, Mode, NotArmed};
 pub use name::{AccountId, AssetClass, BadName, CanonicalSymbol, ClientOrderId, UpstreamId};
 pub use order::{

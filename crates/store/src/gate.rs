@@ -25,6 +25,7 @@ mod permit;
 mod placeholder;
 mod policy;
 mod secret;
+mod trade;
 
 use ringfence_model::SandboxId;
 
@@ -42,6 +43,10 @@ pub use permit::{Permit, Ruling};
 pub use placeholder::PlaceholderRow;
 pub use policy::PolicyRow;
 pub use secret::{SecretId, SecretName, SecretOrigin, SecretRow};
+pub use trade::{
+    Acknowledged, Admitted, Amounts, Answer, Fill, FillOutcome, HoldRow, HoldState, LimitsRow, Moved, OrderRow,
+    OrderState, Owned, TradeAsk, TradeRuling, TradeStatus,
+};
 
 /// The gateway's database.
 pub type GateStore = Database<GateKind>;

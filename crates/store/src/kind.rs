@@ -111,6 +111,7 @@ pub(crate) mod sealed {
             ),
             ("signing", include_str!("../migrations/gate/0002_signing.sql")),
             ("cached", include_str!("../migrations/gate/0003_cached.sql")),
+            ("trade", include_str!("../migrations/gate/0004_trade.sql")),
         ];
         const HEAD_FILE: &'static str = "gate.head";
     }

@@ -113,6 +113,18 @@ macro_rules! limits {
                 Ok(tightened)
             }
 
+            /// The tighter of each two limits; these where neither is.
+            #[must_use]
+            pub fn with(&self, other: &Self) -> Self {
+                let mut both = self.clone();
+                $(match (&self.$name, &other.$name) {
+                    (_, None) => {}
+                    (Some(one), Some(two)) if !tighter::$tighter(two, one) => {}
+                    (_, Some(two)) => both.$name = Some(two.clone()),
+                })+
+                both
+            }
+
             /// Sets one limit by its name; `none` takes it away.
             ///
             /// # Errors

@@ -300,6 +300,8 @@ pub struct Counted {
     pub open: Vec<OpenOrder>,
     /// The order that the message names, if it is the sandbox's own.
     pub target: Option<Target>,
+    /// The account has an order of the client order id that the message gives.
+    pub client_order_id_taken: bool,
     /// When the same body was last admitted of this sandbox, in milliseconds of the host's clock.
     pub same_at_ms: Option<u64>,
     /// A person has approved this very order.

@@ -11,6 +11,10 @@ pub struct Reservation {
     pub side: Side,
     /// How many the entry is for at most.
     pub qty: Qty,
+    /// It was sized in dollars; how many that is was reckoned.
+    pub by_notional: bool,
+    /// Units of the price that one is about.
+    pub multiplier: u32,
     /// The worst price of the entry, by which what remains of it is counted.
     pub price: Price,
     /// What the entry may cost or bring at most.

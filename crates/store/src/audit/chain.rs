@@ -31,6 +31,11 @@ impl ChainEnd {
         }
         Ok(Self { head, next_seq: head.seq.max(last) + 1 })
     }
+
+    /// The number of the next entry.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
 }
 
 pub(super) fn load_head(conn: &Connection) -> rusqlite::Result<AuditHead> {

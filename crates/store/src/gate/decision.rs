@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ringfence_model::SandboxId;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::check_line;
 use super::secret::SecretName;
@@ -174,7 +174,7 @@ impl Decision {
         Ok(())
     }
 
-    fn entry(&self) -> AuditEntry {
+    fn entry(&self, trade: Value) -> AuditEntry {
         let event = match self.verdict {
             Verdict::Allow => "egress.allow",
             Verdict::Refuse { .. } => "egress.refuse",
@@ -202,6 +202,9 @@ impl Decision {
         }
         if !self.secrets.is_empty() {
             detail.insert("secrets".into(), json!(self.secrets));
+        }
+        if !trade.is_null() {
+            detail.insert("trade".into(), trade);
         }
         AuditEntry::new(self.at_ms, Actor::System, event).sandbox(&self.sandbox).detail(detail.into())
     }

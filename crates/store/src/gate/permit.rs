@@ -1,5 +1,7 @@
 //! Permits: what lets something out of the gate is a value, and it exists only once the decision is on disk.
 
+use serde_json::Value;
+
 use super::decision::{Decision, DecisionId, Verdict};
 use super::{GateStore, GateTx};
 use crate::audit::AuditReceipt;
@@ -67,9 +69,18 @@ impl GateStore {
         F: FnOnce(&GateTx<'_>) -> Result<(Decision, T)> + Send + 'static,
         T: Send + 'static,
     {
+        self.admit_with_detail(move |tx| op(tx).map(|(decision, value)| (decision, Value::Null, value))).await
+    }
+
+    /// [`GateStore::admit`], with what the entry says below `trade` beside what it says of any decision.
+    pub(super) async fn admit_with_detail<T, F>(&self, op: F) -> Result<(Ruling, T)>
+    where
+        F: FnOnce(&GateTx<'_>) -> Result<(Decision, Value, T)> + Send + 'static,
+        T: Send + 'static,
+    {
         let change = self.write(move |tx| {
-            let (decision, value) = op(tx)?;
-            let receipt = tx.record(&decision)?;
+            let (decision, trade, value) = op(tx)?;
+            let receipt = tx.record(&decision, trade)?;
             Ok((decision.verdict, receipt, value))
         });
         let (verdict, receipt, value) = change.await?;

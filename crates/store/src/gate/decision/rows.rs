@@ -2,6 +2,7 @@
 
 use ringfence_model::SandboxId;
 use rusqlite::{OptionalExtension, Row, named_params, params};
+use serde_json::Value;
 
 use super::{Decision, DecisionFilter, DecisionId, DecisionRow, Protocol, Retention, Settlement, Totals, Verdict};
 use crate::audit::AuditReceipt;
@@ -76,10 +77,15 @@ impl GateView<'_> {
 
 impl GateTx<'_> {
     /// Records a decision: its audit entry, from which its row is made later ([`GateTx::list_decisions`]). It returns no
-    /// permit, because nothing is on disk yet.
-    pub(in crate::gate) fn record(&self, decision: &Decision) -> Result<AuditReceipt> {
+    /// permit, because nothing is on disk yet. `trade` is what the entry says of an order, which its row does not.
+    pub(in crate::gate) fn record(&self, decision: &Decision, trade: Value) -> Result<AuditReceipt> {
         decision.check()?;
-        self.audit(&decision.entry())
+        self.audit(&decision.entry(trade))
+    }
+
+    /// The number of the decision that is recorded next in this change.
+    pub(in crate::gate) fn next_decision(&self) -> DecisionId {
+        DecisionId(self.chain.borrow().next_seq())
     }
 
     /// Makes the rows of decisions that the audit chain holds and the table does not yet, at most 2,000, and counts them in
