@@ -184,7 +184,8 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<(Self, UnboundedReceiver<FromGate>), StartError> {
-        let Config { home, pins, stand_ins, roots, registries, logins, open_allowed, pause_on_misuse, cache, exchange } = config;
+        let Config { home, pins, stand_ins, roots, registries, logins, open_allowed, pause_on_misuse, cache, exchange } =
+            config;
         let store = GateStore::open(&home.join("gate.db"), SealingKey::load_or_create(&home.join("gate.key"))?)?;
         let envelope = EnvelopeKey::load_or_create(&home.join("envelope.key"))?;
         let authority = Arc::new(Authority::load_or_create(&home, SystemTime::now())?);

@@ -64,7 +64,9 @@ impl Access {
         let host = lead.outside()?.as_str();
         let mut headers = HeaderMap::new();
         for secret in force.injector.secrets() {
-            let Some(value) = secret.value.as_ref().filter(|_| secret.binding.covers(host, lead::PORT)) else { continue };
+            let Some(value) = secret.value.as_ref().filter(|_| secret.binding.covers(host, lead::PORT)) else {
+                continue;
+            };
             for placement in &secret.binding.placements {
                 if let Placement::Header(name) = placement
                     && !headers.contains_key(name)

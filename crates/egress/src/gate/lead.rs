@@ -25,7 +25,7 @@ pub(super) struct Leads {
 }
 
 /// Where one name leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Way {
     /// To the exchange of this installation.
     Exchange,

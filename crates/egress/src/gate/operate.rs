@@ -1,5 +1,8 @@
 //! What `serve` asks of the gate.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use ringfence_model::api::{AuditHeadView, GateChain, Network};
 use ringfence_model::net::control::{DecisionView, GateAnswer, GateOp, Traffic};
 use ringfence_model::net::{Destination, HostName, HostPattern, Policy, PortRange, Rule, Rulebook, TlsMode};
@@ -13,14 +16,21 @@ use super::room::Force;
 use super::{Gate, now_ms};
 use crate::secret::{BoundSecret, Injector};
 
+/// Longest wait for a venue before the keys of a sandbox that is deleted are gone.
+const LAST_WORD_TIME: Duration = Duration::from_secs(5);
 /// Bytes of a policy that its audit entry repeats; of a longer one it has the digest.
 const POLICY_BYTES_REPEATED: usize = 8 << 10;
 
 impl Gate {
-    pub(super) async fn operate(&self, op: GateOp) -> Result<GateAnswer, ApiError> {
+    pub(super) async fn operate(self: &Arc<Self>, op: GateOp) -> Result<GateAnswer, ApiError> {
         match op {
             GateOp::Attach { sandbox, shell } => Ok(self.attach(&sandbox, shell)),
-            GateOp::Detach { sandbox } => Ok(self.detach(&sandbox)),
+            GateOp::Detach { sandbox } => {
+                let answer = self.detach(&sandbox);
+                let gate = self.clone();
+                tokio::spawn(async move { gate.end_orders(&sandbox).await });
+                Ok(answer)
+            }
             GateOp::Forget { sandbox } => self.forget(&sandbox).await,
             GateOp::Keep { sandboxes } => self.keep(&sandboxes).await,
             GateOp::SetPolicy { sandbox, network } => self.set_policy(&sandbox, network).await,
@@ -62,16 +72,27 @@ impl Gate {
         GateAnswer::Done
     }
 
-    async fn forget(&self, sandbox: &SandboxId) -> Result<GateAnswer, ApiError> {
-        let _turn = self.changes.lock().await;
+    /// What a sandbox that has ended leaves open at a venue is cancelled.
+    async fn end_orders(self: &Arc<Self>, sandbox: &SandboxId) {
+        if let Err(error) = self.disconnected(sandbox).await {
+            tracing::error!(%sandbox, %error, "the open orders of a sandbox that ended could not be cancelled");
+        }
+    }
+
+    async fn forget(self: &Arc<Self>, sandbox: &SandboxId) -> Result<GateAnswer, ApiError> {
         self.detach(sandbox);
+        // Before its keys are gone.
+        if tokio::time::timeout(LAST_WORD_TIME, self.end_orders(sandbox)).await.is_err() {
+            tracing::error!(%sandbox, "the venue took too long to cancel the orders of a sandbox that is deleted");
+        }
+        let _turn = self.changes.lock().await;
         lock(&self.rooms).remove(sandbox);
         self.store.forget_sandbox(now_ms(), sandbox).await.map_err(failed)?;
         Ok(GateAnswer::Done)
     }
 
     /// Forgets every sandbox but these: that one was deleted may have been said to a gateway that died before it was done.
-    async fn keep(&self, sandboxes: &[SandboxId]) -> Result<GateAnswer, ApiError> {
+    async fn keep(self: &Arc<Self>, sandboxes: &[SandboxId]) -> Result<GateAnswer, ApiError> {
         let known: Vec<SandboxId> = lock(&self.rooms).keys().cloned().collect();
         for sandbox in known.iter().filter(|known| !sandboxes.contains(known)) {
             tracing::info!(%sandbox, "what was kept of a sandbox that is gone is forgotten");

@@ -232,7 +232,8 @@ impl Session {
             Source::Whole(_) => None,
         };
         let cached = kept.as_ref().is_some_and(Kept::is_answer);
-        let Admitted { passage, plan, secrets } = self.admit(&force, (&asked, lead.as_ref()), &parts, &source, cached).await?;
+        let Admitted { passage, plan, secrets } =
+            self.admit(&force, (&asked, lead.as_ref()), &parts, &source, cached).await?;
         let kept = match kept {
             Some(kept) if cached => {
                 let answer = kept.answer(version, passage);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+/// Objects within one another: an order has two.
 const DEPTH_MAX: usize = 2;
 /// Fields of one message.
 const FIELDS_MAX: usize = 64;
@@ -67,11 +68,6 @@ impl Fields {
     /// The value of a field.
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
-    }
-
-    /// Takes a field away.
-    pub(crate) fn remove(&mut self, name: &str) {
-        self.0.remove(name);
     }
 
     /// All names, in order.

@@ -250,9 +250,7 @@ impl<'v> Reading<'v> {
     fn plain<T>(&self, fields: &Fields, name: &str, parse: fn(&str) -> Result<T, BadAmount>) -> Read<Option<T>> {
         match fields.get(name) {
             None => Ok(None),
-            Some(Value::Text(text)) => {
-                parse(text).map(Some).map_err(|error| form(format!("in `{name}`: {error}")))
-            }
+            Some(Value::Text(text)) => parse(text).map(Some).map_err(|error| form(format!("in `{name}`: {error}"))),
             Some(_) => Err(form(format!("`{name}` is not a number"))),
         }
     }
@@ -383,8 +381,9 @@ mod tests {
     fn what_is_no_order_is_refused_with_what_is_wrong() {
         #[track_caller]
         fn check(fields: &str, rule: Rule, words: &str) {
-            let body =
-                format!("{{\"symbol\":\"AAPL\",\"side\":\"buy\",\"type\":\"market\",\"time_in_force\":\"day\",{fields}}}");
+            let body = format!(
+                "{{\"symbol\":\"AAPL\",\"side\":\"buy\",\"type\":\"market\",\"time_in_force\":\"day\",{fields}}}"
+            );
             let refusal = read(&body).expect_err(fields);
             assert_eq!(refusal.rule, rule, "{refusal}");
             assert!(refusal.to_string().contains(words), "{refusal}");

@@ -254,6 +254,7 @@ impl Venues {
     }
 
     /// The venue of this name.
+    #[cfg(test)]
     pub(crate) fn named(&self, name: &str) -> Option<&Venue> {
         self.0.iter().find(|venue| venue.name == name)
     }

@@ -144,7 +144,11 @@ impl Gate {
     }
 
     /// The account that a request is for.
-    pub(in crate::gate) async fn account(&self, access: &Access, host: &HostName) -> Result<(AccountId, Equity), Refusal> {
+    pub(in crate::gate) async fn account(
+        &self,
+        access: &Access,
+        host: &HostName,
+    ) -> Result<(AccountId, Equity), Refusal> {
         let said: AccountSaid = self
             .read(access, host, "/v2/account".to_owned())
             .await
@@ -241,13 +245,15 @@ impl Gate {
         let (venue, _) = self.leads.venues.of(&self.trading_host())?;
         let host = venue.hosts().find(|host| venue.part(host) == Some(Part::Data))?;
         let lead = self.leads.lead(host)?.ok()?;
-        let access = Access { lead: Lead { environment: access.lead.environment, ..lead }, headers: access.headers.clone() };
+        let access =
+            Access { lead: Lead { environment: access.lead.environment, ..lead }, headers: access.headers.clone() };
         let quotes = self.read::<QuotesSaid>(&access, host, format!("/v2/stocks/quotes/latest?symbols={symbol}"));
         let trades = self.read::<TradesSaid>(&access, host, format!("/v2/stocks/trades/latest?symbols={symbol}"));
         let (quotes, trades) = tokio::join!(quotes, trades);
         let quote = quotes.ok().and_then(|mut said| said.quotes.remove(symbol.as_str()));
         let trade = trades.ok().and_then(|mut said| said.trades.remove(symbol.as_str()));
-        let quoted = quote.as_ref().and_then(|said| Some((epoch_ms(&said.t)?, price(said.bp.get()), price(said.ap.get()))));
+        let quoted =
+            quote.as_ref().and_then(|said| Some((epoch_ms(&said.t)?, price(said.bp.get()), price(said.ap.get()))));
         let traded = trade.as_ref().and_then(|said| Some((epoch_ms(&said.t)?, price(said.p.get())?)));
         match (quoted, traded) {
             // Both sides say what it is worth now; the last trade may be older.

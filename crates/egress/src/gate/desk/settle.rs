@@ -80,7 +80,11 @@ impl OrderSaid {
 /// The day of an instant in New York. What is filled by day falls on one day with either of its offsets.
 fn day_of(at: jiff::Timestamp) -> Option<TradeDate> {
     let there = at.to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(-5)));
-    TradeDate::new(u16::try_from(there.year()).ok()?, u8::try_from(there.month()).ok()?, u8::try_from(there.day()).ok()?)
+    TradeDate::new(
+        u16::try_from(there.year()).ok()?,
+        u8::try_from(there.month()).ok()?,
+        u8::try_from(there.day()).ok()?,
+    )
 }
 
 impl Gate {
@@ -149,7 +153,8 @@ impl Gate {
         host: &HostName,
         order: &OrderRow,
     ) -> Result<Result<Option<Answered>, WireError>, StoreError> {
-        let id = percent_encoding::utf8_percent_encode(order.client_order_id.as_str(), percent_encoding::NON_ALPHANUMERIC);
+        let id =
+            percent_encoding::utf8_percent_encode(order.client_order_id.as_str(), percent_encoding::NON_ALPHANUMERIC);
         let target = format!("/v2/orders:by_client_order_id?client_order_id={id}");
         let said = Said { method: Method::GET, host: host.clone(), target, body: vec![] };
         let answered = match self.say(access, said).await {
@@ -214,7 +219,9 @@ impl Gate {
         let Some(qty) = filled.minus(before).filter(|qty| qty.is_positive()) else { return Ok(()) };
         let rest = average.times(filled).and_then(|all| all.minus(posted)).filter(|_| !leg && before.is_positive());
         let price = match rest.filter(|rest| rest.is_positive()) {
-            Some(rest) => rest.decimal().checked_div(qty.decimal()).and_then(|p| Price::from_decimal(p.trunc_with_scale(9))),
+            Some(rest) => {
+                rest.decimal().checked_div(qty.decimal()).and_then(|p| Price::from_decimal(p.trunc_with_scale(9)))
+            }
             None => Some(average),
         };
         let Some(date) = day_of(at) else { return Ok(()) };

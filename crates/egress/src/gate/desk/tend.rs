@@ -91,7 +91,9 @@ impl Gate {
             match open.iter().find(|said| said.id == id.as_str()) {
                 Some(said) => self.note_order(row, said).await?,
                 None => {
-                    let Ok(answered) = self.say(access, ask(format!("/v2/orders/{id}?nested=true"))).await else { continue };
+                    let Ok(answered) = self.say(access, ask(format!("/v2/orders/{id}?nested=true"))).await else {
+                        continue;
+                    };
                     match serde_json::from_slice::<OrderSaid>(&answered.body) {
                         Ok(said) if answered.status.is_success() => self.note_order(row, &said).await?,
                         _ if answered.status == StatusCode::NOT_FOUND => {
@@ -133,8 +135,12 @@ impl Gate {
         let mut said = Vec::new();
         for order in orders {
             let Some(id) = &order.upstream_id else { continue };
-            let request =
-                Said { method: Method::DELETE, host: self.trading_host(), target: format!("/v2/orders/{id}"), body: vec![] };
+            let request = Said {
+                method: Method::DELETE,
+                host: self.trading_host(),
+                target: format!("/v2/orders/{id}"),
+                body: vec![],
+            };
             let status = self.say(access, request).await.map_or(502, |answered| answered.status.as_u16());
             said.push((order.clone(), status));
         }

@@ -8,13 +8,13 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use ring::digest;
 use ringfence_model::net::{DenialReason, HostName};
 use ringfence_model::trade::{
     CanonicalSymbol, CloseSize, Message, OrderRef, Pricing, Refusal, Rule, Trail, UpstreamId,
 };
 use ringfence_store::StoreError;
 use ringfence_store::gate::{Admitted, OrderRow, TradeAsk, TradeRuling};
-use ring::digest;
 use serde_json::{Value, json};
 
 use super::body::Answer;
@@ -25,7 +25,6 @@ use crate::gate::desk::settle::{OrderSaid, Sent};
 use crate::gate::desk::wire::{Answered, Said};
 use crate::gate::desk::{Access, facts};
 use crate::gate::lead::Lead;
-use crate::gate::now_ms;
 use crate::gate::record::{Passage, rule_name};
 use crate::gate::room::Force;
 use crate::trade::{Asks, Fields, Reading, Route, Written};
@@ -66,7 +65,6 @@ struct Trade<'s> {
     asked: &'s Asked,
     parts: &'s Parts,
     force: Arc<Force>,
-    lead: &'s Lead,
     host: &'s HostName,
     access: Access,
     rule: Option<String>,
@@ -156,8 +154,18 @@ impl Session {
         digest.copy_from_slice(hash.finish().as_ref());
         let rule = rule_name(&force.rulebook, allowed.rule);
         let access = Access::of_request(lead, &injected.headers);
-        let trade =
-            Trade { session: self, asked, parts: &parts, force: force.clone(), lead, host, access, rule, secrets, digest, body };
+        let trade = Trade {
+            session: self,
+            asked,
+            parts: &parts,
+            force: force.clone(),
+            host,
+            access,
+            rule,
+            secrets,
+            digest,
+            body,
+        };
         let answered = trade.run(route).await;
         drop(place);
         match answered {
@@ -304,22 +312,15 @@ impl Trade<'_> {
         })
     }
 
-    async fn judge(
-        &self,
-        message: Message,
-        digest: [u8; 32],
-        named: Option<String>,
-    ) -> Result<Response<Answer>, Told> {
+    async fn judge(&self, message: Message, digest: [u8; 32], named: Option<String>) -> Result<Response<Answer>, Told> {
         let gate = &self.session.gate;
         let symbols = self.symbols(&message).await?;
         let (account, facts) = gate.facts(&self.access, self.host, &symbols).await?;
         gate.has_traded(&account, &self.session.room.id);
         // What has been filled meanwhile counts before anything new is judged.
         gate.sync(&self.access, &account).await?;
-        let mut decision = self.asked.about(self.session.to).decision(
-            &self.session.room,
-            ringfence_store::gate::Verdict::Allow,
-        );
+        let mut decision =
+            self.asked.about(self.session.to).decision(&self.session.room, ringfence_store::gate::Verdict::Allow);
         decision.rule = self.rule.clone();
         decision.secrets =
             self.secrets.iter().map(|name| ringfence_store::gate::SecretName::parse(name)).collect::<Result<_, _>>()?;
@@ -404,7 +405,8 @@ impl Trade<'_> {
             }
             Admitted::CancelOwn { orders } => {
                 let said = gate.cancel(&self.access, &orders).await;
-                let list: Vec<Value> = said.iter().map(|(order, status)| json!({"id": order.upstream_id, "status": status})).collect();
+                let list: Vec<Value> =
+                    said.iter().map(|(order, status)| json!({"id": order.upstream_id, "status": status})).collect();
                 orders.iter().for_each(|order| self.sync_soon(order));
                 Ok(json_answer(StatusCode::MULTI_STATUS, Value::from(list).to_string().into()))
             }
