@@ -1,5 +1,6 @@
 //! The gateway from its sockets to real servers, with nothing of it replaced.
 
+mod broker;
 mod cache;
 mod connections;
 mod http2;
@@ -8,5 +9,6 @@ mod requests;
 mod secrets;
 mod signing;
 mod smuggling;
+mod trade;
 mod websockets;
 mod world;

@@ -260,7 +260,18 @@ impl World {
         root: &CertificateDer<'static>,
         alpn: &[&str],
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = self.connect(port).await;
+        self.tls_to(SocketAddr::new(LOOPBACK, port), name, root, alpn).await
+    }
+
+    /// The same to any address.
+    pub(crate) async fn tls_to(
+        &self,
+        to: SocketAddr,
+        name: &str,
+        root: &CertificateDer<'static>,
+        alpn: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = self.connect_to(to).await;
         let mut roots = RootCertStore::empty();
         roots.add(root.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,0 +1,248 @@
+//! Orders through the gate, at a broker that does what a test wants.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use ringfence_model::net::control::GateOp;
+use serde_json::{Value, json};
+
+use crate::broker::{Broker, Fate};
+use crate::world::{World, read};
+
+const HOST: &str = "paper-api.alpaca.markets";
+const LEAD: &str = "192.0.2.80:443";
+
+async fn scene() -> (World, Broker) {
+    let world = World::new(&[], &[]).await;
+    let broker = Broker::start(&world.home.path().join("exchange.sock"));
+    let hosts = [HOST, "api.alpaca.markets", "data.alpaca.markets"].map(|host| json!({ "host": host }));
+    world.policy(json!({ "allow": hosts })).await;
+    assert_eq!(world.resolve(HOST).await, (0, vec!["192.0.2.80".parse().unwrap()]));
+    (world, broker)
+}
+
+async fn ask(world: &World, host: &str, method: &str, target: &str, body: &str) -> (u16, Value) {
+    ask_as(world, host, method, target, body, "application/json").await
+}
+
+async fn sender(world: &World, host: &str) -> http1::SendRequest<Full<Bytes>> {
+    world.resolve(host).await;
+    let to: SocketAddr = LEAD.parse().unwrap();
+    let stream = world.tls_to(to, host, &world.authority(), &["http/1.1"]).await.unwrap();
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn request(host: &str, method: &str, target: &str, body: &str, kind: &str) -> Request<Full<Bytes>> {
+    let builder = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(target);
+    let builder = builder.header("host", host).header("apca-api-key-id", "PKANYTHING");
+    let builder = if body.is_empty() { builder } else { builder.header("content-type", kind) };
+    builder.body(Full::new(Bytes::from(body.to_owned()))).unwrap()
+}
+
+async fn ask_as(world: &World, host: &str, method: &str, target: &str, body: &str, kind: &str) -> (u16, Value) {
+    let mut sender = sender(world, host).await;
+    let response = sender.send_request(request(host, method, target, body, kind)).await.unwrap();
+    let (status, body) = read(response).await;
+    (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+}
+
+const ORDER: &str = r#"{"symbol":"AAPL","qty":1.0,"side":"buy","type":"market","time_in_force":"day"}"#;
+
+#[track_caller]
+fn is_refused(answer: &(u16, Value), rule: &str) {
+    assert_eq!((answer.0, &answer.1["code"], &answer.1["rule"]), (403, &json!(40310000), &json!(rule)), "{}", answer.1);
+    assert!(answer.1["message"].as_str().unwrap().starts_with("firewall: "), "{}", answer.1);
+}
+
+#[tokio::test]
+async fn an_order_goes_out_in_the_gates_own_bytes_with_a_name_of_its_own() {
+    let (world, broker) = scene().await;
+    let (status, order) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+    assert_eq!(status, 200, "{order}");
+    let name = order["client_order_id"].as_str().unwrap().to_owned();
+    assert!(name.starts_with(&format!("rf-{}-", world.sandbox)), "{name}");
+    let trades = broker.trades();
+    assert_eq!(trades.len(), 1);
+    assert_eq!(
+        serde_json::from_str::<Value>(&trades[0].2).unwrap(),
+        json!({"symbol": "AAPL", "qty": "1", "side": "buy", "type": "market", "time_in_force": "day", "client_order_id": name})
+    );
+    let target = format!("/v2/orders:by_client_order_id?client_order_id={name}");
+    assert_eq!(ask(&world, HOST, "GET", &target, "").await.1["id"], order["id"]);
+    let chain = world.decisions().await;
+    assert!(chain.iter().any(|one| one.request.as_deref() == Some("POST /v2/orders") && one.verdict == "allow"));
+}
+
+#[tokio::test]
+async fn an_answer_that_a_client_would_try_again_ends_in_one_order() {
+    for fate in [Fate::TakenButSays(504), Fate::TakenButSays(500), Fate::TakenInSilence] {
+        let (world, broker) = scene().await;
+        broker.books().fates = vec![fate, Fate::Taken];
+        let (status, order) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+        assert_eq!((status, &order["id"]), (200, &json!("o-1")), "{fate:?} {order}");
+        assert_eq!(broker.books().orders.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn while_nobody_knows_of_an_order_the_same_one_is_not_sent() {
+    let (world, broker) = scene().await;
+    broker.books().fates = vec![Fate::TakenButSays(504), Fate::Taken];
+    broker.books().deaf = 6;
+    let (status, said) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+    assert_eq!(status, 502, "neither 504 nor 429: {said}");
+    // Three more times, as an official client does after a 504.
+    for expected in [502, 200, 200] {
+        let (status, order) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+        assert_eq!(status, expected, "{order}");
+        if status == 200 && order["id"] != "o-1" {
+            // Once the answer was given it is another order that asks for the same.
+            assert_eq!(order["id"], "o-2");
+        }
+    }
+    let sent = broker.trades().len();
+    assert_eq!(sent, 2, "one in doubt, and one after its answer was given");
+}
+
+#[tokio::test]
+async fn an_order_whose_client_hung_up_is_found_again() {
+    let (world, broker) = scene().await;
+    broker.books().fates = vec![Fate::TakenButSays(504), Fate::Taken];
+    broker.books().deaf = 2;
+    let mut first = sender(&world, HOST).await;
+    let asked = first.send_request(request(HOST, "POST", "/v2/orders", ORDER, "application/json"));
+    let _ = tokio::time::timeout(Duration::from_millis(300), asked).await;
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (status, order) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+    assert_eq!((status, &order["id"]), (200, &json!("o-1")), "{order}");
+    assert_eq!(broker.books().orders.len(), 1);
+}
+
+#[tokio::test]
+async fn what_has_two_readings_is_refused_and_reaches_nobody() {
+    let (world, broker) = scene().await;
+    let deep = format!("{}1{}", "[".repeat(20_000), "]".repeat(20_000));
+    let long = format!(r#"{{"symbol":"{}"}}"#, "A".repeat(1 << 20));
+    for body in [
+        r#"{"symbol":"AAPL","qty":1,"qty":100,"side":"buy","type":"market","time_in_force":"day"}"#,
+        r#"{"symbol":"AAPL","qty":1,"notional":5,"side":"buy","type":"market","time_in_force":"day"}"#,
+        r#"{"symbol":"AAPL","qty":NaN,"side":"buy","type":"market","time_in_force":"day"}"#,
+        r#"{"symbol":"AAPL","qty":1e1,"side":"buy","type":"market","time_in_force":"day"}"#,
+        r#"{"symbol":"AAPL","qty":-1,"side":"buy","type":"market","time_in_force":"day"}"#,
+        r#"{"symbol":"AAPL","qty":1,"side":"buy","type":"market","time_in_force":"day"} x"#,
+        &deep,
+        &long,
+        "null",
+        "{",
+    ] {
+        let answer = ask(&world, HOST, "POST", "/v2/orders", body).await;
+        is_refused(&answer, "canonical_form");
+    }
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/json, text/plain"] {
+        is_refused(&ask_as(&world, HOST, "POST", "/v2/orders", ORDER, kind).await, "canonical_form");
+    }
+    is_refused(&ask(&world, HOST, "POST", "/v2/orders?symbol=MSFT", ORDER).await, "canonical_form");
+    for (method, target) in [
+        ("POST", "/v2/orders/"),
+        ("POST", "/v2//orders"),
+        ("POST", "/v2/%6frders"),
+        ("POST", "/v2/x/..%2forders"),
+        ("POST", "/v1/orders"),
+        ("PATCH", "/v2/account/configurations"),
+        ("POST", "/v2/positions/AAPL/exercise"),
+        ("POST", "/v2/wallets/transfers"),
+    ] {
+        is_refused(&ask(&world, HOST, method, target, ORDER).await, "endpoint_allow_list");
+    }
+    assert_eq!(broker.trades(), vec![]);
+}
+
+#[tokio::test]
+async fn the_live_name_leads_nowhere_and_no_policy_lets_a_venue_pass_unseen() {
+    let (world, broker) = scene().await;
+    is_refused(&ask(&world, "api.alpaca.markets", "POST", "/v2/orders", ORDER).await, "environment_lock");
+    assert_eq!(broker.trades(), vec![]);
+    // A rule without methods and paths lets the bytes of any other host pass as they are.
+    world.policy(json!({ "allow": [HOST] })).await;
+    let answer = ask(&world, HOST, "POST", "/v2/x", ORDER).await;
+    is_refused(&answer, "endpoint_allow_list");
+}
+
+#[tokio::test]
+async fn an_order_of_somebody_else_is_not_there() {
+    let (world, broker) = scene().await;
+    let (_, own) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+    let other = json!({"id": "theirs", "client_order_id": "x", "status": "canceled", "symbol": "AAPL"});
+    broker.books().orders.insert("theirs".to_owned(), other);
+    let (status, listed) = ask(&world, HOST, "GET", "/v2/orders?status=all", "").await;
+    assert_eq!((status, listed.as_array().unwrap().len(), &listed[0]["id"]), (200, 1, &own["id"]), "{listed}");
+    assert_eq!(ask(&world, HOST, "GET", "/v2/orders/theirs", "").await.0, 404);
+    assert_eq!(ask(&world, HOST, "GET", "/v2/orders:by_client_order_id?client_order_id=x", "").await.0, 404);
+    is_refused(&ask(&world, HOST, "DELETE", "/v2/orders/theirs", "").await, "order_ownership");
+    is_refused(&ask(&world, HOST, "PATCH", "/v2/orders/theirs", r#"{"qty":"2"}"#).await, "order_ownership");
+    // All of them are its own alone.
+    let (status, said) = ask(&world, HOST, "DELETE", "/v2/orders", "").await;
+    assert_eq!((status, said.as_array().unwrap().len()), (207, 1), "{said}");
+    assert!(!broker.trades().iter().any(|(method, target, _)| method == "DELETE" && target == "/v2/orders"));
+}
+
+#[tokio::test]
+async fn a_sandbox_that_ends_has_its_orders_cancelled() {
+    let (world, broker) = scene().await;
+    let (_, order) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+    world.gateway.call(GateOp::Detach { sandbox: world.sandbox.clone() }).await.unwrap();
+    for _ in 0..200 {
+        if broker.books().orders[order["id"].as_str().unwrap()]["status"] == "canceled" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it is open: {:?}", broker.books().orders);
+}
+
+#[tokio::test]
+async fn an_asset_id_and_a_replacement_are_judged_as_what_they_are() {
+    let (world, broker) = scene().await;
+    // 10,000 dollars are the limit: 101 shares at 100.01 are more, whatever the share is called.
+    let big = ORDER.replace("1.0", "101").replace("AAPL", "b0b6dd9d-8b9b-48a9-ba46-b9d54906e415");
+    is_refused(&ask(&world, HOST, "POST", "/v2/orders", &big).await, "max_notional_per_order");
+    let limit = r#"{"symbol":"aapl","qty":"50","side":"buy","type":"limit","limit_price":"99","time_in_force":"day"}"#;
+    let (status, order) = ask(&world, HOST, "POST", "/v2/orders", limit).await;
+    assert_eq!((status, &order["symbol"]), (200, &json!("AAPL")), "{order}");
+    let id = order["id"].as_str().unwrap();
+    let target = format!("/v2/orders/{id}");
+    is_refused(&ask(&world, HOST, "PATCH", &target, r#"{"qty":"102"}"#).await, "max_notional_per_order");
+    let (status, new) = ask(&world, HOST, "PATCH", &target, r#"{"qty":"60"}"#).await;
+    assert_eq!((status, &new["qty"]), (200, &json!("60")), "{new}");
+    assert_eq!(broker.trades().len(), 2);
+}
+
+#[tokio::test]
+async fn a_stale_reference_stops_what_opens() {
+    let (world, broker) = scene().await;
+    broker.books().quote = (99.99, 100.01, "2012-01-03T15:00:00Z");
+    is_refused(&ask(&world, HOST, "POST", "/v2/orders", ORDER).await, "max_reference_age_s");
+    assert_eq!(broker.trades(), vec![]);
+}
+
+#[tokio::test]
+async fn a_loop_of_orders_ends_at_the_throttle() {
+    let (world, broker) = scene().await;
+    let mut rules = std::collections::BTreeSet::new();
+    for _ in 0..60 {
+        let (status, answer) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+        assert!([200, 403].contains(&status), "{status} {answer}");
+        rules.extend(answer["rule"].as_str().map(str::to_owned));
+    }
+    assert!(rules.contains("max_messages_per_s"), "{rules:?}");
+    assert!(rules.contains("trading_state"), "five refusals in a row halt: {rules:?}");
+    assert!(broker.books().orders.len() < 40, "{}", broker.books().orders.len());
+}
