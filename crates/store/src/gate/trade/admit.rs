@@ -123,12 +123,12 @@ impl GateTx<'_> {
             Message::Read | Message::Cancel { .. } => vec![],
             _ => self.trade_open(account, None)?,
         };
-        let mut counted = Counted::default();
+        let mut counted =
+            Counted { open: open.iter().map(|order| order.open(sandbox)).collect(), ..Counted::default() };
         let mut approval = None;
         if ask.message.makes_an_order() {
             let known = self.known_equity(account, facts.clock.date)?;
             (counted.high_water, counted.start_of_day) = (known.high_water, known.start_of_day);
-            counted.open = open.iter().map(|order| order.open(sandbox)).collect();
             counted.client_order_id_taken = self.is_taken(ask)?;
             if limits.sandbox.duplicate_window_s.is_some() || limits.account.duplicate_window_s.is_some() {
                 counted.same_at_ms = self.same_at(ask)?;
