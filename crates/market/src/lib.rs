@@ -6,7 +6,9 @@
 pub mod action;
 pub mod adjust;
 pub mod bar;
+pub mod calendar;
 pub mod columns;
+pub mod new_york;
 pub mod read;
 pub mod sample;
 pub mod tape;
