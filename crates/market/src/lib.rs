@@ -8,6 +8,7 @@ pub mod adjust;
 pub mod bar;
 pub mod calendar;
 pub mod columns;
+pub mod minute;
 pub mod new_york;
 pub mod read;
 pub mod sample;
@@ -15,4 +16,5 @@ pub mod tape;
 
 pub use action::{Action, Kind};
 pub use bar::{Bar, Fault, Series, Symbol};
-pub use tape::{Quote, Tape, Tick, Trade};
+pub use minute::Minute;
+pub use tape::{BarTape, Quote, Tape, Tick, Trade};
