@@ -31,6 +31,8 @@ const DAYS_KEPT: usize = 192;
 pub struct Instrument {
     /// Its symbol.
     pub symbol: Symbol,
+    /// Name of the company, where it is known.
+    pub name: Option<String>,
     /// Daily bars, days ascending.
     pub daily: Vec<Bar>,
     /// Minutes, ascending. A day that has any is made from them alone, whatever its daily bar says.
@@ -61,6 +63,7 @@ pub(super) struct Day {
 }
 
 pub(super) struct Entry {
+    name: Option<String>,
     pub(super) days: Vec<Day>,
     minutes: Vec<Minute>,
     pub(super) actions: Vec<Action>,
@@ -123,7 +126,29 @@ impl BarTape {
     /// # Panics
     /// Never: sound series make a tape.
     pub fn sample(seed: u64) -> Result<Self, SampleError> {
-        Ok(Self::new(seed, sample_instruments()?).expect("the sample's series are sound"))
+        Ok(Self::new(seed, Self::sample_instruments()?).expect("the sample's series are sound"))
+    }
+
+    /// What the bars in this program are.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub fn sample_instruments() -> Result<Vec<Instrument>, SampleError> {
+        let actions = sample::actions()?;
+        let one = |series: Series| Instrument {
+            symbol: series.symbol().clone(),
+            name: sample::name(series.symbol().as_str()).map(str::to_owned),
+            daily: series.bars().to_vec(),
+            minutes: Vec::new(),
+            actions: actions.iter().filter(|a| a.symbol == *series.symbol()).cloned().collect(),
+        };
+        Ok(sample::raw()?.into_iter().map(one).collect())
+    }
+
+    /// Name of the company, where it is known.
+    #[must_use]
+    pub fn name(&self, symbol: &Symbol) -> Option<&str> {
+        self.entries.get(symbol)?.name.as_deref()
     }
 
     /// First and last day on which there is something of a symbol.
@@ -290,17 +315,6 @@ impl Tape for BarTape {
     }
 }
 
-fn sample_instruments() -> Result<Vec<Instrument>, SampleError> {
-    let actions = sample::actions()?;
-    let one = |series: Series| Instrument {
-        symbol: series.symbol().clone(),
-        daily: series.bars().to_vec(),
-        minutes: Vec::new(),
-        actions: actions.iter().filter(|a| a.symbol == *series.symbol()).cloned().collect(),
-    };
-    Ok(sample::raw()?.into_iter().map(one).collect())
-}
-
 fn check(instrument: &Instrument) -> Result<(), TapeError> {
     let symbol = || instrument.symbol.clone();
     let daily = instrument.daily.iter().map(|b| (b.date, [b.open, b.high, b.low, b.close]));
@@ -326,7 +340,7 @@ fn check(instrument: &Instrument) -> Result<(), TapeError> {
 
 /// Adds everything that is said of a symbol.
 fn digest(hash: &mut Sha256, instrument: &Instrument) {
-    let Instrument { symbol, daily, minutes, actions } = instrument;
+    let Instrument { symbol, daily, minutes, actions, .. } = instrument;
     hash.update(format!("symbol {symbol} {} {} {}\n", daily.len(), minutes.len(), actions.len()));
     let mut prices = |of: [Decimal; 4], volume: u64| {
         for price in of {
@@ -357,7 +371,7 @@ fn digest(hash: &mut Sha256, instrument: &Instrument) {
 }
 
 fn entry(instrument: Instrument) -> Entry {
-    let Instrument { daily, mut minutes, actions, .. } = instrument;
+    let Instrument { name, daily, mut minutes, actions, .. } = instrument;
     minutes.retain(|m| calendar::session_at(m.at).is_some());
     let mut days: BTreeMap<Date, Day> = BTreeMap::new();
     for bar in daily {
@@ -373,7 +387,7 @@ fn entry(instrument: Instrument) -> Entry {
         day.minutes = from..until;
         from = until;
     }
-    Entry { days: days.into_values().collect(), minutes, actions }
+    Entry { name, days: days.into_values().collect(), minutes, actions }
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ fn descending_bars_are_the_same_in_the_other_order() {
 
 #[test]
 fn minutes_stand_in_for_the_daily_bar_of_their_day() {
-    let mut instruments = sample_instruments().expect("the sample");
+    let mut instruments = BarTape::sample_instruments().expect("the sample");
     let open = calendar::session(date(2012, 1, 3)).expect("a session").open;
     let minute = |after: i64, price: i64| {
         let price = Decimal::from(price);
@@ -162,7 +162,7 @@ fn actions_begin_at_midnight_in_new_york() {
 #[test]
 fn the_digest_is_of_data_seed_and_model() {
     let tape = |seed, change: fn(&mut Vec<Instrument>)| {
-        let mut instruments = sample_instruments().expect("the sample");
+        let mut instruments = BarTape::sample_instruments().expect("the sample");
         change(&mut instruments);
         BarTape::new(seed, instruments).expect("sound bars").digest()
     };
@@ -181,7 +181,7 @@ fn the_digest_is_of_data_seed_and_model() {
 #[test]
 fn bars_that_cannot_be_are_refused() {
     let refused = |change: fn(&mut Vec<Instrument>)| {
-        let mut instruments = sample_instruments().expect("the sample");
+        let mut instruments = BarTape::sample_instruments().expect("the sample");
         change(&mut instruments);
         BarTape::new(7, instruments).map(|t| t.digest()).expect_err("it is refused").to_string()
     };
@@ -242,7 +242,7 @@ proptest! {
     fn what_comes_later_changes_nothing_that_was_said(now in instants(), frame in "(1|5|45)Min|1Hour|1Day|1Week|2Month") {
         let tape = tape();
         let day = new_york::date(now);
-        let mut cut = sample_instruments().expect("the sample");
+        let mut cut = BarTape::sample_instruments().expect("the sample");
         for instrument in &mut cut {
             instrument.daily.retain(|b| b.date <= day);
             instrument.actions.retain(|a| a.ex_date <= day);
