@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    audit, bench, demo, doctor, egress, mcp, preview, run, sandbox, secret, serve, status, stop, template,
+    audit, bench, data, demo, doctor, egress, mcp, preview, run, sandbox, secret, serve, status, stop, template,
 };
 
 /// Runs code that nobody trusts, in sandboxes that are ready in milliseconds.
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Egress(egress::EgressCommand),
     Preview(preview::PreviewArgs),
+    #[command(subcommand)]
+    Data(data::DataCommand),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     Mcp(mcp::McpArgs),
@@ -194,6 +196,12 @@ mod tests {
             "sandbox configure lab --env A=1 --unset B --timeout 1d --run true",
             "template build python --rebuild",
             "template build",
+            "data import AAPL.csv more.parquet --interval day --timezone UTC --name X --symbol AAPL --actions a.csv",
+            "data import --actions a.csv",
+            "data list --json",
+            "data check",
+            "data check AAPL.csv",
+            "data remove AAPL --interval minute",
             "audit tail -n 20 --follow",
             "audit verify",
             "health",
@@ -222,6 +230,12 @@ mod tests {
             "secret set K=value",
             "secret set K --host *.example.com --bearer",
             "secret rm",
+            "data",
+            "data import",
+            "data import AAPL.csv --interval week",
+            "data import AAPL.csv --timezone Nowhere/Town",
+            "data import aapl.csv --symbol aapl",
+            "data remove",
             "egress",
             "egress tail a b",
             "preview",

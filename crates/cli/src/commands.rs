@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod bench;
+pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod egress;
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli) -> i32 {
         // These two need a process without threads.
         Command::Serve(args) => serve::run(&global, &args),
         Command::Doctor(args) => doctor::run(&global, &args),
+        Command::Data(command) => data::run(&global, command),
         Command::Run(args) => waiting(run::run(global, args)),
         Command::Sandbox(command) => waiting(sandbox::run(global, command)),
         Command::Template(command) => waiting(template::run(global, command)),

@@ -6,11 +6,18 @@
 pub mod action;
 pub mod adjust;
 pub mod bar;
+pub mod calendar;
 pub mod columns;
+pub mod import;
+pub mod library;
+pub mod minute;
+pub mod new_york;
 pub mod read;
 pub mod sample;
 pub mod tape;
 
 pub use action::{Action, Kind};
 pub use bar::{Bar, Fault, Series, Symbol};
-pub use tape::{Quote, Tape, Tick, Trade};
+pub use library::Library;
+pub use minute::Minute;
+pub use tape::{BarTape, Quote, Tape, Tick, Trade};

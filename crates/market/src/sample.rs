@@ -152,6 +152,20 @@ pub fn actions() -> Result<Vec<Action>, SampleError> {
     Ok(action::actions("actions.csv", ACTIONS)?)
 }
 
+/// Name of a company in the sample, as it was called in those years.
+#[must_use]
+pub fn name(symbol: &str) -> Option<&'static str> {
+    let named = |s: &&(&str, &'static str)| s.0 == symbol;
+    const NAMES: [(&str, &str); 5] = [
+        ("AAPL", "Apple Inc."),
+        ("FB", "Facebook, Inc. Class A"),
+        ("GOOG", "Google Inc. Class A"),
+        ("IBM", "International Business Machines Corporation"),
+        ("MSFT", "Microsoft Corporation"),
+    ];
+    NAMES.iter().find(named).map(|(_, name)| *name)
+}
+
 /// Writes the sample into `dir`, which is made unless it exists, and must be empty. Files get mode 0644 and directories
 /// 0755 whatever the umask, because every sandbox's user reads them. The content is the same every time.
 ///

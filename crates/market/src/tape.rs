@@ -1,7 +1,15 @@
 //! What a market said, instant by instant: what the simulated exchange fills orders on, and what it answers about data.
 
+mod bars;
+mod day;
+mod frame;
+mod random;
+
 use jiff::Timestamp;
 use rust_decimal::Decimal;
+
+pub use bars::{BarTape, Instrument, PRICE_MAX, TapeError};
+pub use frame::{Aggregate, Frame, Scale, Wanted};
 
 use crate::{action::Action, bar::Symbol};
 
