@@ -57,6 +57,8 @@ pub struct Desk {
     account: Mutex<Account>,
     key_id: String,
     secret: String,
+    /// The account's id, which is a key without a secret: for the gate, when it asks by itself.
+    id: String,
     events: broadcast::Sender<Arc<Event>>,
     /// Grows with each clock that was set, so that who waits for time looks again.
     moved: watch::Sender<u64>,
@@ -108,6 +110,7 @@ impl Desk {
         Self {
             key_id: account.opening.key_id.clone(),
             secret: account.opening.secret.clone(),
+            id: account.id().to_string(),
             account: Mutex::new(account),
             events: broadcast::Sender::new(EVENTS_BEHIND_MAX),
             moved: watch::Sender::new(0),
@@ -150,7 +153,8 @@ impl Desk {
     /// Whether key id and secret are those of this account.
     #[must_use]
     pub fn is_key(&self, key_id: &str, secret: Option<&str>) -> bool {
-        self.key_id == key_id && secret.is_none_or(|secret| self.secret == secret)
+        (self.key_id == key_id && secret.is_none_or(|secret| self.secret == secret))
+            || (self.id == key_id && secret.is_none())
     }
 }
 
