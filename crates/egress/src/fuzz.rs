@@ -1,6 +1,7 @@
 //! What cargo-fuzz calls, and the test over the seeds in `fuzz/corpus`.
 
 pub use crate::gate::fuzz::{fuzz_http, fuzz_websocket};
+pub use crate::trade::fuzz::fuzz_order;
 
 use crate::dns::message::{self, Answer, Query, QueryError, Transport};
 use crate::tls::hello::{self, Progress};

@@ -5,6 +5,8 @@
 //! pure and stand in `ringfence_model::trade`, the ledger in `ringfence_store::gate`.
 
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod order;
 mod venue;
 
