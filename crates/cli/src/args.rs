@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    audit, bench, data, demo, doctor, egress, mcp, preview, run, sandbox, secret, serve, status, stop, template,
+    audit, bench, data, demo, doctor, egress, mcp, preview, run, sandbox, secret, serve, status, stop, template, venue,
 };
 
 /// Runs code that nobody trusts, in sandboxes that are ready in milliseconds.
@@ -75,6 +75,7 @@ pub(crate) enum Command {
     Audit(audit::AuditCommand),
     Mcp(mcp::McpArgs),
     Serve(serve::ServeArgs),
+    Venue(venue::VenueArgs),
     Stop(stop::StopArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),

@@ -15,6 +15,7 @@ pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod template;
+pub(crate) mod venue;
 
 use std::future::Future;
 
@@ -31,6 +32,8 @@ pub(crate) fn run(cli: Cli) -> i32 {
         // These two need a process without threads.
         Command::Serve(args) => serve::run(&global, &args),
         Command::Doctor(args) => doctor::run(&global, &args),
+        // This one has a runtime of its own.
+        Command::Venue(args) => venue::run(&global, &args),
         Command::Data(command) => data::run(&global, command),
         Command::Run(args) => waiting(run::run(global, args)),
         Command::Sandbox(command) => waiting(sandbox::run(global, command)),

@@ -23,6 +23,7 @@ use ringfence_model::LayerDigest;
 
 mod gateway;
 mod pip;
+pub(crate) mod venue;
 
 /// What `ringfence serve` was asked for.
 #[derive(Debug, Clone)]
@@ -47,6 +48,7 @@ pub(crate) fn dispatch() -> Option<i32> {
         supervise::JAILER_ROLE => jailer,
         supervise::SERVE_ROLE => serve_role,
         supervise::GATEWAY_ROLE => gateway::role,
+        supervise::VENUE_ROLE => venue::role,
         _ => return None,
     };
     let ended = hide_memory().and_then(|()| role(&args));
@@ -125,6 +127,8 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
     let trust = gateway::trust_layer(&home, &config, &pip)?;
     own_by(&home.join("engine"), uids.serve())?;
     own_by(&home.join("gate"), uids.gateway())?;
+    own_by(&home.join("venue"), uids.venue())?;
+    let venue_socket = venue::bind(&home, uids)?;
     let data = data_layer(&home)?;
     let owner = invoking_user();
     let unix = bind_unix(&home, owner)?;
@@ -151,10 +155,12 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
         serve_args,
         serve_fds: fds,
         gateway_args: gateway::arguments(&config)?,
+        venue_args: venue::arguments(uids),
+        venue_socket,
     };
     let ended = supervise::run(&daemon);
     // Another installation may be given this block of uids next: it must find nothing that it owns.
-    for dir in ["engine", "gate"] {
+    for dir in ["engine", "gate", "venue"] {
         own_tree(&daemon.home.join(dir), 0).context("taking the state back from the unprivileged roles")?;
     }
     Ok(ended?)
@@ -166,7 +172,7 @@ fn invoking_user() -> Option<u32> {
 }
 
 fn prepare_home(home: &Path) -> anyhow::Result<PathBuf> {
-    for dir in ["", "run", "layers", "builds", "engine", "gate", "log"] {
+    for dir in ["", "run", "layers", "builds", "engine", "gate", "venue", "log"] {
         let dir = home.join(dir);
         fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     }
@@ -176,7 +182,7 @@ fn prepare_home(home: &Path) -> anyhow::Result<PathBuf> {
         fs::set_permissions(home.join(dir), fs::Permissions::from_mode(0o711))
             .context("opening the state directory")?;
     }
-    for dir in ["layers", "builds", "engine", "gate", "log"] {
+    for dir in ["layers", "builds", "engine", "gate", "venue", "log"] {
         fs::set_permissions(home.join(dir), fs::Permissions::from_mode(0o700))
             .context("closing the state directory")?;
     }

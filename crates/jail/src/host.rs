@@ -58,6 +58,12 @@ impl Uids {
         self.base + 2
     }
 
+    /// The simulated exchange.
+    #[must_use]
+    pub fn venue(self) -> u32 {
+        self.base + 3
+    }
+
     /// A zygote.
     #[must_use]
     pub fn zygote(self, number: ZygoteNo) -> u32 {
@@ -140,6 +146,7 @@ mod tests {
             let mut ranges = vec![
                 (uids.serve(), uids.serve() + 1),
                 (uids.gateway(), uids.gateway() + 1),
+                (uids.venue(), uids.venue() + 1),
                 (uids.build(), uids.build() + UIDS_PER_SLOT),
             ];
             ranges.extend([0, u16::MAX / 2].map(|n| (uids.zygote(ZygoteNo(n)), uids.zygote(ZygoteNo(n)) + 1)));

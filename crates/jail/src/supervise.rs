@@ -1,6 +1,7 @@
 //! The supervisor: pid 1 of a private pid namespace, root, one thread, and without a word to anybody untrusted. It starts
-//! the jailer, `serve` and the gateway, and starts all anew when one of the first two dies. A gateway that dies alone is
-//! started alone: the jailer has kept the sandboxes' sockets, and hands them to the new one.
+//! the jailer, `serve`, the gateway and the venue, and starts all anew when one of the first two dies. A gateway that dies alone
+//! is started alone: the jailer has kept the sandboxes' sockets, and hands them to the new one. So is a venue, whose socket
+//! the supervisor has kept.
 //!
 //! What it is started by (the *outer* process, which a terminal or systemd sees) waits for it and hands it SIGTERM. When
 //! the outer process dies the supervisor is killed, and with the supervisor the kernel kills its whole pid namespace:
@@ -40,6 +41,10 @@ pub struct Daemon {
     pub serve_fds: Vec<OwnedFd>,
     /// Arguments of the gateway, after the state directory.
     pub gateway_args: Vec<String>,
+    /// Arguments of the venue, after the state directory.
+    pub venue_args: Vec<String>,
+    /// The socket that the venue listens on.
+    pub venue_socket: OwnedFd,
 }
 
 /// Name under which the jailer is executed.
@@ -51,6 +56,10 @@ pub const SERVE_ROLE: &str = "ringfence-serve";
 /// Name under which the gateway is executed. Its first argument is the state directory; at [`CONTROL_FD`] it finds its socket to
 /// the jailer, at [`DOOR_FD`] that to `serve`.
 pub const GATEWAY_ROLE: &str = "ringfence-gateway";
+
+/// Name under which the venue is executed. Its first argument is the state directory; at [`CONTROL_FD`] it finds the socket that it
+/// listens on.
+pub const VENUE_ROLE: &str = "ringfence-venue";
 
 /// Descriptor of the socket between jailer and `serve`, in both.
 pub const CONTROL_FD: i32 = 3;
@@ -66,6 +75,12 @@ const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
 /// How long after the death of a gateway the next one is started: at once would be a loop where it cannot live.
 const GATEWAY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Longest time until a venue is started again that dies over and over, as it does when its journal is damaged.
+const VENUE_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A venue that has lived so long was well.
+const VENUE_WELL: Duration = Duration::from_secs(60);
 
 /// How long a gateway may outlive the others. It ends by itself when their sockets close.
 const GATEWAY_PATIENCE: Duration = Duration::from_secs(5);
@@ -167,6 +182,11 @@ struct Roles {
     doors: [OwnedFd; 2],
     /// When a gateway that died is started anew.
     gateway_due: Option<Instant>,
+    venue: Option<i32>,
+    /// When a venue that died is started anew.
+    venue_due: Option<Instant>,
+    /// When the venue was started, and how long the next one waits after its death.
+    venue_begun: (Instant, Duration),
 }
 
 fn start_roles(daemon: &Daemon, executable: BorrowedFd<'_>) -> Result<Roles, StepError> {
@@ -187,9 +207,42 @@ fn start_roles(daemon: &Daemon, executable: BorrowedFd<'_>) -> Result<Roles, Ste
     args.extend(daemon.serve_args.iter().cloned());
     let uid = Uids::of_block(daemon.installation.uid_block).serve();
     let serve = start_role(executable, SERVE_ROLE, &args, &fds, Some(uid))?;
-    let mut roles = Roles { jailer, serve, gateway: None, doors: [to_jailer, to_serve], gateway_due: None };
+    let mut roles = Roles {
+        jailer,
+        serve,
+        gateway: None,
+        doors: [to_jailer, to_serve],
+        gateway_due: None,
+        venue: None,
+        venue_due: None,
+        venue_begun: (Instant::now(), GATEWAY_PAUSE),
+    };
     start_gateway(daemon, executable, &mut roles)?;
+    start_venue(daemon, executable, &mut roles)?;
     Ok(roles)
+}
+
+/// Starts a venue. Nobody is told of it: whoever has the right connects to its socket.
+fn start_venue(daemon: &Daemon, executable: BorrowedFd<'_>, roles: &mut Roles) -> Result<(), StepError> {
+    let mut args = vec![daemon.home.to_string_lossy().into_owned()];
+    args.extend(daemon.venue_args.iter().cloned());
+    let uid = Uids::of_block(daemon.installation.uid_block).venue();
+    roles.venue = Some(start_role(executable, VENUE_ROLE, &args, &[daemon.venue_socket.as_fd()], Some(uid))?);
+    roles.venue_due = None;
+    roles.venue_begun.0 = Instant::now();
+    Ok(())
+}
+
+/// Starts whatever is due.
+fn start_due(daemon: &Daemon, executable: BorrowedFd<'_>, roles: &mut Roles) -> Result<(), StepError> {
+    let now = Instant::now();
+    if roles.gateway_due.is_some_and(|due| due <= now) {
+        start_gateway(daemon, executable, roles)?;
+    }
+    if roles.venue_due.is_some_and(|due| due <= now) {
+        start_venue(daemon, executable, roles)?;
+    }
+    Ok(())
 }
 
 /// Starts a gateway, and introduces it to the others.
@@ -289,7 +342,8 @@ fn watch(
     let (mut jailer_alive, mut serve_alive) = (true, true);
     let mut code = None;
     while jailer_alive || serve_alive {
-        let due = stopping.map(|at| at + STOP_PATIENCE).or(roles.gateway_due);
+        let due = [roles.gateway_due, roles.venue_due].into_iter().flatten().min();
+        let due = stopping.map(|at| at + STOP_PATIENCE).or(due);
         let patience = due.map(|due| due.saturating_duration_since(Instant::now()));
         match wait_for_signal(signals, patience).step("waiting for signals")? {
             Some(libc::SIGCHLD) => {
@@ -319,6 +373,8 @@ fn watch(
                             eprintln!("ringfence: the gateway ended ({}); it is started anew", how(ended));
                             roles.gateway_due = Some(Instant::now() + GATEWAY_PAUSE);
                         }
+                    } else if roles.venue == Some(ended.pid) {
+                        venue_ended(roles, ended, stopping.is_some());
                     }
                 }
             }
@@ -329,7 +385,7 @@ fn watch(
                     let _ = sys::kill_child(roles.serve, sys::SIGTERM);
                 }
             }
-            None if stopping.is_none() => start_gateway(daemon, executable, roles)?,
+            None if stopping.is_none() => start_due(daemon, executable, roles)?,
             None => {
                 for (pid, alive) in [(roles.serve, serve_alive), (roles.jailer, jailer_alive)] {
                     if alive {
@@ -340,22 +396,40 @@ fn watch(
             }
         }
     }
-    end_gateway(roles, signals)?;
+    if let Some(venue) = roles.venue {
+        let _ = sys::kill_child(venue, sys::SIGTERM);
+    }
+    end_others(roles, signals)?;
     Ok(code)
 }
 
-/// Waits for the gateway, whose sockets have closed with the others.
-fn end_gateway(roles: &mut Roles, signals: BorrowedFd<'_>) -> Result<(), StepError> {
-    let Some(gateway) = roles.gateway.take() else { return Ok(()) };
+fn venue_ended(roles: &mut Roles, ended: sys::Ended, stopping: bool) {
+    roles.venue = None;
+    if stopping {
+        return;
+    }
+    let (begun, pause) = roles.venue_begun;
+    let pause = if begun.elapsed() >= VENUE_WELL { GATEWAY_PAUSE } else { pause };
+    eprintln!("ringfence: the venue ended ({}); it is started anew", how(ended));
+    roles.venue_due = Some(Instant::now() + pause);
+    roles.venue_begun.1 = (pause * 2).min(VENUE_PAUSE_MAX);
+}
+
+/// Waits for the gateway, whose sockets have closed with the others, and for the venue, which was told to end.
+fn end_others(roles: &mut Roles, signals: BorrowedFd<'_>) -> Result<(), StepError> {
+    let mut left: Vec<i32> = roles.gateway.take().into_iter().chain(roles.venue.take()).collect();
     let mut patience = Some(GATEWAY_PATIENCE);
     loop {
         while let Some(ended) = sys::reap_one().step("reaping")? {
-            if ended.pid == gateway {
-                return Ok(());
-            }
+            left.retain(|pid| *pid != ended.pid);
+        }
+        if left.is_empty() {
+            return Ok(());
         }
         if wait_for_signal(signals, patience).step("waiting for signals")?.is_none() {
-            let _ = sys::kill_child(gateway, sys::SIGKILL);
+            for pid in &left {
+                let _ = sys::kill_child(*pid, sys::SIGKILL);
+            }
             patience = None;
         }
     }
