@@ -149,3 +149,167 @@ async fn a_sandbox_that_is_deleted_leaves_no_open_order() {
     eventually("the end of its orders", || open(&scene.home) == 0).await;
     assert!(record(&scene.home).iter().all(|order| order["status"] == "canceled"));
 }
+
+/// Orders one after the other, each under a name of its own, and what was said of each.
+const TRAFFIC: &str = r#"
+for n in range(70):
+    name = f"traffic-{n}"
+    try:
+        limit("MSFT", 1, 5, client_order_id=name)
+        say("taken", name)
+    except Exception as error:
+        say("not", name, type(error).__name__, getattr(error, "message", "")[:60] if isinstance(error, APIError) else "")
+    try:
+        client.cancel_orders()
+    except Exception:
+        pass
+    time.sleep(0.22)
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_roles_lose_no_order_and_double_none() {
+    let scene = Scene::new().await;
+    let sandbox = trader(&scene).await;
+    let running = scene.begin(&sandbox, &format!("{BEGIN}{TRAFFIC}")).await;
+    running.says("taken traffic-", 3).await;
+    for role in ["ringfence-gateway", "ringfence-venue", "ringfence-gateway", "ringfence-venue"] {
+        let pid = scene.role(role).expect("it is played");
+        let done = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill runs");
+        assert!(done.success());
+        eventually("another one in its place", || scene.role(role).is_some_and(|new| new != pid)).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+    let run = running.ends().await;
+    let taken: Vec<&str> = run.output.lines().filter_map(|line| line.strip_prefix("taken ")).collect();
+    assert!(taken.len() > 30, "{}{}", run.output, run.stderr);
+    let names = |home: &Path| -> Vec<String> {
+        let named = record(home).into_iter().map(|order| order["client_order_id"].as_str().expect("a name").to_owned());
+        named.collect()
+    };
+    let recorded = names(&scene.home);
+    for name in &taken {
+        assert_eq!(recorded.iter().filter(|one| one == name).count(), 1, "{name}: {}", run.output);
+    }
+    let different: std::collections::BTreeSet<_> = recorded.iter().collect();
+    assert_eq!(different.len(), recorded.len(), "no order is there twice");
+    eventually("the end of what was left", || record(&scene.home).iter().all(|order| order["status"] == "canceled"))
+        .await;
+    // The ledger's own sums, once nobody writes to it.
+    let home = scene.home.clone();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(common::ringfence(&home, &["stop"]).status.success());
+    let key = ringfence_store::SealingKey::load_or_create(&home.join("gate/gate.key")).expect("the key");
+    let store = ringfence_store::gate::GateStore::open(&home.join("gate/gate.db"), key).expect("the ledger");
+    assert_eq!(store.trade_check().await.expect("it is read"), Vec::<String>::new());
+    let open = store.trade_unresolved().await.expect("it is read");
+    assert!(open.is_empty(), "every order is accounted for: {open:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alpaca_py_streams_fills_and_bars() {
+    let scene = Scene::new().await;
+    let sandbox = trader(&scene).await;
+    let code = format!(
+        r#"{BEGIN}
+import threading
+from alpaca.trading.stream import TradingStream
+from alpaca.data.live import StockDataStream
+trading, data = TradingStream(KEY, SECRET, paper=True), StockDataStream(KEY, SECRET)
+seen, ready = [], threading.Event()
+async def update(update):
+    say("update", update.event.value if hasattr(update.event, "value") else update.event, update.order.symbol, update.qty)
+async def quote(quote):
+    if not ready.is_set():
+        ready.set()
+        say("quote", quote.symbol, quote.ask_price > quote.bid_price, quote.timestamp.year)
+trading.subscribe_trade_updates(update)
+data.subscribe_quotes(quote, "AAPL")
+for stream in (trading, data):
+    threading.Thread(target=stream.run, daemon=True).start()
+time.sleep(3)
+bought = until(market("AAPL", 3), "filled")
+assert ready.wait(90)
+time.sleep(1)
+"#
+    );
+    let run = scene.run(&sandbox, &code).await;
+    let lines: Vec<&str> = run.output.lines().collect();
+    assert!(lines.contains(&"quote AAPL True 2012"), "{}{}", run.output, run.stderr);
+    assert!(lines.iter().any(|line| line.starts_with("update new AAPL")), "{}{}", run.output, run.stderr);
+    assert!(lines.iter().any(|line| line.starts_with("update fill AAPL 3")), "{}{}", run.output, run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bars_of_history_end_where_the_accounts_clock_is() {
+    let scene = Scene::new().await;
+    let sandbox = trader(&scene).await;
+    let code = format!(
+        r#"{BEGIN}
+from datetime import datetime
+from alpaca.data.historical import StockHistoricalDataClient
+from alpaca.data.requests import *
+from alpaca.data.timeframe import TimeFrame
+data = StockHistoricalDataClient(KEY, SECRET)
+bars = data.get_stock_bars(StockBarsRequest(symbol_or_symbols=["AAPL", "MSFT"], timeframe=TimeFrame.Day, start=datetime(2011, 12, 1))).df
+say(sorted(set(bars.index.get_level_values(0))), bars.index.get_level_values(1).max().date(), len(bars) > 40)
+late = data.get_stock_bars(StockBarsRequest(symbol_or_symbols="AAPL", timeframe=TimeFrame.Day, start=datetime(2012, 1, 4), end=datetime(2013, 1, 1)))
+say(len(late.data.get("AAPL", [])))
+quote = data.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols="AAPL"))["AAPL"]
+say(quote.timestamp.date(), quote.ask_price > quote.bid_price > 0)
+snapshot = data.get_stock_snapshot(StockSnapshotRequest(symbol_or_symbols="AAPL"))["AAPL"]
+say(snapshot.latest_trade.price > 0, snapshot.daily_bar.timestamp.date())
+"#
+    );
+    let run = scene.run(&sandbox, &code).await;
+    assert_eq!(run.output, "['AAPL', 'MSFT'] 2012-01-03 True\n0\n2012-01-03 True\nTrue 2012-01-03\n", "{}", run.stderr);
+}
+
+/// Both of Alpaca's clients for Node, as their pages show them.
+const NODE: &str = r#"
+const Alpaca3 = require("@alpacahq/alpaca-trade-api");
+const { Alpaca: Alpaca4 } = require("@alpacahq/alpaca-trade-api-v4");
+const { APCA_API_KEY_ID: keyId, APCA_API_SECRET_KEY: secretKey } = process.env;
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const until = async (ask, wanted) => {
+  for (let round = 0; round < 200; round++) {
+    const order = await ask();
+    if (order.status === wanted) return order;
+    await pause(100);
+  }
+  throw new Error(`not ${wanted}`);
+};
+const three = new Alpaca3({ keyId, secretKey, paper: true });
+const account = await three.getAccount();
+console.log("3", account.status, account.equity);
+const bought = await three.createOrder({ symbol: "AAPL", qty: 2, side: "buy", type: "market", time_in_force: "day" });
+console.log("3", (await until(() => three.getOrder(bought.id), "filled")).filled_qty, (await three.getPosition("AAPL")).qty);
+const low = await three.createOrder({ symbol: "MSFT", qty: 1, side: "buy", type: "limit", limit_price: 20, time_in_force: "day" });
+const higher = await three.replaceOrder(low.id, { limit_price: 21 });
+await three.cancelOrder(higher.id);
+console.log("3", (await until(() => three.getOrder(higher.id), "canceled")).limit_price, (await three.getClock()).is_open);
+const four = new Alpaca4({ keyId, secret: secretKey, paper: true });
+console.log("4", (await four.trading.accounts.getAccount()).status);
+const sold = await four.trading.orders.market({ symbol: "AAPL", qty: 2, side: "sell" });
+console.log("4", (await until(() => four.trading.orders.getOrderByOrderID({ orderId: sold.id }), "filled")).filledQty);
+try {
+  await three.createOrder({ symbol: "AAPL", qty: 5000, side: "buy", type: "market", time_in_force: "day" });
+} catch (error) {
+  console.log("3", error.response.status, error.response.data.rule);
+}
+process.exit(0);
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_clients_of_node_trade_at_the_simulated_exchange() {
+    common::template("node").await;
+    let scene = Scene::new().await;
+    let request = CreateRequest { template: "node".into(), env_vars: keys(), ..CreateRequest::default() };
+    let sandbox = scene.api.create(Actor::Agent, request, None).await.expect("a sandbox");
+    let run = scene.code(&sandbox, NODE).await;
+    assert_eq!(
+        run.output, "3 ACTIVE 100000\n3 2 2\n3 21 true\n4 ACTIVE\n4 2\n3 403 max_notional_per_order\n",
+        "{}",
+        run.stderr
+    );
+    assert_eq!(record(&scene.home).len(), 4);
+}

@@ -271,6 +271,17 @@ impl Running {
         self.until(word, |run| run.output.matches(word).count() >= times).await;
     }
 
+    /// Waits until it has ended.
+    pub(crate) async fn ends(&self) -> ExecutionAnswer {
+        loop {
+            let run = self.now().await;
+            if run.status != ExecutionStatus::Running {
+                return run;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     async fn until(&self, what: &str, is: impl Fn(&ExecutionAnswer) -> bool) -> ExecutionAnswer {
         let begun = Instant::now();
         loop {
