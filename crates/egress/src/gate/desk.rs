@@ -6,7 +6,7 @@ mod tend;
 pub(super) mod wire;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use hyper::http::{HeaderMap, HeaderName, HeaderValue};
 use ringfence_model::SandboxId;
@@ -29,6 +29,8 @@ pub(super) struct Desk {
     wire: Wire,
     assets: Mutex<HashMap<(Environment, String), (CanonicalSymbol, AssetClass)>>,
     days: Mutex<HashMap<(Environment, TradeDate), Day>>,
+    /// One for each account: see [`Gate::turn`](super::Gate::turn).
+    turns: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
     /// Sandboxes that have traded since this gateway started, by account.
     traders: Mutex<HashMap<AccountId, HashSet<SandboxId>>>,
 }

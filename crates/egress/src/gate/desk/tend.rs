@@ -9,6 +9,7 @@ use ringfence_model::SandboxId;
 use ringfence_model::trade::{AccountId, By, Cause, StateEvent, UpstreamId};
 use ringfence_store::StoreError;
 use ringfence_store::gate::OrderRow;
+use tokio::sync::OwnedMutexGuard;
 
 use super::settle::OrderSaid;
 use super::wire::Said;
@@ -74,9 +75,27 @@ impl Gate {
         lock(&self.desk.traders).entry(account.clone()).or_default().insert(sandbox.clone());
     }
 
+    /// The account's turn. Who judges an order has it from before the venue is asked for positions until the order's reservation is
+    /// on disk, and who notes fills has it too: a fill that were noted in between would be counted in neither.
+    pub(in crate::gate) async fn turn(&self, account: &AccountId) -> OwnedMutexGuard<()> {
+        let turn = lock(&self.desk.turns).entry(account.clone()).or_default().clone();
+        turn.lock_owned().await
+    }
+
+    /// [`Gate::sync_held`] in the account's turn.
+    pub(in crate::gate) async fn sync(&self, access: &Access, account: &AccountId) -> Result<(), StoreError> {
+        let turn = self.turn(account).await;
+        self.sync_held(access, account, &turn).await
+    }
+
     /// Tells the ledger what the venue says of an account's open orders. An open order there that the ledger does not know halts the
     /// account: somebody trades in it whom no control has seen.
-    pub(in crate::gate) async fn sync(&self, access: &Access, account: &AccountId) -> Result<(), StoreError> {
+    pub(in crate::gate) async fn sync_held(
+        &self,
+        access: &Access,
+        account: &AccountId,
+        _turn: &OwnedMutexGuard<()>,
+    ) -> Result<(), StoreError> {
         let rows = self.store.trade_open(account.clone(), None).await?;
         if rows.is_empty() {
             return Ok(());

@@ -315,10 +315,15 @@ impl Trade<'_> {
     async fn judge(&self, message: Message, digest: [u8; 32], named: Option<String>) -> Result<Response<Answer>, Told> {
         let gate = &self.session.gate;
         let symbols = self.symbols(&message).await?;
-        let (account, facts) = gate.facts(&self.access, self.host, &symbols).await?;
+        let (account, _) = gate.account(&self.access, self.host).await?;
         gate.has_traded(&account, &self.session.room.id);
-        // What has been filled meanwhile counts before anything new is judged.
-        gate.sync(&self.access, &account).await?;
+        let turn = gate.turn(&account).await;
+        // What has been filled meanwhile is noted first. What is filled from here on is counted twice, and not at all never.
+        gate.sync_held(&self.access, &account, &turn).await?;
+        let (same, facts) = gate.facts(&self.access, self.host, &symbols).await?;
+        if same != account {
+            return Err(Refusal::because(Rule::MaxReferenceAge, "the account began anew meanwhile").into());
+        }
         let mut decision =
             self.asked.about(self.session.to).decision(&self.session.room, ringfence_store::gate::Verdict::Allow);
         decision.rule = self.rule.clone();
@@ -329,7 +334,9 @@ impl Trade<'_> {
             _ => None,
         };
         let ask = TradeAsk { decision, account, facts, message, body: digest };
-        match gate.store.trade_admit(ask).await? {
+        let ruling = gate.store.trade_admit(ask).await?;
+        drop(turn);
+        match ruling {
             TradeRuling::Allowed { permit, action } => {
                 let passage = Passage::new(gate, &permit);
                 let response = self.carry_out(action, changes, named).await?;
