@@ -203,7 +203,7 @@ fn any_message() -> impl Strategy<Value = Message> {
 
 fn named(mut day: Day) -> Day {
     if !day.counted.open.is_empty() {
-        day.counted.target = Some(Target { number: 1, leg: false, open: true });
+        day.counted.target = Some(Target { number: 1, leg: false, open: true, replacing: false });
     }
     day
 }

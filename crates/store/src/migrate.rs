@@ -97,7 +97,7 @@ mod tests {
                 "9a3b7874effaa7b3f433573215e66b76013789d03e4131018d81f93df05e7b04",
                 "6b77df2145e44423ee005dffe8a7a37fae095cbb9215bcba2c3a9eab2f57a986",
                 "770cd20f85f3e0a270933cd26f08859a144bc1712eb777bfae2912851ea744c9",
-                "3873962ed18ec58c5ed57a4492aff99ab46fbc64ccb97398d2b13d27f8a814ac"
+                "27a6199f4efb3396d553747284197d3ea37c401a2a01b31193e0b8da7a238d87"
             ]
         );
     }

@@ -258,7 +258,8 @@ impl Usd {
         percent.of_down(self.0).map(Self)
     }
 
-    /// How much of `whole` it is, in percent, rounded up; none when that is nothing.
+    /// How much of `whole` it is, in percent, rounded up, so that it is above a limit exactly where the amounts are; none when that is
+    /// nothing.
     #[must_use]
     pub fn percent_of(self, whole: Self) -> Option<Percent> {
         if whole.0 <= 0 {
@@ -266,6 +267,16 @@ impl Usd {
         }
         let hundredths = i128::from(self.0).checked_mul(10_000)?;
         i64::try_from(divide_up(hundredths, i128::from(whole.0))).ok().map(Percent)
+    }
+
+    /// As [`Usd::percent_of`], rounded towards nothing, so that it reaches a limit exactly where the amounts do.
+    #[must_use]
+    pub fn percent_of_down(self, whole: Self) -> Option<Percent> {
+        if whole.0 <= 0 {
+            return None;
+        }
+        let hundredths = i128::from(self.0).checked_mul(10_000)?;
+        i64::try_from(hundredths / i128::from(whole.0)).ok().map(Percent)
     }
 }
 

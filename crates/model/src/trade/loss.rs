@@ -52,5 +52,5 @@ fn percent_lost(equity: Usd, from: Usd) -> Percent {
     if lost <= Usd::ZERO {
         return Percent::ZERO;
     }
-    lost.percent_of(from).unwrap_or(Percent::MAX)
+    lost.percent_of_down(from).unwrap_or(Percent::MAX)
 }

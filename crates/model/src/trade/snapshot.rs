@@ -289,6 +289,8 @@ pub struct Target {
     pub leg: bool,
     /// It may still trade.
     pub open: bool,
+    /// Another order is on its way to take its place.
+    pub replacing: bool,
 }
 
 /// What the ledger knows.

@@ -108,7 +108,7 @@ impl Day {
 
     /// The same, with the message's order being this open one.
     pub(crate) fn naming(mut self, number: u64) -> Self {
-        self.counted.target = Some(Target { number, leg: false, open: true });
+        self.counted.target = Some(Target { number, leg: false, open: true, replacing: false });
         self
     }
 

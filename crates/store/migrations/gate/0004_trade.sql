@@ -57,7 +57,8 @@ CREATE TABLE trade_minute (
 ) STRICT, WITHOUT ROWID;
 
 -- An order, from the transaction that admitted it. `decision` is the number of its audit entry; `body` the SHA-256 of the request.
--- The columns after `answer` are what of its reservation is left.
+-- The columns after `answer` are what of its reservation is left; of a replacement, `base_…` is what the order before it had traded
+-- when it was admitted.
 CREATE TABLE trade_order (
     number          INTEGER PRIMARY KEY,
     account         TEXT NOT NULL,
@@ -80,12 +81,15 @@ CREATE TABLE trade_order (
     filled          INTEGER NOT NULL CHECK (filled >= 0),
     exit_filled     INTEGER NOT NULL CHECK (exit_filled >= 0),
     posted          INTEGER NOT NULL CHECK (posted >= 0),
+    base_filled     INTEGER NOT NULL CHECK (base_filled >= 0),
+    base_exits      INTEGER NOT NULL CHECK (base_exits >= 0),
     closed_at_ms    INTEGER CHECK ((closed_at_ms IS NOT NULL) = (state = 'closed')),
     closed_because  TEXT CHECK ((closed_because IS NOT NULL) = (state = 'closed')),
     CHECK (state <> 'closed' OR (entry_pending = 0 AND exit_pending = 0 AND open_orders = 0)),
     UNIQUE (account, client_order_id)
 ) STRICT;
 CREATE INDEX trade_order_open ON trade_order (account) WHERE closed_at_ms IS NULL;
+CREATE INDEX trade_order_by_replaced ON trade_order (replaces) WHERE replaces IS NOT NULL;
 CREATE INDEX trade_order_by_sandbox ON trade_order (sandbox_id, number);
 CREATE INDEX trade_order_by_body ON trade_order (account, sandbox_id, body);
 

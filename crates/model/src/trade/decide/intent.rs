@@ -43,6 +43,10 @@ pub(super) fn of_message(question: &Question<'_>) -> Result<Order, Refusal> {
             if !target.open {
                 return Err(unchangeable("it is no longer open"));
             }
+            // Each holds what it needs beyond the order before it, and two would both do so.
+            if target.replacing {
+                return Err(unchangeable("another replacement of it is on its way"));
+            }
             if target.leg {
                 return leg(target, changes);
             }

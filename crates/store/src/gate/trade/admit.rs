@@ -1,8 +1,8 @@
 //! Admitting: one transaction that judges, reserves, counts and records.
 
 use ringfence_model::trade::{
-    Action, CanonicalSymbol, ClientOrderId, Counted, Judgement, Limits, Message, OrderIntent, Question, Refusal,
-    Reservation, Scope, Scoped, Side, Spent, Usd, Verdict as Judged, decide,
+    Action, CanonicalSymbol, ClientOrderId, Counted, Judgement, Limits, Message, OrderIntent, Qty, Question, Refusal,
+    Reservation, Scope, Scoped, Side, Spent, Target, Usd, Verdict as Judged, decide,
 };
 use rusqlite::{OptionalExtension, params};
 use serde_json::{Map, Value, json};
@@ -148,11 +148,12 @@ impl GateTx<'_> {
             }
         }
         counted.counters = counters;
-        counted.target = target.as_ref().map(|owned| ringfence_model::trade::Target {
-            number: owned.order.number,
-            leg: owned.leg,
-            open: owned.order.state != OrderState::Closed,
-        });
+        if let Some(owned) = &target {
+            let number = owned.order.number;
+            let (open, replacing) =
+                (owned.order.state != OrderState::Closed, self.replacement_under_way(number)?.is_some());
+            counted.target = Some(Target { number, leg: owned.leg, open, replacing });
+        }
         Ok(Read { limits, counted, target, approval, open })
     }
 
@@ -279,9 +280,11 @@ impl GateTx<'_> {
             entry_pending: held(reservation.entry, |target| target.entry_pending),
             exit_pending: held(reservation.exit, |target| target.exit_pending),
             open_orders: reservation.orders.saturating_sub(target.map_or(0, |target| target.open_orders)),
-            filled: ringfence_model::trade::Qty::ZERO,
-            exit_filled: ringfence_model::trade::Qty::ZERO,
+            filled: Qty::ZERO,
+            exit_filled: Qty::ZERO,
             posted: Usd::ZERO,
+            base_filled: target.map_or(Qty::ZERO, |target| target.filled),
+            base_exits: target.map_or(Qty::ZERO, |target| target.exit_filled),
             closed_at_ms: None,
             closed_because: None,
             intent,
@@ -295,8 +298,8 @@ impl GateTx<'_> {
             .prepare_cached(
                 "INSERT INTO trade_order (number, account, sandbox_id, client_order_id, state, replaces, intent, \
                  reservation, body, decision, admitted_at_ms, answer, remaining, entry_pending, exit_pending, open_orders, \
-                 filled, exit_filled, posted) \
-                 VALUES (?1, ?2, ?3, ?4, 'reserved', ?5, ?6, ?7, ?8, ?9, ?10, 'pending', ?11, ?12, ?13, ?14, 0, 0, 0)",
+                 filled, exit_filled, posted, base_filled, base_exits) VALUES (?1, ?2, ?3, ?4, 'reserved', ?5, ?6, ?7, ?8, ?9, \
+                 ?10, 'pending', ?11, ?12, ?13, ?14, 0, 0, 0, ?15, ?16)",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
@@ -313,7 +316,9 @@ impl GateTx<'_> {
                     order.remaining.units(),
                     order.entry_pending.units(),
                     order.exit_pending.units(),
-                    order.open_orders
+                    order.open_orders,
+                    order.base_filled.units(),
+                    order.base_exits.units()
                 ])
             })
             .map_err(doing(WHAT))?;

@@ -131,6 +131,10 @@ pub struct OrderRow {
     pub exit_filled: Qty,
     /// What was paid and received for all fills.
     pub posted: Usd,
+    /// What the entry in whose place it came had traded when it was admitted.
+    pub(super) base_filled: Qty,
+    /// And its exits.
+    pub(super) base_exits: Qty,
     /// When it was closed, in milliseconds since the Unix epoch of the host's clock.
     pub closed_at_ms: Option<u64>,
     /// Why.
@@ -178,7 +182,7 @@ impl OrderRow {
 
 const COLUMNS: &str = "o.number, o.account, o.sandbox_id, o.client_order_id, o.upstream_id, o.state, o.replaces, \
      o.intent, o.reservation, o.decision, o.admitted_at_ms, o.answer, o.remaining, o.entry_pending, o.exit_pending, \
-     o.open_orders, o.filled, o.exit_filled, o.posted, o.closed_at_ms, o.closed_because";
+     o.open_orders, o.filled, o.exit_filled, o.posted, o.closed_at_ms, o.closed_because, o.base_filled, o.base_exits";
 
 impl GateView<'_> {
     pub(super) fn order_rows(&self, condition: &str, params: impl Params) -> Result<Vec<OrderRow>> {
@@ -346,6 +350,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<OrderRow>> {
     let (filled, exit_filled) = (Qty::from_units(row.get(16)?), Qty::from_units(row.get(17)?));
     let posted = Usd::from_units(row.get(18)?);
     let (closed_at_ms, closed_because) = (row.get(19)?, row.get(20)?);
+    let (base_filled, base_exits) = (Qty::from_units(row.get(21)?), Qty::from_units(row.get(22)?));
     let unreadable = |column| StoreError::Unreadable { column, row: format!("order {number}") };
     Ok((|| {
         Ok(OrderRow {
@@ -374,6 +379,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<OrderRow>> {
             filled,
             exit_filled,
             posted,
+            base_filled,
+            base_exits,
             closed_at_ms,
             closed_because,
         })

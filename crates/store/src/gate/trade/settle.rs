@@ -5,7 +5,7 @@ use rusqlite::params;
 use serde_json::json;
 
 use super::Moved;
-use super::order::{Answer, OrderRow, OrderState};
+use super::order::{Answer, OrderRow, OrderState, pending_of};
 use super::scope::Whose;
 use crate::audit::{Actor, AuditEntry};
 use crate::error::{Result, doing};
@@ -118,22 +118,35 @@ impl GateTx<'_> {
             .map_err(doing("note ids of an order"))
     }
 
-    /// The venue has the order: one that took the place of another ends that one, and has its whole reservation from now on. It is
+    /// The venue has the order: one that took the place of another ends that one, and has its whole reservation from then on. It is
     /// called with each news of an order, because news overtake one another, and does something once.
     pub(super) fn arrived(&self, order: &OrderRow, at_ms: u64) -> Result<()> {
         let Some(replaced) = order.replaces.filter(|_| order.state.is_unresolved()) else { return Ok(()) };
-        self.trade_closed(replaced, at_ms, "replaced")?;
-        self.hold_in_full(order)
+        self.trade_closed(replaced, at_ms, "replaced").map(drop)
     }
 
-    /// Gives a replacement its whole reservation, now that the order in whose place it came holds nothing any more.
-    fn hold_in_full(&self, order: &OrderRow) -> Result<()> {
+    /// The order that comes in the place of this one and has not arrived yet.
+    pub(super) fn replacement_under_way(&self, number: u64) -> Result<Option<OrderRow>> {
+        let condition =
+            "WHERE o.replaces = ?1 AND o.state IN ('reserved', 'sent', 'ambiguous') ORDER BY o.number LIMIT 1";
+        self.order_row(condition, params![number])
+    }
+
+    /// Gives a replacement its whole reservation, in the moment in which the order in whose place it comes holds nothing any more.
+    /// What that one has traded since the replacement was admitted is not traded again.
+    fn hold_in_full(&self, order: &OrderRow, replaced: &OrderRow) -> Result<()> {
         let whole = order.reservation;
+        let remaining = whole.qty.less(replaced.filled.less(order.base_filled));
+        let exits = whole.qty.less(replaced.exit_filled.less(order.base_exits));
+        let entry_pending = pending_of(&whole, whole.price, remaining, whole.entry);
+        let exit_pending = pending_of(&whole, whole.exit_price.unwrap_or(whole.price), exits, whole.exit);
+        let open_orders = whole.orders;
+        let after = OrderRow { remaining, entry_pending, exit_pending, open_orders, ..order.clone() };
         self.move_pending(
             order.whose(),
-            whole.bought().units() - order.pending_bought().units(),
-            whole.turnover().expect("it was added when it was admitted").units() - order.pending_turnover().units(),
-            i64::from(whole.orders) - i64::from(order.open_orders),
+            after.pending_bought().units() - order.pending_bought().units(),
+            after.pending_turnover().units() - order.pending_turnover().units(),
+            i64::from(open_orders) - i64::from(order.open_orders),
         )?;
         self.conn
             .prepare_cached(
@@ -141,8 +154,8 @@ impl GateTx<'_> {
                  WHERE number = ?1",
             )
             .and_then(|mut statement| {
-                let (entry, exit) = (whole.entry.units(), whole.exit.units());
-                statement.execute(params![order.number, whole.qty.units(), entry, exit, whole.orders])
+                let (entry, exit) = (entry_pending.units(), exit_pending.units());
+                statement.execute(params![order.number, remaining.units(), entry, exit, open_orders])
             })
             .map(drop)
             .map_err(doing("hold a reservation"))
@@ -167,6 +180,10 @@ impl GateTx<'_> {
         let order = self.trade_order(number)?;
         if !order.state.leads_to(OrderState::Closed) {
             return Ok(false);
+        }
+        // Before anything is void: what comes in its place may have been taken by the venue already.
+        if let Some(replacement) = self.replacement_under_way(number)? {
+            self.hold_in_full(&replacement, &order)?;
         }
         let (bought, turnover) = (order.pending_bought().units(), order.pending_turnover().units());
         self.move_pending(order.whose(), -bought, -turnover, -i64::from(order.open_orders))?;
