@@ -390,7 +390,10 @@ mod tests {
     };
 
     use super::{
-        super::{plan, recipe::shipped_named},
+        super::{
+            plan,
+            recipe::{Recipe, shipped_named},
+        },
         *,
     };
 
@@ -475,8 +478,15 @@ mod tests {
     }
 
     async fn run(on: &Scripted, fresh: bool) -> (Result<Built, BuildError>, Vec<BuildProgress>, String) {
-        let recipe = shipped_named("python").expect("it is shipped");
-        let stages = plan::stages(&recipe, &plan::HostSettings::default());
+        run_recipe(on, &shipped_named("python").expect("it is shipped"), fresh).await
+    }
+
+    async fn run_recipe(
+        on: &Scripted,
+        recipe: &Recipe,
+        fresh: bool,
+    ) -> (Result<Built, BuildError>, Vec<BuildProgress>, String) {
+        let stages = plan::stages(recipe, &plan::HostSettings::default());
         let log = tempfile::NamedTempFile::new().expect("a file");
         let (sender, mut receiver) = mpsc::channel(64);
         let built = build(on, &stages, None, fresh, log.path(), &sender).await;
@@ -535,6 +545,30 @@ mod tests {
         let (fresh, ..) = run(&on, true).await;
         assert!(fresh.is_ok_and(|fresh| fresh.stages.iter().all(|stage| !stage.reused)));
         assert_eq!(on.calls().len(), expected.len());
+    }
+
+    #[tokio::test]
+    async fn layers_of_an_image_come_before_the_steps_of_its_recipe() {
+        let report = serde_json::json!({"digest": "sha256:a", "platform": "linux/amd64", "env": [], "working_dir": "",
+            "user": "", "start": [], "layers": [{"name": "l", "digest": null, "size": 1, "diff_id": "a".repeat(64)}]});
+        let text = "name='a'\ndescription='b'\nlanguage='bash'\noci='image.tar'\n[[build]]\nrun='true'\n";
+        let recipe = Recipe::read(text).expect("a recipe");
+        let recipe = recipe.over(serde_json::from_value(report).expect("a report")).expect("it can be used");
+        let on = Scripted::new(listing);
+        let (built, ..) = run_recipe(&on, &recipe, false).await;
+        assert_eq!(built.expect("built").layers.len(), 3);
+        let expected = [
+            "drop",
+            "1 layers over 0",
+            "seal",
+            "drop",
+            "Prepare over 1",
+            "seal",
+            "drop",
+            "step 7 build.sh over 2",
+            "seal",
+        ];
+        assert_eq!(on.calls(), expected);
     }
 
     #[tokio::test]

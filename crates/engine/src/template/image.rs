@@ -143,11 +143,12 @@ impl Recipe {
             if start.is_empty() {
                 return Err(RecipeError::Image("has neither an entry point nor a command for `oci_start`".into()));
             }
+            // The command is the recipe's own from here on.
+            self.oci_start = false;
             self.start = Some(format!("exec {}", start.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")));
         }
         self.image = Some(Image { digest, platform, found: Found::default(), blobs: layers, path });
-        // The command is the recipe's own now.
-        Self { oci_start: false, ..self.clone() }.judge()?;
+        self.judge()?;
         Ok(self)
     }
 
@@ -203,3 +204,6 @@ impl Recipe {
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
+
+#[cfg(test)]
+mod tests;
