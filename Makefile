@@ -109,7 +109,7 @@ suites: suite-deps ## The integration tests with the long ones: attacks, thousan
 # What a run finds is kept in target/fuzz-corpora; what of it reaches something new is brought into the repository by hand, with
 # `cargo fuzz cmin`. The properties are beside the code that they are about: `make test` runs them over fuzz/corpus.
 FUZZ_SECONDS ?= 900
-FUZZ_TARGETS ?= hello http dns websocket policy frames control
+FUZZ_TARGETS ?= hello http dns websocket policy frames control image archive
 FUZZ := target/fuzz-tools/bin/cargo-fuzz
 FUZZ_BUILD := --fuzz-dir fuzz --sanitizer none --release --debug-assertions --target-dir target/fuzz
 fuzz: ## Run every fuzz target for FUZZ_SECONDS (900) each; ends with a line for each

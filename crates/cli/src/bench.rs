@@ -38,7 +38,7 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
     }
     let daemon = daemon::connect(global.home.as_deref()).await?;
     let (sender, shown) = progress::shown(&format!("template {TEMPLATE}"));
-    let request = BuildRequest { template_name: TEMPLATE.to_owned(), rebuild: false, recipe: None };
+    let request = BuildRequest { template_name: TEMPLATE.to_owned(), rebuild: false, recipe: None, image: None };
     let built = daemon.api.build(Actor::Operator, request, Some(sender)).await;
     shown.end().await;
     built.context("building the template")?;

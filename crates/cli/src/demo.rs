@@ -110,7 +110,7 @@ impl Say {
 
 async fn build_template(daemon: &Daemon, say: &Say) -> anyhow::Result<Option<f64>> {
     let (sender, shown) = progress::shown(&format!("template {TEMPLATE}"));
-    let request = BuildRequest { template_name: TEMPLATE.to_owned(), rebuild: false, recipe: None };
+    let request = BuildRequest { template_name: TEMPLATE.to_owned(), rebuild: false, recipe: None, image: None };
     let built = daemon.api.build(Actor::Operator, request, Some(sender)).await;
     shown.end().await;
     let built = built.context("building the template")?;

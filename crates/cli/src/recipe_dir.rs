@@ -13,6 +13,10 @@ use ringfence_engine::template::Recipe;
 use ringfence_model::api::{RecipeFile, RecipeSource};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 
+mod image;
+
+pub(crate) use image::Image;
+
 /// Bytes of one `template.toml`.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
@@ -25,12 +29,22 @@ const FILES_MAX: usize = 5000;
 /// Directories below one another.
 const DEPTH_MAX: usize = 32;
 
-/// The name of the recipe in `dir`, and the recipe. Nothing is read but what it names; links are refused, for whoever wrote the
+/// A recipe as it is sent.
+pub(crate) struct Directory {
+    /// Its name.
+    pub(crate) name: String,
+    /// The recipe, and the files that it names.
+    pub(crate) source: RecipeSource,
+    /// The image with which it begins.
+    pub(crate) image: Option<Image>,
+}
+
+/// The recipe in `dir`. Nothing is read but what it names; links are refused, for whoever wrote the
 /// recipe may have meant a file of yours.
 ///
 /// # Errors
 /// Something is missing, unreadable, or neither a file nor a directory.
-pub(crate) fn read(dir: &Path) -> anyhow::Result<(String, RecipeSource)> {
+pub(crate) fn read(dir: &Path) -> anyhow::Result<Directory> {
     let root = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .with_context(|| format!("opening the directory {}", dir.display()))?;
     let mut reader = Reader { root, left: BYTES_MAX, files: Vec::new() };
@@ -53,7 +67,14 @@ pub(crate) fn read(dir: &Path) -> anyhow::Result<(String, RecipeSource)> {
     }
     reader.files.sort_by(|a, b| a.path.cmp(&b.path));
     reader.files.dedup_by(|a, b| a.path == b.path);
-    Ok((recipe.name, RecipeSource { text, files: reader.files }))
+    let image = match &recipe.oci {
+        Some(path) => {
+            let opened = Image::open(&reader.root, path, recipe.oci_tag.clone());
+            Some(opened.with_context(|| format!("reading {}, the recipe's image", dir.join(path).display()))?)
+        }
+        None => None,
+    };
+    Ok(Directory { name: recipe.name, source: RecipeSource { text, files: reader.files }, image })
 }
 
 struct Reader {
@@ -64,14 +85,7 @@ struct Reader {
 
 impl Reader {
     fn open(&self, path: &str) -> anyhow::Result<OwnedFd> {
-        // A FIFO would be waited for.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match openat2(&self.root, path, flags, Mode::empty(), within) {
-            Ok(file) => Ok(file),
-            Err(rustix::io::Errno::LOOP) => bail!("it is a link, or lies behind one; put the file itself there"),
-            Err(e) => Err(io::Error::from(e).into()),
-        }
+        open(&self.root, path)
     }
 
     fn take(&mut self, path: &str, depth: usize) -> anyhow::Result<()> {
@@ -113,6 +127,18 @@ impl Reader {
     }
 }
 
+/// What lies at a path below a directory, where no link leads.
+fn open(root: &OwnedFd, path: &str) -> anyhow::Result<OwnedFd> {
+    // A FIFO would be waited for.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match openat2(root, path, flags, Mode::empty(), within) {
+        Ok(file) => Ok(file),
+        Err(rustix::io::Errno::LOOP) => bail!("it is a link, or lies behind one; put the file itself there"),
+        Err(e) => Err(io::Error::from(e).into()),
+    }
+}
+
 /// Whether a file is executable, and what is in it.
 fn content(file: OwnedFd, bytes_max: u64) -> anyhow::Result<(bool, Vec<u8>)> {
     let executable = fstat(&file)?.st_mode & 0o100 != 0;
@@ -143,8 +169,8 @@ mod tests {
         for name in ["app/a", "app/[id]/b", "secret"] {
             fs::write(dir.path().join(name), name).expect("a file");
         }
-        let (name, source) = read(dir.path()).expect("it is read");
-        assert_eq!(name, "a");
+        let Directory { name, source, image } = read(dir.path()).expect("it is read");
+        assert!(name == "a" && image.is_none());
         assert_eq!(source.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["app/[id]/b", "app/a"]);
     }
 
@@ -164,7 +190,7 @@ mod tests {
             // Without it, the same directory is read.
             assert!(read(dir.path()).is_ok());
             make(dir.path());
-            let refused = format!("{:#}", read(dir.path()).expect_err("refused"));
+            let refused = format!("{:#}", read(dir.path()).err().expect("refused"));
             assert!(refused.contains(what) && refused.contains("app/x"), "{refused}");
         }
     }

@@ -171,6 +171,7 @@ async fn a_recipe_that_would_reach_out_is_refused() {
             text: text.into(),
             files: vec![RecipeFile { path: path.into(), executable: false, content_base64: "MQ==".into() }],
         }),
+        image: None,
     };
     for path in ["app/../../etc/passwd", "app//x", "/etc/passwd", "app/\u{0}x", "other"] {
         let refused = api.build(Actor::Operator, request(path, text), None).await.expect_err("refused");

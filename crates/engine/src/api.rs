@@ -10,11 +10,11 @@ use ringfence_model::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
         DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer,
-        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImportAnswer, ImportRequest, ListAnswer,
-        ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, Progress, PruneAnswer, PruneRequest,
-        SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest,
-        StatusAnswer, TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest,
-        TransitionAnswer, UploadAnswer, UploadRequest,
+        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer, ImageRequest, ImportAnswer,
+        ImportRequest, ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, Progress,
+        PruneAnswer, PruneRequest, SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest,
+        SecretSetRequest, StatusAnswer, TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest,
+        TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
     },
 };
 use tokio::sync::mpsc;
@@ -101,6 +101,9 @@ pub trait Sandboxes: Send + Sync + 'static {
         request: BuildRequest,
         progress: Option<ProgressSender>,
     ) -> Answering<'_, BuildAnswer>;
+
+    /// Takes an archive of an image, with which a recipe begins that is built next. Not offered over MCP, and operators only.
+    fn template_image(&self, actor: Actor, request: ImageRequest, archive: Chunks) -> Answering<'_, ImageAnswer>;
 
     /// Removes what nobody needs any more. Not offered over MCP.
     fn prune(&self, actor: Actor, request: PruneRequest) -> Answering<'_, PruneAnswer>;

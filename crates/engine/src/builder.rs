@@ -172,6 +172,12 @@ impl BuildHost for Builder {
         Ok(started(jailer.call_with(Op::BuildStep(plan), &lent).await?, end)?)
     }
 
+    async fn work(&self, work: LayerWork, image: Option<BorrowedFd<'_>>) -> Result<StepStream, BuilderError> {
+        const TIMEOUT: Duration = Duration::from_secs(3600);
+        let input = image.filter(|_| work.has_input());
+        Ok(self.layers(work, input, TIMEOUT).await?)
+    }
+
     async fn seal(&self, tree: String) -> Result<(LayerDigest, u64, u64), BuilderError> {
         Ok(self.seal_as(tree, false).await?)
     }

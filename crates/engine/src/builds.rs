@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU16, Ordering},
@@ -163,7 +164,7 @@ impl Engine {
         }
         let name = canonical(name);
         let recipe = shipped(name)?;
-        let build = self.start_build(recipe, false).await?;
+        let build = self.start_build(recipe, None, false).await?;
         match build.wait(progress, Some(CREATE_PATIENCE)).await {
             Some(result) => result.map(drop)?,
             None => {
@@ -183,7 +184,12 @@ impl Engine {
     }
 
     /// Starts a build, or joins the one under way.
-    async fn start_build(&self, recipe: Recipe, fresh: bool) -> Result<Arc<Build>, Failure> {
+    async fn start_build(
+        &self,
+        recipe: Recipe,
+        image: Option<Arc<OwnedFd>>,
+        fresh: bool,
+    ) -> Result<Arc<Build>, Failure> {
         self.admit()?;
         let name = recipe.name.clone();
         let build = {
@@ -199,7 +205,7 @@ impl Engine {
         tokio::spawn(async move {
             let result = {
                 let _storage = engine.inner.builds.storage.read().await;
-                engine.run_build(&recipe, fresh, &started).await.map_err(Failure::public)
+                engine.run_build(recipe, image, fresh, &started).await.map_err(Failure::public)
             };
             engine.keep_budget_when_idle().await;
             engine.inner.builds.running.lock().expect("nothing panics under this lock").remove(&name);
@@ -208,7 +214,13 @@ impl Engine {
         Ok(build)
     }
 
-    async fn run_build(&self, recipe: &Recipe, fresh: bool, build: &Build) -> Result<Vec<BuildStage>, Failure> {
+    async fn run_build(
+        &self,
+        mut recipe: Recipe,
+        image: Option<Arc<OwnedFd>>,
+        fresh: bool,
+        build: &Build,
+    ) -> Result<Vec<BuildStage>, Failure> {
         let store = &self.inner.store;
         let version = 1 + store
             .templates()
@@ -223,7 +235,7 @@ impl Engine {
             name: recipe.name.clone(),
             version,
             layers: Vec::new(),
-            recipe: Record::of(recipe).to_json(),
+            recipe: Record::of(&recipe).to_json(),
             packages: serde_json::json!([]),
             size_bytes: 0,
             created_at_ms: now_ms(),
@@ -231,13 +243,12 @@ impl Engine {
             build_log: Some(log.to_string_lossy().into_owned()),
             error: None,
         };
-        let detail =
-            serde_json::json!({"template": recipe.name, "version": version, "recipe_key": template::key(recipe)});
+        let detail = serde_json::json!({"template": recipe.name, "version": version, "recipe_key": template::key(&recipe), "image": recipe.image.as_ref().map(|image| &image.digest)});
         let begun = row.clone();
         let entry = Self::entry(Actor::System, "template.build").detail(detail);
         let ((), receipt) = store.write_with_audit(entry, move |tx| tx.put_template(&begun)).await?;
         drop(receipt);
-        let stages = template::stages(recipe, &template::HostSettings::of_host());
+        let stages = template::stages(&recipe, &template::HostSettings::of_host());
         let (sender, mut news) = mpsc::channel(64);
         let follow = async {
             while let Some(news) = news.recv().await {
@@ -245,13 +256,19 @@ impl Engine {
             }
         };
         let work = async {
-            let built = template::build(&self.inner.builder, &stages, fresh, &log, &sender).await;
+            let built =
+                template::build(&self.inner.builder, &stages, image.as_ref().map(AsFd::as_fd), fresh, &log, &sender)
+                    .await;
             drop(sender);
             built
         };
         let (built, ()) = tokio::join!(work, follow);
         match built {
             Ok(built) => {
+                if recipe.image.is_some() {
+                    self.look_into(&mut recipe, &built.layers).await?;
+                    row.recipe = Record::of(&recipe).to_json();
+                }
                 row.layers = built.layers;
                 row.size_bytes = built.bytes;
                 row.packages = serde_json::to_value(built.packages).unwrap_or_default();
@@ -286,8 +303,14 @@ impl Engine {
     ) -> Result<BuildAnswer, Failure> {
         let started = Instant::now();
         let name = canonical(&request.template_name).to_owned();
+        let mut image = None;
         let recipe = match &request.recipe {
-            Some(source) => self.own_recipe(&name, source).await?,
+            Some(source) => {
+                let recipe = self.own_recipe(&name, source).await?;
+                let (recipe, file) = self.inner.images.taken(recipe, request.image.as_deref())?;
+                image = file;
+                recipe
+            }
             None => self.known_recipe(&name)?,
         };
         let unchanged = self.inner.registry.get(&name).is_some_and(|t| {
@@ -296,7 +319,7 @@ impl Engine {
         let built = request.rebuild || !unchanged;
         let mut stages = Vec::new();
         if built {
-            let build = self.start_build(recipe, request.rebuild).await?;
+            let build = self.start_build(recipe, image, request.rebuild).await?;
             if let Some(result) = build.wait(progress, None).await {
                 stages = result?;
             }
@@ -439,6 +462,7 @@ impl Engine {
             digest: ready.and_then(|row| row.layers.last()).map(ToString::to_string),
             layers: ready.map(|row| row.layers.iter().map(ToString::to_string).collect()).unwrap_or_default(),
             created_at: ready.map(|row| view::time(row.created_at_ms)),
+            origin: ready.and_then(|row| Record::from_json(&row.recipe)?.image).map(|image| image.digest),
             exported: shown.and_then(|row| crate::export::exported(&row.recipe)),
             percent: build.and_then(|build| build.progress.borrow().percent),
             error: newest.filter(|row| row.status == Stored::Failed).and_then(|row| row.error.clone()),
@@ -461,8 +485,12 @@ fn language(recipe: &Recipe) -> Language {
 
 fn warm(recipe: &Recipe) -> Warm {
     match language(recipe) {
+        // Of an image's own Node nothing is known.
+        Language::JavaScript | Language::TypeScript if recipe.image.is_some() && recipe.node.is_none() => Warm::Nothing,
         Language::JavaScript | Language::TypeScript => Warm::Node(recipe.preload.join(",")),
-        _ if recipe.preload.is_empty() => Warm::Nothing,
+        _ if recipe.preload.is_empty() || recipe.image.as_ref().is_some_and(|image| !image.found.forks) => {
+            Warm::Nothing
+        }
         _ => Warm::Forked(recipe.preload.join(",")),
     }
 }

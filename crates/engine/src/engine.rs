@@ -104,6 +104,7 @@ pub(crate) struct Inner {
     /// See [`Config`].
     pub(crate) templates: TemplateSettings,
     pub(crate) exports: crate::export::Exports,
+    pub(crate) images: crate::images::Images,
     pub(crate) started: Instant,
     /// Which build this is.
     pub(crate) build: String,
@@ -177,6 +178,7 @@ impl Engine {
                 builds: crate::builds::Builds::default(),
                 builder,
                 exports: crate::export::Exports::default(),
+                images: crate::images::Images::default(),
                 started: Instant::now(),
                 build: config.build,
                 templates: config.templates,

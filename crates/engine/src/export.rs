@@ -109,7 +109,7 @@ fn tell(progress: Option<&ProgressSender>, message: &str, percent: f64) {
 }
 
 /// What a step on layers said, when it has ended well.
-async fn said(StepStream { mut output, end }: StepStream, most: u64) -> Result<Vec<u8>, ApiError> {
+pub(crate) async fn said(StepStream { mut output, end }: StepStream, most: u64) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
     let _ = (&mut output).take(most).read_to_end(&mut bytes).await;
     let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
@@ -209,7 +209,7 @@ impl Engine {
             name: request.template_name,
             version,
             layers,
-            recipe: recipe_json(Record { key: record.key, recipe }, &exported),
+            recipe: recipe_json(Record { key: record.key, image: recipe.image.clone(), recipe }, &exported),
             packages: serde_json::to_value(&packages).unwrap_or_default(),
             size_bytes,
             created_at_ms: now_ms(),

@@ -46,11 +46,15 @@ impl Language {
     #[must_use]
     pub(crate) fn of_recipe(recipe: &Recipe) -> Vec<Self> {
         let mut all = vec![Self::Bash];
-        if recipe.packages.iter().any(|package| package == "python3") {
+        let found = recipe.image.as_ref().map(|image| &image.found);
+        if recipe.packages.iter().any(|p| p == "python3") || found.is_some_and(|found| found.python.is_some()) {
             all.push(Self::Python);
         }
         if recipe.node.is_some() {
             all.extend([Self::JavaScript, Self::TypeScript]);
+        } else if found.is_some_and(|found| found.node) {
+            // An image's own Node may be one that knows no types.
+            all.push(Self::JavaScript);
         }
         all
     }

@@ -19,6 +19,7 @@ mod files;
 mod gate;
 pub mod guest;
 mod health;
+mod images;
 mod jailer;
 mod keys;
 mod language;

@@ -10,11 +10,12 @@ use ringfence_model::{
         self, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
         DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionCounts,
-        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImportAnswer, ImportRequest, ListAnswer,
-        ListRequest, LogLine, LogsAnswer, LogsRequest, NetworkStatus, PreviewAnswer, PreviewRequest, PruneAnswer,
-        PruneRequest, Resources, RunningProcess, SandboxDetail, SandboxRequest, SecretAnswer, SecretListAnswer,
-        SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer, TemplateDeleteAnswer,
-        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer, ImageRequest, ImportAnswer,
+        ImportRequest, ListAnswer, ListRequest, LogLine, LogsAnswer, LogsRequest, NetworkStatus, PreviewAnswer,
+        PreviewRequest, PruneAnswer, PruneRequest, Resources, RunningProcess, SandboxDetail, SandboxRequest,
+        SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer,
+        TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest,
+        TransitionAnswer, UploadAnswer, UploadRequest,
     },
 };
 use ringfence_store::{Actor, AuditFilter, ExecutionStatus, Interpreter, SandboxFilter, SandboxRow, SandboxStatus};
@@ -477,6 +478,14 @@ impl Sandboxes for Engine {
         tracked(async move {
             operators_only(by, "building a template")?;
             engine.do_build(request, progress).await
+        })
+    }
+
+    fn template_image(&self, by: api::Actor, request: ImageRequest, archive: Chunks) -> Answering<'_, ImageAnswer> {
+        let engine = self.clone();
+        tracked(async move {
+            operators_only(by, "sending an image")?;
+            engine.do_image(request, archive).await
         })
     }
 

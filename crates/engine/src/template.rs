@@ -9,9 +9,11 @@
 
 mod archive;
 pub mod build;
+pub(crate) mod image;
 pub mod plan;
 pub(crate) mod recipe;
 
 pub use build::{BuildError, BuildHost, BuildProgress, Built, Kept, StepStream, build};
+pub use image::{Image, ImageWork};
 pub use plan::{HostSettings, Stage, Step, key, stages};
 pub use recipe::{Input, Recipe, RecipeError, Record, Source, shipped, shipped_named};

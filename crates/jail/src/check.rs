@@ -7,6 +7,7 @@ use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
 
 use crate::{
     host::SLOTS,
+    layer::image::{Blob, Setting, blob::is_hash, manifest},
     proto::{BuildPlan, LayerPlan, LayerWork, Refusal, ShellPlan, ZygotePlan},
 };
 
@@ -143,12 +144,21 @@ pub fn layer_step(plan: &LayerPlan) -> Result<(), Refusal> {
             }
             (all.len(), *bytes_max)
         }
-        LayerWork::List(all) | LayerWork::Write { base: all, .. } => {
+        LayerWork::List(all) | LayerWork::Write { base: all, .. } | LayerWork::Find(all) => {
             layers(all.len() + 1)?;
             (all.len(), 0)
         }
         LayerWork::Manifest => (1, 0),
         LayerWork::Unpack { layers, bytes_max } => (layers.len(), *bytes_max),
+        LayerWork::Image { .. } => (1, 0),
+        LayerWork::Apply { layers, blobs, bytes_max, .. } => {
+            image_layers(blobs)?;
+            (layers.len().max(1), *bytes_max)
+        }
+        LayerWork::Prepare { layers, setting, .. } => {
+            image_setting(setting)?;
+            (layers.len(), 0)
+        }
     };
     if !(1..=LAYERS_MAX).contains(&count) || bytes > BYTES_MAX {
         return refuse(format!("{count} layers and {bytes} bytes; there must be 1 to {LAYERS_MAX}, and {BYTES_MAX}"));
@@ -161,6 +171,31 @@ pub fn layer_step(plan: &LayerPlan) -> Result<(), Refusal> {
         return refuse("two layers come into one tree");
     }
     timeout(plan.timeout_ms)
+}
+
+fn image_layers(blobs: &[Blob]) -> Result<(), Refusal> {
+    let is_layer = |blob: &Blob| is_hash(&blob.diff_id) && blob.digest.as_ref().is_none_or(|digest| is_hash(digest));
+    if (1..=manifest::LAYERS_MAX).contains(&blobs.len()) && blobs.iter().all(is_layer) {
+        return Ok(());
+    }
+    refuse(format!("{} layers of an image, or a digest that is none", blobs.len()))
+}
+
+/// What becomes lines of tables, links and names inside.
+fn image_setting(setting: &Setting) -> Result<(), Refusal> {
+    let plain = |text: &str, more: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+    };
+    let is_path = |path: &str| {
+        plain(path, b"/._-@+") && path.len() > 1 && path.starts_with('/') && !path.split('/').any(|part| part == "..")
+    };
+    if !plain(&setting.login, b"_-") || !is_path(&setting.working_dir) || !setting.path.iter().all(|dir| is_path(dir)) {
+        return refuse("a login name or a path holds what it must not");
+    }
+    if setting.needs.iter().any(|(program, _)| !plain(program, b"/._-")) {
+        return refuse("a program's name holds what it must not");
+    }
+    Ok(())
 }
 
 fn timeout(timeout_ms: u64) -> Result<(), Refusal> {

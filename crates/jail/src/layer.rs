@@ -7,7 +7,8 @@
 //!
 //! * [`room`]: what such a process sees;
 //! * [`home`], [`rules`], [`system`]: copying a home, what is left out of it, and what an installer changed beside it;
-//! * [`archive`], [`unpack`], [`entry`]: layers as one file.
+//! * [`archive`], [`unpack`], [`entry`]: layers as one file;
+//! * [`image`]: images of OCI and of Docker as layers.
 
 use std::{
     io::{self, Write},
@@ -26,6 +27,7 @@ use crate::{
 pub mod archive;
 pub mod entry;
 pub mod home;
+pub mod image;
 pub mod room;
 pub mod rules;
 pub mod system;
@@ -81,6 +83,10 @@ impl Work for LayerPlan {
             LayerWork::Write { digest, home, .. } => archive::run(digest, home),
             LayerWork::Manifest => unpack::run_manifest(),
             LayerWork::Unpack { layers, bytes_max } => unpack::run(layers, *bytes_max),
+            LayerWork::Image { tag } => image::run_look(tag.as_deref()),
+            LayerWork::Apply { blobs, bytes_max, .. } => image::run_apply(blobs, *bytes_max),
+            LayerWork::Prepare { setting, .. } => image::run_prepare(setting),
+            LayerWork::Find(_) => image::run_find(),
         };
         match done {
             Ok(()) => 0,

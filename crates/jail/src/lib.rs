@@ -11,6 +11,9 @@ pub mod cgroup;
 pub mod check;
 pub mod disk;
 pub mod doctor;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gateway;
 pub mod host;
 pub mod installation;

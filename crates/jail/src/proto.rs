@@ -8,6 +8,8 @@ use std::{fmt, io};
 use ringfence_model::{LayerDigest, Limits};
 use serde::{Deserialize, Serialize};
 
+use crate::layer::image::{Blob, Setting};
+
 /// Largest datagram on the socket, in bytes. Also the bound on argv and environment of a fresh process.
 pub const MESSAGE_BYTES_MAX: usize = 160 * 1024;
 
@@ -187,9 +189,8 @@ pub enum Op {
     BuildStep(BuildPlan),
     /// End a running build step. → [`Done::Ok`].
     KillStep(u32),
-    /// Work on layers in the jail of a build step. With [`LayerWork::Write`], [`LayerWork::Manifest`] and
-    /// [`LayerWork::Unpack`]
-    /// comes one descriptor, its standard input. → as [`Op::BuildStep`].
+    /// Work on layers in the jail of a build step. With work that [reads something](LayerWork::has_input) comes one descriptor, its
+    /// standard input. → as [`Op::BuildStep`].
     LayerStep(LayerPlan),
     /// Move a finished build tree into the layer store under its digest, and list it. → [`Done::LayerSealed`].
     SealLayer {
@@ -341,6 +342,33 @@ pub enum LayerWork {
         /// Bytes that all files may have.
         bytes_max: u64,
     },
+    /// Says which image an archive of OCI or of Docker holds. Its output is a [`crate::layer::image::ImageReport`] in JSON.
+    Image {
+        /// The image's tag, where there are several.
+        tag: Option<String>,
+    },
+    /// Puts layers of such an archive into a tree. Its output is for people.
+    Apply {
+        /// What they lie over, uppermost first; none for a tree that is whole.
+        layers: Vec<LayerDigest>,
+        /// Name of the tree.
+        tree: String,
+        /// Lowest first.
+        blobs: Vec<Blob>,
+        /// Bytes that all files may have.
+        bytes_max: u64,
+    },
+    /// Makes a tree over layers of an image one for sandboxes. Its output is empty, or what the image lacks.
+    Prepare {
+        /// What it lies over, uppermost first.
+        layers: Vec<LayerDigest>,
+        /// Name of the tree.
+        tree: String,
+        /// What it becomes.
+        setting: Setting,
+    },
+    /// Says what the engine can use of layers, uppermost first. Its output is a [`crate::layer::image::Found`] in JSON.
+    Find(Vec<LayerDigest>),
 }
 
 impl LayerWork {
@@ -349,7 +377,8 @@ impl LayerWork {
     pub fn trees(&self) -> Vec<&str> {
         match self {
             Self::CopyHome { tree, system, .. } => std::iter::once(tree).chain(system).map(String::as_str).collect(),
-            Self::List(_) | Self::Write { .. } | Self::Manifest => Vec::new(),
+            Self::Apply { tree, .. } | Self::Prepare { tree, .. } => vec![tree],
+            Self::List(_) | Self::Write { .. } | Self::Manifest | Self::Image { .. } | Self::Find(_) => Vec::new(),
             Self::Unpack { layers, .. } => layers.iter().filter_map(|(_, _, tree)| tree.as_deref()).collect(),
         }
     }
@@ -357,7 +386,16 @@ impl LayerWork {
     /// Whether it reads something.
     #[must_use]
     pub fn has_input(&self) -> bool {
-        !matches!(self, Self::CopyHome { .. } | Self::List(_))
+        !matches!(self, Self::CopyHome { .. } | Self::List(_) | Self::Prepare { .. } | Self::Find(_))
+    }
+
+    /// The layers over which its tree lies, uppermost first.
+    #[must_use]
+    pub fn below(&self) -> &[LayerDigest] {
+        match self {
+            Self::Apply { layers, .. } | Self::Prepare { layers, .. } => layers,
+            _ => &[],
+        }
     }
 }
 

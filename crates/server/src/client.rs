@@ -19,11 +19,11 @@ use ringfence_model::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
         CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
         DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer,
-        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImportAnswer, ImportRequest, ListAnswer,
-        ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, PruneAnswer, PruneRequest, SandboxRequest,
-        SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer,
-        TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest,
-        TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
+        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer, ImageRequest, ImportAnswer,
+        ImportRequest, ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, PruneAnswer,
+        PruneRequest, SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest,
+        SecretSetRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer,
+        TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
     },
 };
 use serde::Serialize;
@@ -217,6 +217,11 @@ impl Sandboxes for Client {
 
     fn template_import(&self, actor: Actor, request: ImportRequest, archive: Chunks) -> Answering<'_, ImportAnswer> {
         let ask = Ask::new(Method::POST, with_query("/v1/template-archives", &request)).chunks(archive);
+        Box::pin(self.ask_as_long_as_it_takes(actor, ask))
+    }
+
+    fn template_image(&self, actor: Actor, request: ImageRequest, archive: Chunks) -> Answering<'_, ImageAnswer> {
+        let ask = Ask::new(Method::POST, with_query("/v1/template-images", &request)).chunks(archive);
         Box::pin(self.ask_as_long_as_it_takes(actor, ask))
     }
 

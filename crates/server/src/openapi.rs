@@ -25,7 +25,7 @@ use crate::rest::{exports, routes, secrets};
         routes::create, routes::list, routes::status, routes::delete, routes::configure, routes::execute, routes::stop,
         routes::pause, routes::resume, routes::upload, routes::download, routes::logs, routes::preview, routes::execution,
         routes::templates, routes::template, routes::build, routes::audit_log, routes::audit_verify, routes::egress,
-        exports::export, exports::delete, exports::archive, exports::import, exports::clone, secrets::list, secrets::set,
+        exports::export, exports::delete, exports::archive, exports::import, exports::image, exports::clone, secrets::list, secrets::set,
         secrets::remove, routes::health, routes::prune, routes::stop_daemon,
     )
 )]

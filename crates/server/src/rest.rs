@@ -45,6 +45,7 @@ pub(crate) fn routes(sandboxes: SharedSandboxes, stop: Stop) -> Router {
         .route("/v1/sandboxes/{id}/export", post(exports::export))
         .route("/v1/sandboxes/{id}/clone", post(exports::clone))
         .route("/v1/template-archives", post(exports::import))
+        .route("/v1/template-images", post(exports::image))
         .route("/v1/templates/{name}", get(r::template).delete(exports::delete))
         .route("/v1/templates/{name}/archive", get(exports::archive))
         .route("/v1/templates/{name}/build", post(r::build))

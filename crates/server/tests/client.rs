@@ -112,7 +112,7 @@ async fn progress_arrives_before_the_result() {
     client.create(ME, request, Some(progress)).await.expect("made");
     assert_eq!(steps.recv().await.expect("a step").percent, Some(25.0));
     let (progress, mut steps) = mpsc::channel(16);
-    let build = |name: &str| BuildRequest { template_name: name.into(), rebuild: false, recipe: None };
+    let build = |name: &str| BuildRequest { template_name: name.into(), rebuild: false, recipe: None, image: None };
     assert!(client.build(Actor::Operator, build("python"), Some(progress)).await.expect("built").built);
     assert_eq!(steps.recv().await.expect("a step").message, "installing");
     let error = client.build(Actor::Operator, build("broken"), None).await.expect_err("broken");

@@ -5,12 +5,17 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{
-    Actor, BuildRequest, PruneRequest, TemplateListRequest, TemplateRequest, TemplateStatus, TemplateView,
+    Actor, BuildRequest, ImageRequest, PruneRequest, TemplateListRequest, TemplateRequest, TemplateStatus, TemplateView,
 };
 
 mod archive;
 
-use crate::{args::Global, commands::status::word, daemon, numbers, output, progress, recipe_dir};
+use crate::{
+    args::Global,
+    commands::status::word,
+    daemon, numbers, output, progress,
+    recipe_dir::{self, Directory},
+};
 
 /// Builds, shows and moves templates
 #[derive(Debug, Subcommand)]
@@ -53,6 +58,12 @@ A recipe of your own says what is installed and what its sandboxes begin with:
 
   [[build]]                      # runs once, without network, as the user of the sandboxes
   run = \"npm run build\"
+
+It can begin with an image instead of Debian: an archive of OCI or Docker beside template.toml (`docker save`, \
+`podman save`, `skopeo copy … oci-archive:image.tar`), or a directory with an image layout of OCI:
+
+  oci = \"image.tar\"              # in place of debian and packages
+  oci_start = true               # what the image starts runs in the background of every sandbox
 
 The templates that are shipped are written in the same way.")]
 pub(crate) struct BuildArgs {
@@ -113,12 +124,22 @@ pub(crate) async fn run(global: Global, command: TemplateCommand) -> anyhow::Res
 
 async fn build(api: &dyn Sandboxes, args: BuildArgs, as_json: bool) -> anyhow::Result<i32> {
     let is_directory = args.name.contains('/') || args.name == "." || args.name == "..";
-    let (template_name, recipe) = match is_directory {
-        true => recipe_dir::read(Path::new(&args.name)).map(|(name, recipe)| (name, Some(recipe)))?,
-        false => (args.name, None),
+    let (template_name, recipe, image) = match is_directory {
+        true => {
+            let Directory { name, source, image } = recipe_dir::read(Path::new(&args.name))?;
+            (name, Some(source), image)
+        }
+        false => (args.name, None, None),
+    };
+    let image = match image {
+        Some(image) => {
+            let request = ImageRequest { tag: image.tag.clone() };
+            Some(api.template_image(Actor::Operator, request, image.chunks()).await?.image)
+        }
+        None => None,
     };
     let (sender, shown) = progress::shown(&format!("template {template_name}"));
-    let request = BuildRequest { template_name, rebuild: args.rebuild, recipe };
+    let request = BuildRequest { template_name, rebuild: args.rebuild, recipe, image };
     let answer = api.build(Actor::Operator, request, Some(sender)).await;
     shown.end().await;
     let answer = answer?;
@@ -195,6 +216,9 @@ async fn show(api: &dyn Sandboxes, args: ShowArgs, as_json: bool) -> anyhow::Res
         ("language", t.language.clone()),
         ("category", t.category.clone()),
     ];
+    if let Some(origin) = &t.origin {
+        rows.push(("image", origin.clone()));
+    }
     if !t.aliases.is_empty() {
         rows.push(("aliases", t.aliases.join(", ")));
     }

@@ -139,7 +139,7 @@ impl Engine {
         &self,
         by: Actor,
         request: ImportRequest,
-        mut chunks: Chunks,
+        chunks: Chunks,
     ) -> Result<ImportAnswer, Failure> {
         self.admit()?;
         if let Some(name) = &request.template_name {
@@ -147,25 +147,8 @@ impl Engine {
         }
         // Until its row names them nothing else says that its layers are needed.
         let _storage = self.inner.builds.storage.read().await;
-        let kept = Kept(self.inner.home.join("engine/archives").join(hex::encode(rand::random::<[u8; 8]>())));
-        let failed = |source: std::io::Error| {
-            tracing::warn!(error = %source, "an archive could not be kept");
-            ApiError::new(Code::InsufficientResources, "the archive could not be kept: is the disk full?")
-        };
-        let mut file = tokio::fs::File::create_new(&kept.0).await.map_err(failed)?;
-        let mut size = 0_u64;
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk?;
-            size += chunk.len() as u64;
-            if size > ARCHIVE_BYTES_MAX {
-                let text = format!("an archive may have {} GiB", ARCHIVE_BYTES_MAX >> 30);
-                return Err(ApiError::new(Code::TooLarge, text).into());
-            }
-            file.write_all(&chunk).await.map_err(failed)?;
-        }
-        file.flush().await.map_err(failed)?;
-        drop(file);
-        let open = || std::fs::File::open(&kept.0).map(OwnedFd::from).map_err(failed);
+        let kept = self.keep(chunks).await?;
+        let open = || kept.open();
         let builder = &self.inner.builder;
         let step = builder.layers(LayerWork::Manifest, Some(open()?.as_fd()), TIMEOUT).await?;
         let bytes = said(step, MANIFEST_BYTES_MAX + 1).await.map_err(|error| refused(error.message))?;
@@ -217,6 +200,24 @@ impl Engine {
         Ok(ImportAnswer { success: true, template })
     }
 
+    /// Bytes that arrive as a file of this process's own.
+    pub(crate) async fn keep(&self, mut chunks: Chunks) -> Result<Kept, Failure> {
+        let kept = Kept(self.inner.home.join("engine/archives").join(hex::encode(rand::random::<[u8; 8]>())));
+        let mut file = tokio::fs::File::create_new(&kept.0).await.map_err(not_kept)?;
+        let mut size = 0_u64;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            size += chunk.len() as u64;
+            if size > ARCHIVE_BYTES_MAX {
+                let text = format!("an archive may have {} GiB", ARCHIVE_BYTES_MAX >> 30);
+                return Err(ApiError::new(Code::TooLarge, text).into());
+            }
+            file.write_all(&chunk).await.map_err(not_kept)?;
+        }
+        file.flush().await.map_err(not_kept)?;
+        Ok(kept)
+    }
+
     async fn unpack(&self, layers: &[(LayerDigest, bool, Option<String>)], archive: OwnedFd) -> Result<(), Failure> {
         let builder = &self.inner.builder;
         let work = LayerWork::Unpack { layers: layers.to_vec(), bytes_max: FILES_BYTES_MAX };
@@ -246,6 +247,9 @@ fn judge(manifest: &Manifest) -> Result<(), Failure> {
     // Templates that were exported may have longer names than those that are shipped.
     recipe.name = "imported".into();
     recipe.judge().map_err(refused)?;
+    if manifest.recipe.image.as_ref().is_some_and(|image| !image.is_plain()) {
+        return Err(refused("what it says of an image is none"));
+    }
     let plain = |text: &str, most: usize| text.len() <= most && !text.chars().any(char::is_control);
     let export = &manifest.export;
     let is_plain = plain(&recipe.description, 2000)
@@ -268,7 +272,19 @@ fn judge(manifest: &Manifest) -> Result<(), Failure> {
 }
 
 /// A file that is removed with the value that stands for it.
-struct Kept(PathBuf);
+pub(crate) struct Kept(PathBuf);
+
+impl Kept {
+    /// The file, to be read.
+    pub(crate) fn open(&self) -> Result<OwnedFd, ApiError> {
+        std::fs::File::open(&self.0).map(OwnedFd::from).map_err(not_kept)
+    }
+}
+
+fn not_kept(source: std::io::Error) -> ApiError {
+    tracing::warn!(error = %source, "an archive could not be kept");
+    ApiError::new(Code::InsufficientResources, "the archive could not be kept: is the disk full?")
+}
 
 impl Drop for Kept {
     fn drop(&mut self) {

@@ -1,13 +1,16 @@
 //! Carrying out the stages of a recipe on a host, and sealing what each leaves as a layer.
 
+mod lines;
+
 use std::{
     future::Future,
     io::{self, Write},
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use ringfence_jail::proto::BuildPlan;
+use ringfence_jail::proto::{BuildPlan, LayerWork};
 use ringfence_model::{
     LayerDigest,
     api::{BuildStage, Package},
@@ -19,26 +22,22 @@ use tokio::{
     sync::{OwnedMutexGuard, mpsc, oneshot},
 };
 
-use super::plan::{Stage, Step};
+use super::{
+    image::ImageWork,
+    plan::{Stage, Step},
+};
+use lines::{Lines, for_people, packages_of};
+
 pub use crate::jailer::StepEnd;
 
 /// Most of a build's output that is kept in its log. More is dropped: it comes from package scripts.
 const LOG_BYTES_MAX: u64 = 16 << 20;
-
-/// Longest line that progress tells, in bytes of the output.
-const LINE_BYTES_MAX: usize = 300;
-
-/// Longest line that is looked at: the list of packages.
-const LONG_LINE_BYTES_MAX: usize = 256 << 10;
 
 /// Lines of a failed step that its error tells.
 const LAST_LINES: usize = 12;
 
 /// Begins the line with which a check tells the template's packages: a JSON list of `{name, version}`.
 const PACKAGES_MARK: &[u8] = b"@packages ";
-
-/// Most packages that a template lists.
-const PACKAGES_MAX: usize = 4096;
 
 /// Who carries steps out, and remembers what they left: the jailer and the store, or a test.
 pub trait BuildHost: Send + Sync {
@@ -62,6 +61,13 @@ pub trait BuildHost: Send + Sync {
 
     /// Starts a step that takes `input` in.
     fn step(&self, plan: BuildPlan, input: &[u8]) -> impl Future<Output = Result<StepStream, Self::Error>> + Send;
+
+    /// Starts work on layers of the recipe's image.
+    fn work(
+        &self,
+        work: LayerWork,
+        image: Option<BorrowedFd<'_>>,
+    ) -> impl Future<Output = Result<StepStream, Self::Error>> + Send;
 
     /// Makes a tree a layer: its digest, its size in bytes, its number of files.
     fn seal(&self, tree: String) -> impl Future<Output = Result<(LayerDigest, u64, u64), Self::Error>> + Send;
@@ -157,7 +163,7 @@ fn host<E: std::error::Error + Send + Sync + 'static>(title: &'static str) -> im
     move |source| BuildError::Host { title, source: Box::new(source) }
 }
 
-/// Builds a recipe, stage by stage. What a stage of the same key has left before is used again, unless it is to be `fresh`. Of an
+/// Builds a recipe, stage by stage, over the `image` with which it begins, if it does. What a stage of the same key has left before is used again, unless it is to be `fresh`. Of an
 /// interrupted or failed stage nothing is used, and nothing left but the log.
 ///
 /// To be run in a task of its own: a future that is dropped in the middle leaves a step running until its time limit,
@@ -168,6 +174,7 @@ fn host<E: std::error::Error + Send + Sync + 'static>(title: &'static str) -> im
 pub async fn build<H: BuildHost>(
     on: &H,
     stages: &[Stage],
+    image: Option<BorrowedFd<'_>>,
     fresh: bool,
     log: &Path,
     progress: &mpsc::Sender<BuildProgress>,
@@ -180,6 +187,7 @@ pub async fn build<H: BuildHost>(
         began,
         of: u32::try_from(stages.len()).expect("a recipe has few stages"),
         progress,
+        image,
         packages: Vec::new(),
     };
     let mut built = Built { layers: Vec::new(), bytes: 0, packages: Vec::new(), seconds: 0.0, stages: Vec::new() };
@@ -234,12 +242,20 @@ fn is_empty(layer: &LayerDigest) -> bool {
     hex::encode(hash.finalize()) == layer.as_str()
 }
 
+/// What is done in a stage.
+enum Do<'a> {
+    Image(&'a ImageWork),
+    Step(&'a Step),
+}
+
 struct Reader<'a> {
     log: std::fs::File,
     log_left: u64,
     began: Instant,
     of: u32,
     progress: &'a mpsc::Sender<BuildProgress>,
+    /// The archive of the recipe's image.
+    image: Option<BorrowedFd<'a>>,
     packages: Vec<Package>,
 }
 
@@ -256,9 +272,18 @@ impl Reader<'_> {
         on.drop_tree(tree.clone()).await.map_err(host("clearing an earlier build"))?;
         self.packages.clear();
         let mut logged = Ok(());
-        for step in &stage.steps {
-            let plan = step.plan(on.next_step(), &tree, below);
-            match self.run(on, number, stage.title, step, plan).await {
+        let of_image = stage.image.iter().map(Do::Image);
+        for what in of_image.chain(stage.steps.iter().map(Do::Step)) {
+            self.tell(number, stage.title, String::new());
+            let begun = match what {
+                Do::Image(work) => on.work(work.plan(&tree, below), self.image).await,
+                Do::Step(step) => on.step(step.plan(on.next_step(), &tree, below), &step.input).await,
+            };
+            let ran = match begun {
+                Ok(stream) => self.run(number, stage.title, stream).await,
+                Err(e) => Err(host(stage.title)(e)),
+            };
+            match ran {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) => {
                     logged = Err(e);
@@ -288,17 +313,13 @@ impl Reader<'_> {
     }
 
     /// Runs a step to its end. The inner error is the log's.
-    async fn run<H: BuildHost>(
+    async fn run(
         &mut self,
-        on: &H,
         number: u32,
         title: &'static str,
-        step: &Step,
-        plan: BuildPlan,
+        StepStream { mut output, end }: StepStream,
     ) -> Result<io::Result<()>, BuildError> {
-        self.tell(number, title, String::new());
         let started = Instant::now();
-        let StepStream { mut output, end } = on.step(plan, &step.input).await.map_err(host(title))?;
         let mut logged = self.write(format!("== {title}\n").as_bytes());
         let mut lines = Lines::default();
         let mut last_lines = std::collections::VecDeque::new();
@@ -337,7 +358,7 @@ impl Reader<'_> {
         }
         let how = match ended {
             StepEnd { timed_out: true, .. } => {
-                format!("it took longer than {} s and was killed", step.timeout_ms / 1000)
+                format!("it took {seconds:.0} s, which is too long, and was killed")
             }
             StepEnd { code: 0, .. } => return Ok(logged),
             StepEnd { code: -1, .. } => "the jailer ended before the step did".to_owned(),
@@ -358,41 +379,6 @@ impl Reader<'_> {
     }
 }
 
-/// Cuts output into lines; carriage returns end one too, as progress bars use them.
-#[derive(Default)]
-struct Lines {
-    begun: Vec<u8>,
-}
-
-impl Lines {
-    fn take(&mut self, bytes: &[u8], ended: bool) -> Vec<Vec<u8>> {
-        let mut lines = Vec::new();
-        for &byte in bytes {
-            if matches!(byte, b'\n' | b'\r') {
-                lines.push(std::mem::take(&mut self.begun));
-            } else if self.begun.len() < LONG_LINE_BYTES_MAX {
-                self.begun.push(byte);
-            }
-        }
-        if ended && !self.begun.is_empty() {
-            lines.push(std::mem::take(&mut self.begun));
-        }
-        lines
-    }
-}
-
-/// Output of packages as text that a terminal may show.
-fn for_people(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES_MAX)]);
-    text.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned()
-}
-
-fn packages_of(json: &[u8]) -> Vec<Package> {
-    let plain = |text: &str| text.len() <= 200 && !text.chars().any(char::is_control);
-    let packages: Vec<Package> = serde_json::from_slice(json).unwrap_or_default();
-    packages.into_iter().filter(|p| plain(&p.name) && plain(&p.version)).take(PACKAGES_MAX).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -404,7 +390,10 @@ mod tests {
     };
 
     use super::{
-        super::{plan, recipe::shipped_named},
+        super::{
+            plan,
+            recipe::{Recipe, shipped_named},
+        },
         *,
     };
 
@@ -464,6 +453,18 @@ mod tests {
             Ok(StepStream { output, end })
         }
 
+        async fn work(&self, work: LayerWork, _: Option<BorrowedFd<'_>>) -> Result<StepStream, io::Error> {
+            let (done, layers) = match &work {
+                LayerWork::Apply { blobs, layers, .. } => (format!("{} layers", blobs.len()), layers.len()),
+                work => (format!("{:?}", work).chars().take(7).collect(), work.below().len()),
+            };
+            self.called(format!("{done} over {layers}"));
+            let (_, output) = pipe::pipe()?;
+            let (tell, end) = oneshot::channel();
+            tell.send(StepEnd { code: 0, timed_out: false }).expect("just made");
+            Ok(StepStream { output, end })
+        }
+
         async fn seal(&self, tree: String) -> Result<(LayerDigest, u64, u64), io::Error> {
             self.called("seal");
             let digest = hex::encode(Sha256::digest(tree));
@@ -477,11 +478,18 @@ mod tests {
     }
 
     async fn run(on: &Scripted, fresh: bool) -> (Result<Built, BuildError>, Vec<BuildProgress>, String) {
-        let recipe = shipped_named("python").expect("it is shipped");
-        let stages = plan::stages(&recipe, &plan::HostSettings::default());
+        run_recipe(on, &shipped_named("python").expect("it is shipped"), fresh).await
+    }
+
+    async fn run_recipe(
+        on: &Scripted,
+        recipe: &Recipe,
+        fresh: bool,
+    ) -> (Result<Built, BuildError>, Vec<BuildProgress>, String) {
+        let stages = plan::stages(recipe, &plan::HostSettings::default());
         let log = tempfile::NamedTempFile::new().expect("a file");
         let (sender, mut receiver) = mpsc::channel(64);
-        let built = build(on, &stages, fresh, log.path(), &sender).await;
+        let built = build(on, &stages, None, fresh, log.path(), &sender).await;
         drop(sender);
         let mut told = Vec::new();
         while let Some(progress) = receiver.recv().await {
@@ -540,6 +548,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn layers_of_an_image_come_before_the_steps_of_its_recipe() {
+        let report = serde_json::json!({"digest": "sha256:a", "platform": "linux/amd64", "env": [], "working_dir": "",
+            "user": "", "start": [], "layers": [{"name": "l", "digest": null, "size": 1, "diff_id": "a".repeat(64)}]});
+        let text = "name='a'\ndescription='b'\nlanguage='bash'\noci='image.tar'\n[[build]]\nrun='true'\n";
+        let recipe = Recipe::read(text).expect("a recipe");
+        let recipe = recipe.over(serde_json::from_value(report).expect("a report")).expect("it can be used");
+        let on = Scripted::new(listing);
+        let (built, ..) = run_recipe(&on, &recipe, false).await;
+        assert_eq!(built.expect("built").layers.len(), 3);
+        let expected = [
+            "drop",
+            "1 layers over 0",
+            "seal",
+            "drop",
+            "Prepare over 1",
+            "seal",
+            "drop",
+            "step 7 build.sh over 2",
+            "seal",
+        ];
+        assert_eq!(on.calls(), expected);
+    }
+
+    #[tokio::test]
     async fn a_failed_step_ends_the_build_and_leaves_no_tree() {
         let on = Scripted::new(|plan| if plan.files[0].0 == "pip.sh" { ("no such package\n", 1) } else { ("", 0) });
         let (built, ..) = run(&on, false).await;
@@ -550,14 +582,5 @@ mod tests {
         // What came before is not repeated.
         let _ = run(&on, false).await;
         assert_eq!(on.calls(), ["drop", "step 13 pip.sh over 2", "drop"]);
-    }
-
-    #[test]
-    fn a_line_without_end_is_bounded() {
-        let mut lines = Lines::default();
-        let flood = vec![b'x'; LONG_LINE_BYTES_MAX * 2];
-        assert!(lines.take(&flood, false).is_empty());
-        let line = lines.take(b"\n", false).remove(0);
-        assert_eq!((line.len(), for_people(&line).len()), (LONG_LINE_BYTES_MAX, LINE_BYTES_MAX));
     }
 }

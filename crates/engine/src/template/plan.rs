@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     archive::Archive,
+    image::ImageWork,
     recipe::{App, Node, Owner, Placed, Recipe, Script, is_user},
 };
 
@@ -110,6 +111,8 @@ pub struct Stage {
     pub key: String,
     /// In order.
     pub steps: Vec<Step>,
+    /// What is done with the recipe's image; there are no steps then.
+    pub image: Option<ImageWork>,
 }
 
 /// Content address of a recipe: the same recipe leaves an equivalent template.
@@ -127,13 +130,18 @@ pub fn stages(recipe: &Recipe, host: &HostSettings) -> Vec<Stage> {
     let mut plan = Planner {
         host,
         strip: recipe.strip.join(" "),
+        is_image: recipe.image.is_some(),
         stages: Vec::new(),
         steps: Vec::new(),
         key: Sha256::digest(GENERATION.to_le_bytes()).into(),
     };
-    plan.debian("fetch.sh", include_str!("debian/fetch.sh"), &recipe.debian, "").add(&mut plan);
-    plan.script(BuildRoot::Tree, false, "configure.sh", include_str!("debian/configure.sh")).add(&mut plan);
-    plan.close("installing Debian");
+    if let Some(image) = &recipe.image {
+        recipe.of_image(image).into_iter().for_each(|work| plan.image(work));
+    } else {
+        plan.debian("fetch.sh", include_str!("debian/fetch.sh"), &recipe.debian, "").add(&mut plan);
+        plan.script(BuildRoot::Tree, false, "configure.sh", include_str!("debian/configure.sh")).add(&mut plan);
+        plan.close("installing Debian");
+    }
     if !recipe.packages.is_empty() {
         let packages = recipe.packages.join(" ");
         plan.debian("packages.sh", include_str!("debian/packages.sh"), &recipe.debian, &packages).add(&mut plan);
@@ -156,7 +164,8 @@ pub fn stages(recipe: &Recipe, host: &HostSettings) -> Vec<Stage> {
         plan.tidy();
         plan.close("installing Node and npm packages");
     }
-    if !is_user(&recipe.user) || recipe.working_dir.is_some() {
+    // In an image they are made with everything else that a sandbox needs.
+    if recipe.image.is_none() && (!is_user(&recipe.user) || recipe.working_dir.is_some()) {
         plan.script(BuildRoot::Tree, false, "user.sh", include_str!("debian/user.sh"))
             .env(&[("USER_NAME", &recipe.user), ("WORKING_DIR", recipe.working_dir())])
             .add(&mut plan);
@@ -224,6 +233,7 @@ fn placed(recipe: &Recipe) -> Vec<u8> {
 struct Planner<'a> {
     host: &'a HostSettings,
     strip: String,
+    is_image: bool,
     stages: Vec<Stage>,
     /// Of the stage that is not closed yet.
     steps: Vec<Step>,
@@ -255,6 +265,15 @@ impl Planner<'_> {
 
     /// Away with what nobody reads in a sandbox, before it is sealed into a layer.
     fn tidy(&mut self) {
+        if self.is_image {
+            // What is in an image is what somebody wants there.
+            if !self.strip.is_empty() {
+                self.script(BuildRoot::Tree, false, "strip.sh", "rm -rf $STRIP\n")
+                    .env(&[("STRIP", &self.strip)])
+                    .add(self);
+            }
+            return;
+        }
         self.script(BuildRoot::Tree, false, "tidy.sh", include_str!("debian/tidy.sh"))
             .env(&[("STRIP", &self.strip)])
             .add(self);
@@ -262,7 +281,22 @@ impl Planner<'_> {
 
     /// What the steps since the last stage leave is one layer.
     fn close(&mut self, title: &'static str) {
-        self.stages.push(Stage { title, key: hex::encode(self.key), steps: std::mem::take(&mut self.steps) });
+        self.stages.push(Stage {
+            title,
+            key: hex::encode(self.key),
+            steps: std::mem::take(&mut self.steps),
+            image: None,
+        });
+    }
+
+    fn image(&mut self, work: ImageWork) {
+        self.key = work.key(&self.key);
+        self.stages.push(Stage {
+            title: work.title(),
+            key: hex::encode(self.key),
+            steps: Vec::new(),
+            image: Some(work),
+        });
     }
 
     /// Node itself, and what programs find from any directory.

@@ -5,7 +5,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 use ringfence_model::{Limits, api::LimitsRequest};
 use serde::{Deserialize, Serialize};
 
-mod judge;
+use super::image::Image;
+
+pub(super) mod judge;
 #[cfg(test)]
 mod tests;
 
@@ -55,8 +57,22 @@ pub struct Recipe {
     pub description: String,
     /// What an execution without `language` is: `python`, `javascript` or `bash`.
     pub language: String,
-    /// Suite of Debian, such as `bookworm`.
+    /// Suite of Debian, such as `bookworm`; empty for a recipe that begins with an image.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub debian: String,
+    /// Path of an archive of an image of OCI or Docker beside the recipe, with which it begins instead of Debian; or of a directory
+    /// with an image layout of OCI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<String>,
+    /// The image's tag, where the archive holds several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci_tag: Option<String>,
+    /// Whether what the image starts is what runs in the background of every sandbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oci_start: bool,
+    /// That image, once it was looked at. No recipe says it.
+    #[serde(skip)]
+    pub image: Option<Image>,
     /// Debian packages beyond the essential ones.
     #[serde(default)]
     pub packages: Vec<String>,
@@ -251,6 +267,9 @@ pub enum RecipeError {
         /// What it may hold.
         allowed: &'static str,
     },
+    /// What the image says cannot be used.
+    #[error("the image {0}")]
+    Image(String),
     /// It names a file that is not beside it.
     #[error("the recipe names {0:?}, which is not beside it")]
     File(String),
@@ -353,13 +372,17 @@ pub struct Record {
     pub key: String,
     /// The recipe, without its files.
     pub recipe: Recipe,
+    /// The image with which it begins, and what was found in the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
 }
 
 impl Record {
     /// For a recipe that is about to be built.
     #[must_use]
     pub fn of(recipe: &Recipe) -> Self {
-        Self { key: super::plan::key(recipe), recipe: Recipe { inputs: BTreeMap::new(), ..recipe.clone() } }
+        let image = recipe.image.clone();
+        Self { key: super::plan::key(recipe), recipe: Recipe { inputs: BTreeMap::new(), ..recipe.clone() }, image }
     }
 
     /// As the store keeps it.
@@ -381,6 +404,8 @@ impl Record {
         {
             recipe.remove("files");
         }
-        serde_json::from_value(value).ok()
+        let mut record: Self = serde_json::from_value(value).ok()?;
+        record.recipe.image.clone_from(&record.image);
+        Some(record)
     }
 }

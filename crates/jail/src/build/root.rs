@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ringfence_model::LayerDigest;
+
 use super::{FILES_DIR, WORK_DIR, remove, tree_dir};
 use crate::{
     host::Host,
@@ -48,7 +50,7 @@ struct Part {
 /// The step that failed.
 pub fn enter(host: &Host, plan: &BuildPlan, base: u32, userns: BorrowedFd<'_>) -> Result<(), StepError> {
     let tree = take_tree(host, &plan.tree, !plan.layers.is_empty(), userns)?;
-    let layers = take_layers(host, plan, userns)?;
+    let layers = take_layers(host, &plan.layers, userns)?;
     let devices = take_devices()?;
     let mut parts = Vec::new();
     let mut links = Vec::new();
@@ -68,7 +70,7 @@ pub fn enter(host: &Host, plan: &BuildPlan, base: u32, userns: BorrowedFd<'_>) -
     // Mount points in the tree are made with ids that its map knows (mount_setattr(2), "ID-mapped mounts").
     sys::set_fs_id(base, base);
     let tree = match layers {
-        Some(layers) => stack(plan, &layers, &tree)?,
+        Some(layers) => stack(&plan.layers, &layers, &tree)?,
         None => tree,
     };
     match plan.root {
@@ -128,8 +130,12 @@ pub(crate) fn take_tree(host: &Host, tree: &str, is_over: bool, userns: Borrowed
 }
 
 /// The layers that the tree lies over; `None` when it is whole.
-fn take_layers(host: &Host, plan: &BuildPlan, userns: BorrowedFd<'_>) -> Result<Option<OwnedFd>, StepError> {
-    if plan.layers.is_empty() {
+pub(crate) fn take_layers(
+    host: &Host,
+    layers: &[LayerDigest],
+    userns: BorrowedFd<'_>,
+) -> Result<Option<OwnedFd>, StepError> {
+    if layers.is_empty() {
         return Ok(None);
     }
     let layers = sys::open_tree_clone(&host.layers().to_string_lossy()).step("taking the layers")?;
@@ -140,13 +146,13 @@ fn take_layers(host: &Host, plan: &BuildPlan, userns: BorrowedFd<'_>) -> Result<
 
 /// The tree over its layers, detached. Whatever is renamed, removed or changed in them is in the tree as overlayfs writes it, and
 /// nothing refers to a layer by where it lies: `redirect_dir` and `metacopy` would.
-fn stack(plan: &BuildPlan, layers: &OwnedFd, tree: &OwnedFd) -> Result<OwnedFd, StepError> {
+pub(crate) fn stack(below: &[LayerDigest], layers: &OwnedFd, tree: &OwnedFd) -> Result<OwnedFd, StepError> {
     for dir in [".l", ".d", ".o"] {
         fs::create_dir(dir).step("making a mount point")?;
     }
     sys::attach_mount(layers.as_fd(), ".l").step("attaching the layers")?;
     sys::attach_mount(tree.as_fd(), ".d").step("attaching the tree")?;
-    let lower = plan.layers.iter().map(|layer| format!(".l/{layer}/rootfs")).collect::<Vec<_>>().join(":");
+    let lower = below.iter().map(|layer| format!(".l/{layer}/rootfs")).collect::<Vec<_>>().join(":");
     let options = format!(
         "lowerdir={lower},upperdir=.d/rootfs,workdir=.d/{WORK_DIR},redirect_dir=off,index=off,metacopy=off,volatile"
     );

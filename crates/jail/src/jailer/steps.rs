@@ -80,7 +80,8 @@ impl Jailer {
             }
             layers.iter().try_for_each(|layer| self.layer_exists(layer))?;
         }
-        if let LayerWork::List(layers) | LayerWork::Write { base: layers, .. } = &plan.work {
+        plan.work.below().iter().try_for_each(|layer| self.layer_exists(layer))?;
+        if let LayerWork::List(layers) | LayerWork::Write { base: layers, .. } | LayerWork::Find(layers) = &plan.work {
             layers.iter().try_for_each(|layer| self.layer_exists(layer))?;
         }
         if let LayerWork::Write { home, .. } = &plan.work {
@@ -88,9 +89,9 @@ impl Jailer {
         }
         let trees = plan.work.trees().into_iter().map(str::to_owned).collect();
         let reads = match &plan.work {
-            LayerWork::CopyHome { layers, .. } | LayerWork::List(layers) => layers.clone(),
+            LayerWork::CopyHome { layers, .. } | LayerWork::List(layers) | LayerWork::Find(layers) => layers.clone(),
             LayerWork::Write { home, base, .. } => base.iter().chain([home]).cloned().collect(),
-            _ => Vec::new(),
+            work => work.below().to_vec(),
         };
         self.start_step(request, plan.step, trees, reads, plan, plan.timeout_ms, input)
     }

@@ -9,7 +9,7 @@ use std::{
 use ringfence_model::LayerDigest;
 
 use crate::{
-    build::root::{mount_dev, take_devices, take_tree},
+    build::root::{mount_dev, stack, take_devices, take_layers, take_tree},
     host::Host,
     proto::LayerWork,
     shell::{Step, StepError},
@@ -39,8 +39,11 @@ pub(super) fn tree(number: usize) -> String {
 /// # Errors
 /// The step that failed.
 pub(super) fn enter(host: &Host, work: &LayerWork, base: u32, userns: BorrowedFd<'_>) -> Result<(), StepError> {
-    let trees: Vec<OwnedFd> =
-        work.trees().into_iter().map(|tree| take_tree(host, tree, false, userns)).collect::<Result<_, _>>()?;
+    let below = work.below();
+    let is_over = !below.is_empty();
+    let mut trees: Vec<OwnedFd> =
+        work.trees().into_iter().map(|tree| take_tree(host, tree, is_over, userns)).collect::<Result<_, _>>()?;
+    let taken = take_layers(host, below, userns)?;
     let layers = read_only(&host.layers(), userns).step("taking the layers")?;
     let disk = match work {
         LayerWork::CopyHome { disk, .. } => Some(read_only(&host.disk(*disk), userns).step("taking the disk")?),
@@ -53,10 +56,15 @@ pub(super) fn enter(host: &Host, work: &LayerWork, base: u32, userns: BorrowedFd
         .step("mounting the scratch tmpfs")?;
     std::env::set_current_dir(&scratch).step("entering the scratch tmpfs")?;
     sys::set_fs_id(base, base);
+    if let (Some(taken), [tree]) = (&taken, &mut trees[..]) {
+        *tree = stack(below, taken, tree)?;
+    }
     for dir in ["dev", "proc", "l", "d", "seen", "template"] {
         fs::create_dir(dir).step("making a mount point")?;
     }
-    if !matches!(work, LayerWork::Manifest | LayerWork::Unpack { .. }) {
+    let looks =
+        matches!(work, LayerWork::CopyHome { .. } | LayerWork::List(_) | LayerWork::Write { .. } | LayerWork::Find(_));
+    if looks {
         sys::attach_mount(layers.as_fd(), "l").step("attaching the layers")?;
     }
     if let (LayerWork::CopyHome { layers, .. }, Some(disk)) = (work, disk) {
@@ -66,7 +74,7 @@ pub(super) fn enter(host: &Host, work: &LayerWork, base: u32, userns: BorrowedFd
         fs::create_dir("empty").step("making an empty directory")?;
         merge("template", layers.iter().map(rootfs).chain(["empty".to_owned()]))?;
     }
-    if let LayerWork::List(base) | LayerWork::Write { base, .. } = work {
+    if let LayerWork::List(base) | LayerWork::Write { base, .. } | LayerWork::Find(base) = work {
         fs::create_dir("empty").step("making an empty directory")?;
         merge("seen", base.iter().map(rootfs).chain(["empty".to_owned()]))?;
     }

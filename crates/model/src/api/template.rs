@@ -92,6 +92,8 @@ pub struct TemplateView {
     pub layers: Vec<String>,
     /// RFC 3339, UTC; null until it is built.
     pub created_at: Option<String>,
+    /// Digest of the OCI image that its recipe begins with, `sha256:…`; null for one that begins with Debian.
+    pub origin: Option<String>,
     /// What is known of one that was exported from a sandbox.
     pub exported: Option<Exported>,
     /// How much of the build is done, while it is being built: 0 to 100.
@@ -112,6 +114,34 @@ pub struct BuildRequest {
     /// A recipe of the operator's own, of that name. Without one, the template is one that is shipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<RecipeSource>,
+    /// The image with which that recipe begins, as it was named when it was sent (`POST /v1/template-images`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// Which image of an archive is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ImageRequest {
+    /// Its tag, where the archive holds several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+}
+
+/// An image that waits for the build of a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageAnswer {
+    /// True.
+    pub success: bool,
+    /// What `BuildRequest` calls it, once, within a quarter of an hour.
+    pub image: String,
+    /// Digest of its manifest.
+    pub digest: String,
+    /// Such as `linux/amd64`.
+    pub platform: String,
+    /// How many layers it has.
+    pub layers: u32,
 }
 
 /// A recipe, and the files beside it that it names.

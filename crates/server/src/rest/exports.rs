@@ -10,8 +10,8 @@ use futures::StreamExt;
 use ringfence_model::{
     ApiError,
     api::{
-        Actor, CloneAnswer, CloneRequest, Event, ExportAnswer, ExportRequest, ImportAnswer, ImportRequest,
-        TemplateDeleteAnswer, TemplateRequest,
+        Actor, CloneAnswer, CloneRequest, Event, ExportAnswer, ExportRequest, ImageAnswer, ImageRequest, ImportAnswer,
+        ImportRequest, TemplateDeleteAnswer, TemplateRequest,
     },
 };
 
@@ -83,6 +83,23 @@ pub(crate) async fn import(
     let broken = |_| ApiError::new(ringfence_model::Code::InvalidArgument, "the archive broke off on its way");
     let chunks = body.into_data_stream().map(move |chunk| chunk.map_err(broken)).boxed();
     let answer = answer_within(LONG_ANSWER_TIMEOUT, face.sandboxes.template_import(actor, request, chunks)).await?;
+    Ok((StatusCode::CREATED, answer).into_response())
+}
+
+/// Send an archive of an OCI image, with which a recipe begins that is built next. Operators only.
+#[utoipa::path(post, path = "/v1/template-images", tag = "templates", params(ImageRequest),
+    request_body(content_type = "application/x-tar", content = Vec<u8>),
+    responses((status = 201, body = ImageAnswer), (status = "default", body = ErrorBody)))]
+pub(crate) async fn image(
+    State(face): State<Face>,
+    Extension(actor): Extension<Actor>,
+    uri: Uri,
+    body: RawBody,
+) -> Result<Response, Refused> {
+    let request = query::<ImageRequest>(&uri)?;
+    let broken = |_| ApiError::new(ringfence_model::Code::InvalidArgument, "the image broke off on its way");
+    let chunks = body.into_data_stream().map(move |chunk| chunk.map_err(broken)).boxed();
+    let answer = answer_within(LONG_ANSWER_TIMEOUT, face.sandboxes.template_image(actor, request, chunks)).await?;
     Ok((StatusCode::CREATED, answer).into_response())
 }
 

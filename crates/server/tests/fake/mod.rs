@@ -444,6 +444,23 @@ impl Sandboxes for Fake {
         now(Ok(futures::stream::iter([Ok("archive of ".into()), end]).boxed()))
     }
 
+    fn template_image(&self, _: Actor, request: ImageRequest, archive: Chunks) -> Answering<'_, ImageAnswer> {
+        async move {
+            let mut bytes = 0;
+            for chunk in archive.collect::<Vec<_>>().await {
+                bytes += chunk?.len();
+            }
+            Ok(ImageAnswer {
+                success: true,
+                image: format!("{bytes} bytes"),
+                digest: request.tag.unwrap_or_default(),
+                platform: "linux/amd64".into(),
+                layers: 1,
+            })
+        }
+        .boxed()
+    }
+
     fn template_import(&self, _: Actor, request: ImportRequest, archive: Chunks) -> Answering<'_, ImportAnswer> {
         async move {
             let chunks: Vec<_> = archive.collect().await;

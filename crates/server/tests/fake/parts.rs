@@ -28,6 +28,7 @@ pub(super) fn template(name: &str) -> TemplateView {
         digest: None,
         layers: vec![],
         created_at: None,
+        origin: None,
         exported: None,
         percent: None,
         error: None,

@@ -38,7 +38,7 @@ fn is_relative(path: &str) -> bool {
 }
 
 /// An absolute path in the template, which reaches scripts.
-fn is_inside(path: &str) -> bool {
+pub(in crate::template) fn is_inside(path: &str) -> bool {
     let plain = |part: &str| {
         !matches!(part, "" | "." | "..") && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-@+".contains(c))
     };
@@ -73,7 +73,7 @@ impl Recipe {
         })?;
         let languages = |t: &str| matches!(t, "python" | "javascript" | "bash");
         one("language", &self.language, "python, javascript or bash", languages)?;
-        one("debian", &self.debian, "a suite's name", |t| t.chars().all(lower))?;
+        self.judge_base()?;
         for package in &self.packages {
             let allowed = |t: &str| t.starts_with(lower) && t.chars().all(|c| lower(c) || "+-.".contains(c));
             one("packages", package, "a Debian package's name", allowed)?;
@@ -104,8 +104,31 @@ impl Recipe {
         self.judge_use()
     }
 
+    /// Debian or an image, and not both.
+    fn judge_base(&self) -> Result<(), RecipeError> {
+        let Some(image) = &self.oci else {
+            if self.oci_start || self.oci_tag.is_some() {
+                one("oci", "", "an image, of which `oci_start` or `oci_tag` says something", |_| false)?;
+            }
+            return one("debian", &self.debian, "a suite's name", |t| t.chars().all(lower));
+        };
+        one("oci", image, RELATIVE, is_relative)?;
+        if let Some(tag) = &self.oci_tag {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/".contains(c);
+            one("oci_tag", tag, "a tag", |t| t.len() <= 256 && t.chars().all(plain))?;
+        }
+        if !self.debian.is_empty() || !self.packages.is_empty() {
+            let only = "empty: the recipe begins with an image, and what Debian has is in that image or not there";
+            one("debian, packages", &self.debian, only, |_| false)?;
+        }
+        if self.oci_start && self.start.is_some() {
+            one("start", "a command", "said beside `oci_start`, which says it too", |_| false)?;
+        }
+        Ok(())
+    }
+
     fn judge_node(&self) -> Result<(), RecipeError> {
-        let has = |package: &str| self.packages.iter().any(|known| known == package);
+        let has = |package: &str| self.oci.is_some() || self.packages.iter().any(|known| known == package);
         if self.lock.is_some() && !has("python3-pip") {
             one("packages", "without python3-pip", "enough for `lock`", |_| false)?;
         }
@@ -151,13 +174,7 @@ impl Recipe {
                 one("build.directory", directory, INSIDE, is_inside)?;
             }
         }
-        let name = |t: &str| {
-            t.len() <= 31
-                && t.starts_with(|c: char| c.is_ascii_lowercase())
-                && t.chars().all(|c| lower(c) || "-_".contains(c))
-                && !matches!(t, "root" | "init" | "nobody" | "daemon")
-        };
-        one("user", &self.user, "a login name of its own, such as `user` or `node`", name)?;
+        one("user", &self.user, "a login name of its own, such as `user` or `node`", is_login)?;
         if let Some(dir) = &self.working_dir {
             one("working_dir", dir, INSIDE, is_inside)?;
         }
@@ -187,6 +204,14 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+/// A login name that is nobody else's.
+pub(in crate::template) fn is_login(text: &str) -> bool {
+    text.len() <= 31
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| lower(c) || "-_".contains(c))
+        && !matches!(text, "root" | "init" | "nobody" | "daemon")
 }
 
 fn is_command(text: &str) -> bool {
