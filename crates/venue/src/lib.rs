@@ -5,3 +5,4 @@
 //! connection to anybody: others connect to it.
 
 pub mod clock;
+pub mod data;
