@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use ringfence_market::{calendar, new_york};
+use ringfence_market::{Tape, calendar, new_york};
 use rust_decimal::Decimal;
 
 use crate::{

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod clock;
 pub mod control;
+pub mod data;
 pub mod exact;
 pub mod exchange;
 pub mod journal;

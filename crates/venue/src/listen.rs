@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod credentials;
+mod data;
 mod stream;
 mod target;
 mod websocket;
@@ -176,18 +177,20 @@ async fn answer(venue: Arc<Venue>, request: HttpRequest<Incoming>) -> Response<F
     };
     let credentials = match Credentials::of(request.headers()) {
         Ok(credentials) => credentials,
+        Err(_) if target.face == Face::Data => return respond(unauthorized_data()),
         Err(refusal) => return respond(refusal.into()),
     };
     if websocket::is_wanted(request.headers()) {
         return match target.face {
             Face::TradeStream => stream::trades(venue, request, credentials),
+            Face::Data => data::stream(venue, request, credentials),
             _ => respond(Refusal::not_found("endpoint not found").into()),
         };
     }
     let answer = match target.face {
         Face::Trading | Face::Control => own(venue, target, credentials, request).await,
         Face::TradeStream => Err(Refusal::new(426, 42_610_000, "this endpoint speaks websocket")),
-        Face::Data => Err(Refusal::not_found("endpoint not found")),
+        Face::Data => return data::rest(venue, credentials, request).await,
     };
     respond(answer.unwrap_or_else(Answer::from))
 }
@@ -279,8 +282,7 @@ fn request_id() -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
-/// What the data host says to whoever has no key.
-#[must_use]
-pub fn data_forbidden() -> Answer {
-    Answer { status: 401, body: Some(object! { "message" => "forbidden." }) }
+/// What the data host says to whoever has no key, or another's.
+fn unauthorized_data() -> Answer {
+    Answer { status: 401, body: Some(object! { "code" => 40_110_000_u64, "message" => "forbidden." }) }
 }

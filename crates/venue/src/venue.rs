@@ -11,7 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use ringfence_market::{Symbol, Tape, calendar};
+use ringfence_market::{BarTape, Symbol, Tape, calendar};
 use rust_decimal::Decimal;
 use tokio::sync::{broadcast, watch};
 
@@ -37,7 +37,7 @@ const EVENTS_BEHIND_MAX: usize = 8_192;
 #[derive(Clone)]
 pub struct Shelf {
     /// The tape.
-    pub tape: Arc<dyn Tape>,
+    pub tape: Arc<BarTape>,
     /// Every symbol, ascending.
     pub symbols: Arc<[Symbol]>,
 }
@@ -45,7 +45,7 @@ pub struct Shelf {
 impl Shelf {
     /// A tape.
     #[must_use]
-    pub fn new(tape: Arc<dyn Tape>) -> Self {
+    pub fn new(tape: Arc<BarTape>) -> Self {
         let mut symbols = tape.symbols();
         symbols.sort_unstable();
         Self { tape, symbols: symbols.into() }
@@ -76,7 +76,7 @@ pub struct Venue {
     desks: RwLock<BTreeMap<String, Arc<Desk>>>,
     /// What reads the real clock.
     real: fn() -> Timestamp,
-    reread: Box<dyn Fn() -> Result<Arc<dyn Tape>, String> + Send + Sync>,
+    reread: Box<dyn Fn() -> Result<Arc<BarTape>, String> + Send + Sync>,
 }
 
 /// What an account is to begin with; what is not said is as usual.
@@ -165,9 +165,9 @@ impl Venue {
     /// [`JournalError`]
     pub fn open(
         dir: &Path,
-        tape: Arc<dyn Tape>,
+        tape: Arc<BarTape>,
         real: fn() -> Timestamp,
-        reread: Box<dyn Fn() -> Result<Arc<dyn Tape>, String> + Send + Sync>,
+        reread: Box<dyn Fn() -> Result<Arc<BarTape>, String> + Send + Sync>,
     ) -> Result<Self, JournalError> {
         let (journal, state) = Journal::open(dir)?;
         let shelf = Shelf::new(tape);

@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use ringfence_jail::{host::Uids, supervise, sys};
-use ringfence_market::{Library, Tape};
+use ringfence_market::{BarTape, Library};
 use ringfence_venue::{
     listen::{self, Doors},
     venue::Venue,
@@ -100,7 +100,7 @@ pub(crate) fn alone(options: &VenueOptions) -> anyhow::Result<i32> {
     ended
 }
 
-fn tape(home: &Path) -> Result<Arc<dyn Tape>, String> {
+fn tape(home: &Path) -> Result<Arc<BarTape>, String> {
     let read = Library::open(&home.join("market")).and_then(|library| library.tape(TAPE_SEED));
     match read {
         Ok(tape) => Ok(Arc::new(tape)),
