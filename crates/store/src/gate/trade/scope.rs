@@ -120,16 +120,15 @@ impl GateView<'_> {
 impl GateTx<'_> {
     /// Makes the rows of an account and a sandbox, where there are none.
     pub(super) fn begin_scope(&self, account: &AccountId, sandbox: Option<&SandboxId>) -> Result<()> {
-        for key in [ACCOUNT_ITSELF, key_of(sandbox)] {
-            self.conn
-                .prepare_cached(
-                    "INSERT INTO trade_scope (account, sandbox_id, state, refusals, pending_bought, pending_turnover, \
-                     open_orders) VALUES (?1, ?2, '{\"state\":\"active\"}', 0, 0, 0, 0) ON CONFLICT DO NOTHING",
-                )
-                .and_then(|mut statement| statement.execute(params![account.as_str(), key]))
-                .map_err(doing("begin to count"))?;
-        }
-        Ok(())
+        self.conn
+            .prepare_cached(
+                "INSERT INTO trade_scope (account, sandbox_id, state, refusals, pending_bought, pending_turnover, \
+                 open_orders) VALUES (?1, '', '{\"state\":\"active\"}', 0, 0, 0, 0), \
+                 (?1, ?2, '{\"state\":\"active\"}', 0, 0, 0, 0) ON CONFLICT DO NOTHING",
+            )
+            .and_then(|mut statement| statement.execute(params![account.as_str(), key_of(sandbox)]))
+            .map(drop)
+            .map_err(doing("begin to count"))
     }
 
     /// Moves what is pending, of the sandbox and of its account. That no sum falls below nothing is checked by the table too.
@@ -155,38 +154,36 @@ impl GateTx<'_> {
     /// Counts what was bought and traded, and orders that were sent. `minute` is of the account's clock, since the Unix epoch.
     pub(super) fn spend(&self, whose: Whose<'_>, date: TradeDate, minute: u64, spent: Spent) -> Result<()> {
         const WHAT: &str = "count what was spent";
-        for key in [ACCOUNT_ITSELF, whose.sandbox.as_str()] {
-            for (sql, at) in [
-                (
-                    "INSERT INTO trade_day (account, sandbox_id, day, bought, turnover, orders) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET bought = bought + ?4, \
-                     turnover = turnover + ?5, orders = orders + ?6",
-                    u64::from(date.number()),
-                ),
-                (
-                    "INSERT INTO trade_minute (account, sandbox_id, minute, bought, turnover, orders) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET bought = bought + ?4, \
-                     turnover = turnover + ?5, orders = orders + ?6",
-                    minute,
-                ),
-            ] {
-                let (bought, turnover) = (spent.bought.units(), spent.turnover.units());
-                self.conn
-                    .prepare_cached(sql)
-                    .and_then(|mut statement| {
-                        statement.execute(params![whose.account.as_str(), key, at, bought, turnover, spent.orders])
-                    })
-                    .map_err(doing(WHAT))?;
-            }
+        let (account, sandbox) = (whose.account.as_str(), whose.sandbox.as_str());
+        for (sql, at) in [
+            (
+                "INSERT INTO trade_day (account, sandbox_id, day, bought, turnover, orders) \
+                 VALUES (?1, '', ?3, ?4, ?5, ?6), (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET \
+                 bought = bought + ?4, turnover = turnover + ?5, orders = orders + ?6",
+                u64::from(date.number()),
+            ),
+            (
+                "INSERT INTO trade_minute (account, sandbox_id, minute, bought, turnover, orders) \
+                 VALUES (?1, '', ?3, ?4, ?5, ?6), (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET \
+                 bought = bought + ?4, turnover = turnover + ?5, orders = orders + ?6",
+                minute,
+            ),
+        ] {
+            let (bought, turnover) = (spent.bought.units(), spent.turnover.units());
             self.conn
-                .prepare_cached("DELETE FROM trade_minute WHERE account = ?1 AND sandbox_id = ?2 AND minute <= ?3")
+                .prepare_cached(sql)
                 .and_then(|mut statement| {
-                    let gone = minute.saturating_sub(ROLLING_MINUTES);
-                    statement.execute(params![whose.account.as_str(), key, gone])
+                    statement.execute(params![account, sandbox, at, bought, turnover, spent.orders])
                 })
                 .map_err(doing(WHAT))?;
         }
-        Ok(())
+        self.conn
+            .prepare_cached("DELETE FROM trade_minute WHERE account = ?1 AND sandbox_id IN ('', ?2) AND minute <= ?3")
+            .and_then(|mut statement| {
+                statement.execute(params![account, sandbox, minute.saturating_sub(ROLLING_MINUTES)])
+            })
+            .map(drop)
+            .map_err(doing(WHAT))
     }
 
     pub(super) fn set_bucket(&self, account: &AccountId, key: &str, bucket: Bucket) -> Result<()> {
