@@ -58,7 +58,10 @@ fn keys() -> EnvVars {
 }
 
 async fn trader(scene: &Scene) -> SandboxId {
-    let request = CreateRequest { template: "python".into(), env_vars: keys(), ..CreateRequest::default() };
+    // The live host is allowed too: that it leads nowhere is not the network's doing.
+    let network = serde_json::from_value(serde_json::json!({"allow": [{"host": "api.alpaca.markets"}]}));
+    let network = Some(network.expect("a policy"));
+    let request = CreateRequest { template: "python".into(), env_vars: keys(), network, ..CreateRequest::default() };
     scene.api.create(Actor::Agent, request, None).await.expect("a sandbox").sandbox_id
 }
 
@@ -288,7 +291,7 @@ const higher = await three.replaceOrder(low.id, { limit_price: 21 });
 await three.cancelOrder(higher.id);
 console.log("3", (await until(() => three.getOrder(higher.id), "canceled")).limit_price, (await three.getClock()).is_open);
 const four = new Alpaca4({ keyId, secret: secretKey, paper: true });
-console.log("4", (await four.trading.accounts.getAccount()).status);
+console.log("4", (await four.trading.account.getAccount()).status);
 const sold = await four.trading.orders.market({ symbol: "AAPL", qty: 2, side: "sell" });
 console.log("4", (await until(() => four.trading.orders.getOrderByOrderID({ orderId: sold.id }), "filled")).filledQty);
 try {
@@ -312,4 +315,200 @@ async fn both_clients_of_node_trade_at_the_simulated_exchange() {
         run.stderr
     );
     assert_eq!(record(&scene.home).len(), 4);
+}
+
+/// What a request got: status and rule.
+const RAW: &str = r#"
+import json, requests
+HEAD = {"APCA-API-KEY-ID": KEY, "APCA-API-SECRET-KEY": SECRET, "Content-Type": "application/json"}
+def raw(method, path, body=None, host="paper-api.alpaca.markets", **more):
+    answer = requests.request(method, f"https://{host}{path}", headers={**HEAD, **more}, data=body)
+    try: said = answer.json()
+    except ValueError: said = {}
+    return answer.status_code, said.get("rule") if isinstance(said, dict) else None
+def order(**fields):
+    return json.dumps({"symbol": "AAPL", "qty": "1", "side": "buy", "type": "market", "time_in_force": "day", **fields})
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_attack_is_stopped_by_the_control_that_is_meant_for_it() {
+    let scene = Scene::new().await;
+    #[track_caller]
+    fn check(output: &str, expected: &[&str]) {
+        assert_eq!(output.lines().collect::<Vec<_>>(), expected);
+    }
+    // Each group in a sandbox of its own: five refusals in a row halt one.
+    let sandbox = trader(&scene).await;
+    let code = format!(
+        r#"{BEGIN}{RAW}
+asset = client.get_asset("AAPL").id
+say(*raw("POST", "/v2/orders", order(symbol=str(asset), qty="100")))
+say(*raw("POST", "/v2/orders", '{{"symbol":"AAPL","qty":"1","qty":"20","side":"buy","type":"market","time_in_force":"day"}}'))
+low = limit("AAPL", 1, 380)
+say(*raw("PATCH", f"/v2/orders/{{low.id}}", json.dumps({{"qty": "100"}})))
+say(*raw("POST", "/v2/orders", order(symbol="FB")))
+say(*raw("POST", "/v2/orders", order(), host="api.alpaca.markets"))
+"#
+    );
+    let run = scene.run(&sandbox, &code).await;
+    assert!(run.stderr.is_empty(), "{}", run.stderr);
+    check(
+        &run.output,
+        &[
+            "403 max_notional_per_order",
+            "403 canonical_form",
+            "403 max_notional_per_order",
+            "403 max_reference_age_s",
+            "403 environment_lock",
+        ],
+    );
+    let sandbox = trader(&scene).await;
+    let code = format!(
+        r#"{BEGIN}{RAW}
+for n in range(3): until(market("AAPL", 18), "filled")
+# What all positions together may be sold for is more than one order may be worth.
+say(*raw("DELETE", "/v2/positions/AAPL"))
+say(*raw("POST", "/v2/orders", order(side="sell", qty="55")))
+say(*raw("POST", "/v2/orders", order(symbol="MSFT", type="limit", limit_price="40")))
+say(*raw("DELETE", "/v2/orders/904837e3-3b76-47ec-b432-046db621571b"))
+"#
+    );
+    let run = scene.run(&sandbox, &code).await;
+    assert!(run.stderr.is_empty(), "{}", run.stderr);
+    check(
+        &run.output,
+        &[
+            "403 max_notional_per_order",
+            "403 max_notional_per_order",
+            "403 price_collar_percent",
+            "403 order_ownership",
+        ],
+    );
+    let before = record(&scene.home).len();
+    assert_eq!(before, 4, "one that rests, three that were filled");
+    let sandbox = trader(&scene).await;
+    let code = format!(
+        r#"{BEGIN}{RAW}
+said = [raw("POST", "/v2/orders", order(symbol="IBM", type="limit", limit_price="100")) for n in range(1000)]
+say(sum(status == 200 for status, _ in said), sorted({{rule for _, rule in said if rule}}), {{status for status, _ in said}} <= {{200, 403}})
+"#
+    );
+    let run = scene.run(&sandbox, &code).await;
+    assert!(run.stderr.is_empty(), "{}", run.stderr);
+    let went = run.output.split(' ').next().and_then(|count| count.parse::<usize>().ok()).expect("a count");
+    assert!(run.output.contains("'max_messages_per_s'") && run.output.contains("'trading_state'"), "{}", run.output);
+    assert!(run.output.trim_end().ends_with("True") && went < 60, "{}", run.output);
+    assert_eq!(record(&scene.home).len() - before, went, "the exchange has what was let through, and no more");
+}
+
+/// A door between the gate and the exchange that forwards every request, and answers the first so many orders with 504.
+mod lossy {
+    use std::{
+        io::{Read, Write},
+        os::unix::{
+            fs::{MetadataExt, PermissionsExt, chown},
+            net::{UnixListener, UnixStream},
+        },
+        path::Path,
+        sync::{
+            Arc,
+            atomic::{AtomicI32, Ordering},
+        },
+    };
+
+    /// Takes the place of the exchange's socket.
+    pub(super) fn stand_before(home: &Path, lost: i32) -> Arc<AtomicI32> {
+        let (front, back) = (home.join("run/venue/api.sock"), home.join("run/venue/real.sock"));
+        let owner = std::fs::metadata(&front).expect("the socket");
+        std::fs::rename(&front, &back).expect("it is moved");
+        let listener = UnixListener::bind(&front).expect("it is bound");
+        chown(&front, Some(owner.uid()), Some(owner.gid())).expect("root may");
+        std::fs::set_permissions(&front, std::fs::Permissions::from_mode(owner.mode())).expect("root may");
+        let left = Arc::new(AtomicI32::new(lost));
+        let counted = left.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (back, counted) = (back.clone(), counted.clone());
+                std::thread::spawn(move || serve(stream, &back, &counted));
+            }
+        });
+        left
+    }
+
+    /// The head and the body of one message.
+    fn message(stream: &mut impl Read) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while !bytes.ends_with(b"\r\n\r\n") {
+            (stream.read(&mut byte).ok()? == 1).then(|| bytes.push(byte[0]))?;
+        }
+        let head = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).ok()?;
+        bytes.extend(body);
+        Some(bytes)
+    }
+
+    fn serve(mut client: UnixStream, back: &Path, left: &AtomicI32) {
+        let Ok(mut exchange) = UnixStream::connect(back) else { return };
+        while let Some(request) = message(&mut client) {
+            if exchange.write_all(&request).is_err() {
+                return;
+            }
+            let Some(answer) = message(&mut exchange) else { return };
+            let is_order = request.starts_with(b"POST /v2/orders ");
+            let answer = match is_order && left.fetch_sub(1, Ordering::SeqCst) > 0 {
+                true => b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
+                false => answer,
+            };
+            if client.write_all(&answer).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_official_clients_retry_storm_ends_with_one_order() {
+    let scene = Scene::new().await;
+    let sandbox = trader(&scene).await;
+    // The exchange takes each order and never says so: the answer is 504 every time.
+    lossy::stand_before(&scene.home, 1000);
+    let code = format!(
+        r#"{BEGIN}
+order = market("AAPL", 1)
+say(order.client_order_id[:3], order.symbol)
+"#
+    );
+    let run = scene.run(&sandbox, &code).await;
+    assert_eq!(run.output, "rf- AAPL\n", "{}", run.stderr);
+    let (_, orders) = {
+        let home = scene.home.clone();
+        std::fs::rename(home.join("run/venue/real.sock"), home.join("run/venue/api.sock")).expect("as it was");
+        venue(&home, "GET", "/v2/orders?status=all&limit=500", "")
+    };
+    assert_eq!(orders.as_array().expect("a list").len(), 1, "{orders}");
+    // The same client at a server of its own that answers so: the storm is real.
+    let code = format!(
+        r#"{BEGIN}
+import http.server, threading
+seen = []
+class Server(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        seen.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(504)
+        self.end_headers()
+        self.wfile.write(b"{{}}")
+    def log_message(self, *args): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Server)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+client = TradingClient(KEY, SECRET, paper=True, url_override=f"http://127.0.0.1:{{server.server_port}}")
+try: market("AAPL", 1)
+except Exception: pass
+say(len(seen))
+"#
+    );
+    let run = scene.run(&sandbox, &code).await;
+    assert_eq!(run.output, "4\n", "{}", run.stderr);
 }
