@@ -59,7 +59,10 @@ fn app() -> Layout {
         fs::write(at(path), "").expect("a whiteout");
     }
     fs::write(at("srv/app/cache/c"), "5").expect("a file");
-    image.tree(two.path());
+    // A second name of what the layer below has.
+    fs::write(at("srv/app/kept"), "of another content, which is not in the layer").expect("a file");
+    fs::hard_link(at("srv/app/kept"), at("srv/app/linked")).expect("a link");
+    image.tree_without(two.path(), "srv/app/kept");
     image
 }
 
@@ -104,10 +107,10 @@ async fn an_image_becomes_a_template_from_an_archive_and_from_a_directory() {
     }
     let sandbox = Sandbox::with(CreateRequest { template: "image-archive".into(), ..CreateRequest::default() }).await;
     let said = sandbox
-        .bash("pwd; id -un; id -u; echo $GREETING, $MORE, $HOME; find . -type f | sort; cat ~/both; ls -d /usr/bin/tac /usr/bin/cat")
+        .bash("pwd; id -un; id -u; echo $GREETING, $MORE, $HOME; find . -type f | sort; cat ~/both linked; stat -c %h kept linked; ls -d /usr/bin/tac /usr/bin/cat")
         .await;
-    let expected = "/srv/app\nworker\n1000\nhello there, of the recipe, /home/user\n./added\n./cache/c\n./kept\n\
-                    2of the recipe\nworker\n/usr/bin/cat\n";
+    let expected = "/srv/app\nworker\n1000\nhello there, of the recipe, /home/user\n./added\n./cache/c\n./kept\n./linked\n\
+                    2of the recipe\nworker\n22\n2\n/usr/bin/cat\n";
     assert_eq!(said.output, expected, "{}", said.stderr);
     let said =
         sandbox.python("import os, json, sys; print(os.getcwd(), os.environ['GREETING'], sys.version_info[:2])").await;

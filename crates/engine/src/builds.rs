@@ -243,7 +243,11 @@ impl Engine {
             build_log: Some(log.to_string_lossy().into_owned()),
             error: None,
         };
-        let detail = serde_json::json!({"template": recipe.name, "version": version, "recipe_key": template::key(&recipe), "image": recipe.image.as_ref().map(|image| &image.digest)});
+        let mut detail =
+            serde_json::json!({"template": recipe.name, "version": version, "recipe_key": template::key(&recipe)});
+        if let Some(image) = &recipe.image {
+            detail["image"] = image.digest.clone().into();
+        }
         let begun = row.clone();
         let entry = Self::entry(Actor::System, "template.build").detail(detail);
         let ((), receipt) = store.write_with_audit(entry, move |tx| tx.put_template(&begun)).await?;
@@ -263,12 +267,13 @@ impl Engine {
             built
         };
         let (built, ()) = tokio::join!(work, follow);
+        let built = match built {
+            Ok(built) => self.look_into(&mut recipe, &built.layers).await.map(|()| built).map_err(|e| e.chain()),
+            Err(error) => Err(explain(&error)),
+        };
         match built {
             Ok(built) => {
-                if recipe.image.is_some() {
-                    self.look_into(&mut recipe, &built.layers).await?;
-                    row.recipe = Record::of(&recipe).to_json();
-                }
+                row.recipe = Record::of(&recipe).to_json();
                 row.layers = built.layers;
                 row.size_bytes = built.bytes;
                 row.packages = serde_json::to_value(built.packages).unwrap_or_default();
@@ -285,8 +290,7 @@ impl Engine {
                 self.open_shelf(template);
                 Ok(built.stages)
             }
-            Err(error) => {
-                let why = explain(&error);
+            Err(why) => {
                 row.status = Stored::Failed;
                 row.error = Some(why.clone());
                 store.write(move |tx| tx.put_template(&row)).await?;

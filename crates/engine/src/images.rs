@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ringfence_jail::{
-    layer::image::{Found, ImageReport},
-    proto::LayerWork,
-};
+use ringfence_jail::{layer::image::ImageReport, proto::LayerWork};
 use ringfence_model::{
     ApiError, Code, LayerDigest,
     api::{ImageAnswer, ImageRequest},
@@ -117,20 +114,18 @@ impl Engine {
         Ok(answer)
     }
 
-    /// Looks at what was built over an image: which languages there are.
+    /// Looks at what was built over an image: which languages there are. Without an image the recipe says it.
     ///
     /// # Errors
     /// It cannot be looked at.
     pub(crate) async fn look_into(&self, recipe: &mut Recipe, layers: &[LayerDigest]) -> Result<(), Failure> {
         const FOUND_BYTES_MAX: u64 = 4096;
+        let Some(image) = &mut recipe.image else { return Ok(()) };
         let work = LayerWork::Find(layers.iter().rev().cloned().collect());
         let step = self.inner.builder.layers(work, None, TIMEOUT).await?;
         let said = said(step, FOUND_BYTES_MAX).await?;
-        let found: Found =
+        image.found =
             serde_json::from_slice(&said).map_err(|_| ApiError::internal("the template could not be looked at"))?;
-        if let Some(image) = &mut recipe.image {
-            image.found = found;
-        }
         Ok(())
     }
 }

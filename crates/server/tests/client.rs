@@ -5,13 +5,14 @@ mod host;
 
 use std::path::Path;
 
+use futures::StreamExt;
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     Code,
     api::{
         Actor, AuditLogRequest, AuditVerifyRequest, BuildRequest, ConfigureRequest, CreateRequest, DownloadRequest,
-        EgressRequest, EnvVars, ExecuteRequest, ExecutionRequest, Hidden, ListRequest, LogsRequest, SandboxRequest,
-        SecretRequest, SecretSetRequest, TemplateListRequest, TemplateRequest, UploadRequest,
+        EgressRequest, EnvVars, ExecuteRequest, ExecutionRequest, Hidden, ImageRequest, ListRequest, LogsRequest,
+        SandboxRequest, SecretRequest, SecretSetRequest, TemplateListRequest, TemplateRequest, UploadRequest,
     },
 };
 use ringfence_server::Client;
@@ -118,6 +119,16 @@ async fn progress_arrives_before_the_result() {
     let error = client.build(Actor::Operator, build("broken"), None).await.expect_err("broken");
     assert_eq!(error.code, Code::PackageInstallFailed);
     assert_eq!(host.fake.actors().last(), Some(&Actor::Operator));
+}
+
+#[tokio::test]
+async fn an_image_is_sent_piece_by_piece_with_its_tag() {
+    let host = Host::start().await;
+    let client = Client::new(&host.socket(), "test");
+    let pieces = futures::stream::iter(["three", "pieces", "here"]).map(|piece| Ok(piece.into())).boxed();
+    let request = ImageRequest { tag: Some("me/app:1 &x".into()) };
+    let answer = client.template_image(Actor::Operator, request, pieces).await.expect("it is taken");
+    assert_eq!((answer.image.as_str(), answer.digest.as_str()), ("15 bytes", "me/app:1 &x"));
 }
 
 #[tokio::test]

@@ -78,6 +78,26 @@ impl Layout {
         self.layers.push(digest);
     }
 
+    /// As [`Self::tree`], without a file of which another one there is a hard link: it leads to the layers below.
+    #[track_caller]
+    pub(crate) fn tree_without(&mut self, tree: &Path, file: &str) {
+        let tar = self.dir.path().join("new");
+        // The first of two names is the file, the second one a link to it.
+        let mut command = Command::new("tar");
+        command
+            .arg("-C")
+            .arg(tree)
+            .args(["--numeric-owner", "--sort=name", "-cf"])
+            .arg(&tar)
+            .arg(format!("./{file}"))
+            .arg(".");
+        succeeded(&mut command, "tar(1) is needed");
+        succeeded(Command::new("tar").arg("--delete").arg("-f").arg(&tar).arg(format!("./{file}")), "tar(1) is needed");
+        let digest = sha256(&tar);
+        fs::rename(&tar, self.dir.path().join(&digest)).expect("renamed");
+        self.layers.push(digest);
+    }
+
     /// What programs begin with.
     pub(crate) fn config(self, config: &str) -> Self {
         Self { config: config.to_owned(), ..self }

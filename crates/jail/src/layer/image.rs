@@ -3,7 +3,7 @@
 //!
 //! * [`outer`], [`manifest`]: which image an archive holds;
 //! * [`blob`], [`tar`]: one layer of it, decompressed and checked, and its entries;
-//! * [`apply`], [`place`]: those in a tree over the layers below;
+//! * [`apply`] and `place`: those in a tree over the layers below;
 //! * [`prepare`]: what every sandbox has, and which programs there must be.
 //!
 //! An archive comes as a file that can be read from anywhere, at standard input.

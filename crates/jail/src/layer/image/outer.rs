@@ -23,11 +23,21 @@ pub trait Bytes {
     /// # Errors
     /// It cannot be read.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// It cannot be said.
+    fn length(&self) -> io::Result<u64>;
 }
 
 impl Bytes for File {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         FileExt::read_at(self, buffer, at)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
     }
 }
 
@@ -37,6 +47,10 @@ impl Bytes for Vec<u8> {
         let count = from.len().min(buffer.len());
         buffer[..count].copy_from_slice(&from[..count]);
         Ok(count)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
     }
 }
 
@@ -60,7 +74,6 @@ impl<B: Bytes> Read for Span<'_, B> {
 impl<B: Bytes> Source for Span<'_, B> {
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
         match self.at.checked_add(bytes) {
-            // A byte that is not there is found out by whoever reads behind it.
             Some(at) if at <= self.end => {
                 self.at = at;
                 Ok(())
@@ -94,7 +107,7 @@ impl<B: Bytes> Outer<B> {
             );
         }
         let (mut files, mut links) = (BTreeMap::new(), BTreeMap::new());
-        let mut tar = Tar::new(Span { bytes: &bytes, at: 0, end: u64::MAX });
+        let mut tar = Tar::new(Span { bytes: &bytes, at: 0, end: bytes.length()? });
         while let Some(header) = tar.entry()? {
             let name = match clean(&header.path, DEPTH_MAX)?.join(&b'/') {
                 name if name.is_empty() => continue,
@@ -150,11 +163,6 @@ impl<B: Bytes> Outer<B> {
         let mut content = vec![0; usize::try_from(length).expect("it is small")];
         file.read_exact(&mut content)?;
         Ok(content)
-    }
-
-    /// All bytes, as if they were one file: a layer alone.
-    pub fn whole(bytes: &B) -> Span<'_, B> {
-        Span { bytes, at: 0, end: u64::MAX }
     }
 }
 
