@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use parquet::{
     basic::{LogicalType, TimeUnit},
+    errors::ParquetError,
     file::reader::{FileReader, SerializedFileReader},
     record::Field,
     schema::types::SchemaDescriptor,
@@ -24,18 +25,21 @@ pub(super) fn rows(file: &str, bytes: Vec<u8>, options: &Options, report: &mut R
     match read(file, bytes, options, report) {
         Ok(rows) => rows,
         Err(error) => {
-            report.add(Weight::Error, "table", None, format!("it cannot be read as Parquet: {error}"));
+            let text = match &error {
+                // What this crate was built without: gzip, Brotli and LZ4.
+                ParquetError::General(why) if why.contains("Disabled feature") => {
+                    "it is compressed in a way that is not read here; write it with Snappy, Zstandard or not compressed"
+                        .to_owned()
+                }
+                error => format!("it cannot be read as Parquet: {error}"),
+            };
+            report.add(Weight::Error, "table", None, text);
             Vec::new()
         }
     }
 }
 
-fn read(
-    file: &str,
-    bytes: Vec<u8>,
-    options: &Options,
-    report: &mut Report,
-) -> Result<Vec<Row>, parquet::errors::ParquetError> {
+fn read(file: &str, bytes: Vec<u8>, options: &Options, report: &mut Report) -> Result<Vec<Row>, ParquetError> {
     let reader = SerializedFileReader::new(bytes::Bytes::from(bytes))?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let header: Vec<String> = schema.columns().iter().map(|c| c.name().to_owned()).collect();
