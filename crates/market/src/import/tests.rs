@@ -254,3 +254,20 @@ fn parquet_of_other_programs_is_read() {
     assert_eq!(report.findings[0].text, "low `` is not a decimal number like 12.34");
     assert_eq!((report.findings.len(), report.findings[0].line, report.rows), (1, Some(2), 1));
 }
+
+#[test]
+fn a_damaged_parquet_file_is_refused_or_read_and_no_panic_gets_out() {
+    let series = sample::raw().expect("the sample").swap_remove(1);
+    let sound = columns::parquet(&series).expect("it can be written");
+    let mut state = 1_u64;
+    for _ in 0..3000 {
+        let mut file = sound.clone();
+        for _ in 0..3 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = usize::try_from(state >> 33).expect("31 bits") % file.len();
+            file[at] = state.to_le_bytes()[3];
+        }
+        let (report, sets) = read("X.parquet", file, &Options::default(), &[]);
+        assert_eq!(report.is_refused(), sets.is_empty());
+    }
+}
