@@ -268,6 +268,18 @@ impl Limits {
         all.filter(|(_, text)| text != "none").collect()
     }
 
+    /// The limits of losses. A sandbox whose own are the account's has none of its own.
+    #[must_use]
+    pub fn losses(&self) -> (Option<Percent>, Option<Percent>) {
+        (self.max_daily_loss_percent, self.max_drawdown_percent)
+    }
+
+    /// The limit of repeated execution, and its window. A sandbox whose own are the account's has none of its own.
+    #[must_use]
+    pub fn repetition(&self) -> (Option<u32>, Option<u32>) {
+        (self.max_repeated_fills, self.repeated_window_s)
+    }
+
     /// Whether somebody was silent for longer than is allowed. Times are in milliseconds of the host's clock.
     #[must_use]
     pub fn is_silent_too_long(&self, heard_at_ms: u64, now_ms: u64) -> bool {

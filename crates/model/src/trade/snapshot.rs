@@ -270,8 +270,12 @@ pub struct OpenOrder {
     pub reservation: Reservation,
     /// What of the entry is not filled.
     pub remaining: Qty,
-    /// What of that it may still cost, at most.
+    /// What of that it may still cost or bring, at most.
     pub pending: Usd,
+    /// What its exits may still cost or bring, at most.
+    pub exit_pending: Usd,
+    /// How many orders of it are counted as open.
+    pub orders: u32,
     /// What was bought by the entry and may be sold by the exits (or the other way round): never more than was filled.
     pub exits: Qty,
 }

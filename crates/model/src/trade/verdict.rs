@@ -61,6 +61,11 @@ pub enum Action {
         /// Nothing of it can make a position larger.
         reduce_only: bool,
     },
+    /// The price of a leg is changed: an exit of this order, which stays as large as it is. No reservation moves.
+    ReplaceLeg {
+        /// The number of the order in the ledger.
+        number: u64,
+    },
     /// One order is cancelled.
     Cancel {
         /// Its number in the ledger.

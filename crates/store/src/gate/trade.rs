@@ -94,6 +94,12 @@ pub enum Admitted {
         /// The order in whose place it comes, by its id at the venue.
         replaces: Option<UpstreamId>,
     },
+    /// The price of a leg is changed: an exit of this order. The venue gives the leg another id, which is told by
+    /// [`GateTx::trade_leg`](super::GateTx::trade_leg).
+    ReplaceLeg {
+        /// The order.
+        order: Box<OrderRow>,
+    },
     /// One order is cancelled: this one, or the leg that was named.
     Cancel {
         /// The order.

@@ -220,6 +220,11 @@ impl GateTx<'_> {
                     let owned = owned.expect("the rules know no other order than the one that was found");
                     Admitted::Cancel { order: Box::new(owned.order) }
                 }
+                Action::ReplaceLeg { number } => {
+                    let owned = read.target.filter(|owned| owned.order.number == number && owned.leg);
+                    let owned = owned.expect("the rules know no other leg than the one that was found");
+                    Admitted::ReplaceLeg { order: Box::new(owned.order) }
+                }
                 Action::CancelOwn { numbers } => Admitted::CancelOwn { orders: picked(read.open, &numbers) },
                 Action::CloseEach { symbols, cancel } => {
                     Admitted::CloseEach { orders: picked(read.open, &cancel), symbols }

@@ -268,14 +268,16 @@ impl GateTx<'_> {
         self.note_equity(account, equity, date)?;
         let known = self.known_equity(account, date)?;
         let mut moved = Vec::new();
+        let of_account = self.trade_limits(account, None)?.map(|row| row.limits);
+        let of_account = of_account.unwrap_or_else(Limits::out_of_the_box);
         for sandbox in self.scopes_with_limits(account)? {
-            let of_account = self.trade_limits(account, None)?.map(|row| row.limits);
-            let of_account = of_account.unwrap_or_else(Limits::out_of_the_box);
             let limits = match &sandbox {
-                None => of_account,
-                Some(sandbox) => of_account
-                    .with(&self.trade_limits(account, Some(sandbox))?.map(|row| row.limits).unwrap_or_default()),
+                None => of_account.clone(),
+                Some(sandbox) => self.limits_of(account, sandbox)?,
             };
+            if sandbox.is_some() && limits.losses() == of_account.losses() {
+                continue;
+            }
             let start = equity.start_of_day.or(known.start_of_day);
             if let Some(loss) = loss_event(&limits, equity.now, start, known.high_water, host_ms) {
                 moved.extend(self.move_state(account, sandbox.as_ref(), &loss.event)?);

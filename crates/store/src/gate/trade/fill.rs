@@ -164,7 +164,10 @@ impl GateTx<'_> {
         let account = self.trade_limits(&order.account, None)?.map(|row| row.limits).unwrap_or_default();
         let sandbox = self.limits_of(&order.account, &order.sandbox)?;
         let mut moved = Vec::new();
-        for (limits, of) in [(account, None), (sandbox, Some(&order.sandbox))] {
+        // A limit that the sandbox has of its account moves the account's state alone.
+        let own = sandbox.repetition() != account.repetition();
+        let scopes = [Some((&account, None)), own.then_some((&sandbox, Some(&order.sandbox)))];
+        for (limits, of) in scopes.into_iter().flatten() {
             let Some((limit, window)) = limits.max_repeated_fills.zip(limits.repeated_window_s) else { continue };
             let since_ms = fill.at_ms.saturating_sub(u64::from(window) * 1000);
             let symbol = order.intent.symbol.as_str();

@@ -169,6 +169,8 @@ impl OrderRow {
             reservation: self.reservation,
             remaining: self.remaining,
             pending: self.entry_pending,
+            exit_pending: self.exit_pending,
+            orders: self.open_orders,
             exits,
         }
     }

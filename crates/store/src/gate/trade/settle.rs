@@ -83,14 +83,9 @@ impl GateTx<'_> {
     /// There is no such order; or the database refuses.
     pub fn trade_acknowledged(&self, number: u64, at_ms: u64, said: &Acknowledged) -> Result<bool> {
         let order = self.trade_order(number)?;
-        for (id, leg) in std::iter::once((&said.id, false)).chain(said.legs.iter().map(|id| (id, true))) {
-            self.conn
-                .prepare_cached(
-                    "INSERT INTO trade_upstream (account, upstream_id, number, leg) VALUES (?1, ?2, ?3, ?4) \
-                     ON CONFLICT DO NOTHING",
-                )
-                .and_then(|mut statement| statement.execute(params![order.account.as_str(), id.as_str(), number, leg]))
-                .map_err(doing("note ids of an order"))?;
+        self.name_upstream(&order, &said.id, false)?;
+        for leg in &said.legs {
+            self.name_upstream(&order, leg, true)?;
         }
         self.conn
             .prepare_cached("UPDATE trade_order SET upstream_id = ?2 WHERE number = ?1 AND upstream_id IS NULL")
@@ -99,6 +94,28 @@ impl GateTx<'_> {
         self.arrived(&order, at_ms)?;
         self.set_refusals(order.whose(), 0)?;
         self.move_order(&order, OrderState::Acknowledged)
+    }
+
+    /// Notes another id of a leg at the venue: one that was told later, or that a leg has since its price was changed.
+    ///
+    /// # Errors
+    /// There is no such order; or the database refuses.
+    pub fn trade_leg(&self, number: u64, id: &UpstreamId) -> Result<()> {
+        let order = self.trade_order(number)?;
+        self.name_upstream(&order, id, true)
+    }
+
+    fn name_upstream(&self, order: &OrderRow, id: &UpstreamId, leg: bool) -> Result<()> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO trade_upstream (account, upstream_id, number, leg) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT DO NOTHING",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![order.account.as_str(), id.as_str(), order.number, leg])
+            })
+            .map(drop)
+            .map_err(doing("note ids of an order"))
     }
 
     /// The venue has the order: one that took the place of another ends that one, and has its whole reservation from now on. It is
@@ -270,6 +287,14 @@ impl GateStore {
     /// As there.
     pub async fn trade_closed(&self, number: u64, at_ms: u64, because: String) -> Result<bool> {
         self.note(move |tx| tx.trade_closed(number, at_ms, &because)).await
+    }
+
+    /// [`GateTx::trade_leg`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn trade_leg(&self, number: u64, id: UpstreamId) -> Result<()> {
+        self.note(move |tx| tx.trade_leg(number, &id)).await
     }
 
     /// [`GateTx::trade_refused_upstream`].
