@@ -14,6 +14,7 @@ pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod template;
+pub(crate) mod trade;
 
 use std::future::Future;
 
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Command::Template(command) => waiting(template::run(global, command)),
         Command::Secret(command) => waiting(secret::run(global, command)),
         Command::Egress(command) => waiting(egress::run(global, command)),
+        Command::Trade(command) => waiting(trade::run(global, command)),
         Command::Preview(args) => waiting(preview::run(global, args)),
         Command::Audit(command) => waiting(audit::run(global, command)),
         Command::Mcp(args) => waiting(mcp::run(global, args)),

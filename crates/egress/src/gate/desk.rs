@@ -84,7 +84,7 @@ impl Access {
     pub(super) fn of_exchange(lead: &Lead, account: &AccountId) -> Option<Self> {
         let id = account.as_str().strip_prefix(SIMULATED).filter(|_| lead.way == Way::Exchange)?;
         let mut headers = HeaderMap::new();
-        headers.insert(KEYS[0].clone(), HeaderValue::from_str(id).ok()?);
+        headers.insert(hyper::http::header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {id}")).ok()?);
         Some(Self { lead: lead.clone(), headers })
     }
 }

@@ -396,6 +396,21 @@ impl Trade<'_> {
                 answering.given = true;
                 Ok(response)
             }
+            Admitted::ReplaceLeg { order } => {
+                let Some((id, changes)) = named.zip(changes) else { return Err(form("it names no leg").into()) };
+                let said = self.said(Method::PATCH, Written::replace(&id, &changes));
+                let answered = match gate.say(&self.access, said).await {
+                    Ok(answered) => answered,
+                    Err(error) => return Ok(trouble(&error.to_string())),
+                };
+                let new = serde_json::from_slice::<OrderSaid>(&answered.body).ok();
+                if let Some(new) = new.filter(|_| answered.status.is_success())
+                    && let Ok(new) = UpstreamId::parse(&new.id)
+                {
+                    gate.store.trade_leg(order.number, new).await?;
+                }
+                Ok(self.answer(answered))
+            }
             Admitted::Cancel { order } => {
                 let id = named.or_else(|| order.upstream_id.as_ref().map(ToString::to_string)).unwrap_or_default();
                 let said = self.said(Method::DELETE, Written::plain(format!("/v2/orders/{id}")));
@@ -434,12 +449,12 @@ impl Trade<'_> {
     /// What became of the first of two equal requests.
     async fn first(&self, order: &OrderRow) -> Result<Response<Answer>, Told> {
         let gate = &self.session.gate;
-        match gate.asked_once(&self.access, self.host, order).await? {
-            Ok(Some(answered)) => {
+        match gate.look_up(&self.access, self.host, order).await? {
+            Sent::Taken(answered) => {
                 drop(Answering { session: self.session, number: order.number, given: true });
                 Ok(self.answer(answered))
             }
-            Ok(None) | Err(_) => Ok(trouble(&format!(
+            _ => Ok(trouble(&format!(
                 "the same order was sent before as `{}`, and the venue has not said yet whether it has it",
                 order.client_order_id
             ))),
