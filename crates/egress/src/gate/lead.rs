@@ -69,6 +69,17 @@ impl Leads {
         self.venues.of(host)
     }
 
+    /// Where a venue's name leads in an environment, whatever the mode is: for what the gate does by itself about orders that are
+    /// there. No request of a program goes this way.
+    pub(super) fn of(&self, environment: Environment, host: &HostName) -> Option<Lead> {
+        let (venue, part) = self.venues.of(host)?;
+        let way = match environment {
+            Environment::Simulated => Way::Exchange,
+            Environment::Paper | Environment::Live => Way::Outside(venue.outside(environment, part)?.clone()),
+        };
+        Some(Lead { environment, part, way })
+    }
+
     /// Where a venue's name leads; none for other names.
     ///
     /// # Errors

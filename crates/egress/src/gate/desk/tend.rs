@@ -4,17 +4,17 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hyper::http::{Method, StatusCode};
+use hyper::http::{HeaderMap, Method, StatusCode};
 use ringfence_model::SandboxId;
 use ringfence_model::trade::{AccountId, By, Cause, StateEvent, UpstreamId};
 use ringfence_store::StoreError;
 use ringfence_store::gate::OrderRow;
 use tokio::sync::OwnedMutexGuard;
 
+use super::Access;
 use super::settle::OrderSaid;
 use super::wire::Said;
-use super::{Access, SIMULATED};
-use crate::gate::lead::{Lead, Way};
+use crate::gate::lead::Way;
 use crate::gate::limits::lock;
 use crate::gate::{Gate, now_ms};
 
@@ -22,6 +22,8 @@ use crate::gate::{Gate, now_ms};
 const EVERY: Duration = Duration::from_secs(2);
 /// Orders that one answer of a venue lists.
 const LISTED_MAX: usize = 500;
+/// Keys of which the venue is asked whose account they are.
+const KEYS_TRIED_MAX: usize = 8;
 
 /// Tends to orders until the gate is gone.
 pub(in crate::gate) async fn tend(gate: Weak<Gate>) {
@@ -39,35 +41,47 @@ impl Gate {
         for order in self.store.trade_unresolved().await? {
             // One that is being sent right now is nobody's business yet.
             if now_ms().saturating_sub(order.admitted_at_ms) > 45_000
-                && let Some(access) = self.access(&order.account)
+                && let Some(access) = self.access(&order.account).await
             {
                 self.resolve(&access, &order).await?;
             }
         }
         for account in self.store.trade_accounts().await? {
-            if let Some(access) = self.access(&account) {
+            if self.store.trade_open(account.clone(), None).await?.is_empty() {
+                continue;
+            }
+            if let Some(access) = self.access(&account).await {
                 self.sync(&access, &account).await?;
             }
         }
         Ok(())
     }
 
-    /// How the gate speaks for an account by itself: with the keys of a sandbox that has traded in it.
-    pub(in crate::gate) fn access(&self, account: &AccountId) -> Option<Access> {
-        let lead = self.leads.lead(&self.trading_host())?.ok()?;
-        if lead.way == Way::Exchange || account.as_str().starts_with(SIMULATED) {
-            // Simulated accounts are spoken for in every mode: the kill switch is about all of them.
-            let lead = Lead { environment: ringfence_model::trade::Environment::Simulated, way: Way::Exchange, ..lead };
+    /// How the gate speaks for an account by itself, whatever the mode is: what is open somewhere is looked after there, and the kill
+    /// switch is about all of it. With the keys of a sandbox that has traded in it, and else with any for which the venue says that
+    /// they are this account's: by another account's keys its orders would be nowhere.
+    pub(in crate::gate) async fn access(&self, account: &AccountId) -> Option<Access> {
+        let lead = self.leads.of(account.environment()?, &self.trading_host())?;
+        if lead.way == Way::Exchange {
             return Access::of_exchange(&lead, account);
         }
-        let wanted = lead.environment.as_str();
-        if account.as_str().split(':').next() != Some(wanted) {
-            return None;
-        }
         let traders = lock(&self.desk.traders).get(account).cloned().unwrap_or_default();
-        let rooms = lock(&self.rooms);
-        let known = traders.iter().filter_map(|sandbox| rooms.get(sandbox));
-        known.chain(rooms.values()).find_map(|room| Access::of_secrets(&lead, &room.force()))
+        let rooms: Vec<_> = lock(&self.rooms).values().cloned().collect();
+        let (known, others): (Vec<_>, Vec<_>) = rooms.iter().partition(|room| traders.contains(&room.id));
+        if let Some(access) = known.iter().find_map(|room| Access::of_secrets(&lead, &room.force())) {
+            return Some(access);
+        }
+        let mut tried: Vec<HeaderMap> = Vec::new();
+        for access in others.iter().filter_map(|room| Access::of_secrets(&lead, &room.force())) {
+            if tried.len() == KEYS_TRIED_MAX || tried.contains(&access.headers) {
+                continue;
+            }
+            if self.account(&access, &self.trading_host()).await.is_ok_and(|(found, _)| found == *account) {
+                return Some(access);
+            }
+            tried.push(access.headers);
+        }
+        None
     }
 
     /// A sandbox has asked for an account.
@@ -173,13 +187,11 @@ impl Gate {
             if orders.is_empty() {
                 continue;
             }
-            let own = self.store.trade_limits(account.clone(), Some(sandbox.clone())).await?;
-            let of_account = self.store.trade_limits(account.clone(), None).await?;
-            let stays = [own, of_account].into_iter().flatten().find_map(|row| row.limits.cancel_on_disconnect);
-            if stays == Some(false) {
+            let limits = self.store.trade_limits_in_force(account.clone(), Some(sandbox.clone())).await?;
+            if limits.cancel_on_disconnect == Some(false) {
                 continue;
             }
-            let Some(access) = self.access(&account) else {
+            let Some(access) = self.access(&account).await else {
                 tracing::error!(%sandbox, %account, "there is no key by which the orders of a sandbox could be cancelled");
                 continue;
             };
@@ -190,22 +202,31 @@ impl Gate {
         Ok(())
     }
 
-    /// The kill switch has been pulled: everything that is open in these accounts is cancelled at the venue, whoever sent it.
-    pub(in crate::gate) async fn cancel_everything(self: &Arc<Self>, account: &AccountId) -> Result<u32, StoreError> {
+    /// The kill switch has been pulled: everything that is open in this account is cancelled at the venue, whoever sent it. Returns
+    /// how many orders of sandboxes that were.
+    pub(in crate::gate) async fn cancel_everything(
+        self: &Arc<Self>,
+        access: &Access,
+        account: &AccountId,
+    ) -> Result<u32, StoreError> {
         let orders = self.store.trade_open(account.clone(), None).await?;
-        let Some(access) = self.access(account) else { return Ok(0) };
         self.record_cancels(&orders, "trade.cancel_all").await?;
         let all =
             Said { method: Method::DELETE, host: self.trading_host(), target: "/v2/orders".to_owned(), body: vec![] };
-        if let Err(error) = self.say(&access, all).await {
-            tracing::error!(%account, %error, "the venue was not told to cancel all orders; they are cancelled one by one");
-            self.cancel(&access, &orders).await;
+        let said = self.say(access, all).await;
+        if !said.as_ref().is_ok_and(|answered| answered.status.is_success()) {
+            tracing::error!(%account, "the venue did not cancel all orders at once; they are cancelled one by one");
+            self.cancel(access, &orders).await;
         }
-        self.sync(&access, account).await?;
+        self.sync(access, account).await?;
         Ok(u32::try_from(orders.len()).unwrap_or(u32::MAX))
     }
 
-    async fn record_cancels(&self, orders: &[OrderRow], event: &'static str) -> Result<(), StoreError> {
+    pub(in crate::gate) async fn record_cancels(
+        &self,
+        orders: &[OrderRow],
+        event: &'static str,
+    ) -> Result<(), StoreError> {
         for order in orders {
             let entry = ringfence_store::AuditEntry::new(now_ms(), ringfence_store::Actor::System, event)
                 .sandbox(&order.sandbox)
