@@ -1,4 +1,5 @@
-//! `ringfence data` as a user has it: files come in whole or not at all, and are there afterwards. Needs no root and no daemon.
+//! `ringfence data` as a user has it: files come in whole or not at all, and are there afterwards. Needs no root and no
+//! daemon.
 
 use std::{
     fs,

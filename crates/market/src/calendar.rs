@@ -1,8 +1,9 @@
 //! When the New York Stock Exchange trades: sessions, holidays and early closes, 1990 to 2030.
 //!
-//! The regular days are rules (NYSE Rule 7.2, formerly Rule 51, "Holidays"; the early closes as the exchange announces them each
-//! year), the others a table of closings for mourning, terror and storm. A test compares every weekday to November 2027 with the
-//! calendar of another project. Sessions are whole days: halts within a day (1997-10-27, 15:30) and late openings are not here.
+//! The regular days are rules (NYSE Rule 7.2, formerly Rule 51, "Holidays"; the early closes as the exchange announces
+//! them each year), the others a table of closings for mourning, terror and storm. A test compares every weekday to
+//! November 2027 with the calendar of another project. Sessions are whole days: halts within a day (1997-10-27, 15:30)
+//! and late openings are not here.
 
 use jiff::{
     SignedDuration, Span, Timestamp, ToSpan,

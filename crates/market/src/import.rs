@@ -1,7 +1,7 @@
 //! Reading bars that somebody brings: CSV and Parquet as the usual sources write them, checked row by row.
 //!
-//! A file is taken whole or not at all. Errors (a cell that is no number, a high below a low, one instant twice) refuse it; warnings
-//! (days that are missing, a price that halves overnight) are told and left to the reader.
+//! A file is taken whole or not at all. Errors (a cell that is no number, a high below a low, one instant twice) refuse
+//! it; warnings (days that are missing, a price that halves overnight) are told and left to the reader.
 
 mod cells;
 mod check;
@@ -226,8 +226,8 @@ struct Row {
     volume: u64,
 }
 
-/// Reads and checks a file: its report, and its bars unless it is refused. `actions` are what is known of splits, so that they are
-/// not suspected.
+/// Reads and checks a file: its report, and its bars unless it is refused. `actions` are what is known of splits, so that
+/// they are not suspected.
 #[must_use]
 pub fn read(file: &str, bytes: Vec<u8>, options: &Options, actions: &[Action]) -> (Report, Vec<Dataset>) {
     let mut report = Report { file: file.to_owned(), ..Report::default() };
@@ -275,7 +275,8 @@ fn interval(rows: &[Row]) -> Option<Interval> {
     }
 }
 
-/// The day that an instant stands for, when it is a midnight in New York (as Alpaca stamps daily bars) or in UTC (as pandas does).
+/// The day that an instant stands for, when it is a midnight in New York (as Alpaca stamps daily bars) or in UTC (as
+/// pandas does).
 fn day_of(at: Timestamp) -> Option<Date> {
     [new_york::civil(at), TimeZone::UTC.to_datetime(at)]
         .into_iter()

@@ -5,8 +5,8 @@
 //! objects/SHA256.csv     bars of one symbol and length, or the actions of one symbol; never changed
 //! ```
 //!
-//! A change writes new objects, then the manifest beside its place, and renames it there: whoever opens the directory finds the old
-//! or the new state, whole. Two who change it at once must take turns (the command line holds a lock).
+//! A change writes new objects, then the manifest beside its place, and renames it there: whoever opens the directory
+//! finds the old or the new state, whole. Two who change it at once must take turns (the command line holds a lock).
 
 mod object;
 
@@ -194,8 +194,8 @@ impl Library {
         &self.entries
     }
 
-    /// Adds bars and actions: all, or nothing. Bars of an instant that is there already take its place; the actions of a symbol take
-    /// the place of all that it had. `name` is the company's.
+    /// Adds bars and actions: all, or nothing. Bars of an instant that is there already take its place; the actions of a
+    /// symbol take the place of all that it had. `name` is the company's.
     ///
     /// # Errors
     /// What is there cannot be read, or something cannot be written. The library is then as it was.
@@ -273,8 +273,8 @@ impl Library {
         Ok((datasets, actions))
     }
 
-    /// The tape of the built-in sample and of what was imported. Imported daily bars of a symbol replace the sample's bars and
-    /// actions of it, imported actions its actions; minutes are added to what there is.
+    /// The tape of the built-in sample and of what was imported. Imported daily bars of a symbol replace the sample's
+    /// bars and actions of it, imported actions its actions; minutes are added to what there is.
     ///
     /// # Errors
     /// As [`Self::datasets`], and when a file's bars are not sound.

@@ -1,11 +1,12 @@
 //! Alpaca's Market Data API over a tape: pure functions of a request, the account's time and the tape.
 //!
-//! No answer holds an instant after that time. Bars go up to the last whole minute, as Alpaca's do, which come when their minute
-//! is over: the bar of a day or an hour that is under way holds what its whole minutes came to. All feeds are the same data. Trades and quotes
-//! are derived from bars (`docs/concepts/replayed-market.md`): they carry exchange `R` and condition `~`, and each answer the
-//! header [`LABEL`].
+//! No answer holds an instant after that time. Bars go up to the last whole minute, as Alpaca's do, which come when their
+//! minute is over: the bar of a day or an hour that is under way holds what its whole minutes came to. All feeds are the
+//! same data. Trades and quotes are derived from bars (`docs/concepts/replayed-market.md`): they carry exchange `R` and
+//! condition `~`, and each answer the header [`LABEL`].
 //!
-//! Shapes are those of Alpaca's `market-data-api.json`. Errors carry `code` and `message`, because the Python client reads both.
+//! Shapes are those of Alpaca's `market-data-api.json`. Errors carry `code` and `message`, because the Python client
+//! reads both.
 
 mod adjust;
 mod history;
@@ -68,7 +69,8 @@ impl Refusal {
     }
 }
 
-/// Answers a request to the data host: its method, its path as sent (percent-encoded), what follows the `?`, and the account's time.
+/// Answers a request to the data host: its method, its path as sent (percent-encoded), what follows the `?`, and the
+/// account's time.
 #[must_use]
 pub fn handle(tape: &BarTape, method: &str, path: &str, query: &str, now: Timestamp) -> Answer {
     match answer(tape, method, path, query, now) {

@@ -1,5 +1,5 @@
-//! `ringfence data`: the bars that the simulated exchange replays. It works on the state directory itself, whether a daemon runs or
-//! not; a venue that runs goes on with what it has read until it reads again.
+//! `ringfence data`: the bars that the simulated exchange replays. It works on the state directory itself, whether a
+//! daemon runs or not; a venue that runs goes on with what it has read until it reads again.
 
 use std::{
     collections::BTreeSet,

@@ -50,7 +50,8 @@ const NAMES: [(&str, &[&str]); 7] = [
 ];
 
 impl Columns {
-    /// Finds the columns by their names, in any case and order. `None` when one is missing or there twice, which the report says.
+    /// Finds the columns by their names, in any case and order. `None` when one is missing or there twice, which the
+    /// report says.
     pub(super) fn find(file: &str, header: &[String], options: &Options, report: &mut Report) -> Option<Self> {
         let names: Vec<String> = header.iter().map(|name| name.trim().to_lowercase()).collect();
         let mut used = Vec::new();
@@ -198,7 +199,8 @@ fn of_text(text: &str) -> Option<When> {
     text.parse::<Date>().ok().map(When::Day)
 }
 
-/// Seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by how many digits there are: right from 2001 on.
+/// Seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by how many digits there are: right from
+/// 2001 on.
 fn since_epoch(text: &str) -> Option<When> {
     let number: i64 = text.parse().ok().filter(|n| *n > 0)?;
     let at = match text.len() {

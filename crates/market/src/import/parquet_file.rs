@@ -1,5 +1,5 @@
-//! Rows of a Parquet file. Floating point numbers are taken as the shortest decimal that reads back as the same number, which is
-//! what was written wherever a price had up to 15 digits.
+//! Rows of a Parquet file. Floating point numbers are taken as the shortest decimal that reads back as the same number,
+//! which is what was written wherever a price had up to 15 digits.
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use parquet::{

@@ -189,8 +189,8 @@ fn a_long_list_of_errors_is_cut_and_counted() {
     assert_eq!((found.len(), found[20].as_str()), (21, "Error cell: 80 more like these"));
 }
 
-/// Nanoseconds in UTC as pandas has them, decimals, single floats, nulls allowed, a column of texts, compressed with zstd. The low
-/// of the second row is there or is not.
+/// Nanoseconds in UTC as pandas has them, decimals, single floats, nulls allowed, a column of texts, compressed with
+/// zstd. The low of the second row is there or is not.
 fn parquet_of_others(has_low: bool) -> Vec<u8> {
     use parquet::{
         basic::{Compression, ZstdLevel},

@@ -92,8 +92,8 @@ struct Kept {
     order: VecDeque<(Symbol, Date)>,
 }
 
-/// A [`Tape`] made from daily and minute bars, in the way that `docs/concepts/replayed-market.md` describes. Bars on days without a
-/// session, and minutes outside of trading hours (04:00 to four hours after the close), are left out.
+/// A [`Tape`] made from daily and minute bars, in the way that `docs/concepts/replayed-market.md` describes. Bars on days
+/// without a session, and minutes outside of trading hours (04:00 to four hours after the close), are left out.
 pub struct BarTape {
     seed: u64,
     entries: BTreeMap<Symbol, Entry>,
@@ -105,7 +105,8 @@ impl BarTape {
     /// Makes a tape.
     ///
     /// # Errors
-    /// Bars that are not in order, contradict themselves or have impossible prices; importing finds that out with line numbers.
+    /// Bars that are not in order, contradict themselves or have impossible prices; importing finds that out with line
+    /// numbers.
     pub fn new(seed: u64, instruments: Vec<Instrument>) -> Result<Self, TapeError> {
         let mut instruments = instruments;
         instruments.sort_by(|a, b| a.symbol.cmp(&b.symbol));

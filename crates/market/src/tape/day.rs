@@ -1,24 +1,27 @@
 //! What happened in a day, instant by instant, made up from its bars. `docs/concepts/replayed-market.md` says the same for
 //! readers; whoever changes the model changes that page and [`MODEL`].
 //!
-//! **From a daily bar.** The session is cut into as many equal slots as there are trades: one for each 100 shares, at least 4, at
-//! most 3 a minute. Each slot begins with a quote, and its trade follows within its middle eight tenths. The first trade is the
-//! open, a millisecond after the session begins; the last is the close, a millisecond before it ends; two slots that are drawn
-//! hold the high and the low. In between the price goes from one to the next with noise, on the grid of prices (0.01, or 0.0001
-//! where the day was below 1), and never leaves the day's range. Sizes add up to the volume; more is traded early and late.
+//! **From a daily bar.** The session is cut into as many equal slots as there are trades: one for each 100 shares, at
+//! least 4, at most 3 a minute. Each slot begins with a quote, and its trade follows within its middle eight tenths. The
+//! first trade is the open, a millisecond after the session begins; the last is the close, a millisecond before it ends;
+//! two slots that are drawn hold the high and the low. In between the price goes from one to the next with noise, on the
+//! grid of prices (0.01, or 0.0001 where the day was below 1), and never leaves the day's range. Sizes add up to the
+//! volume; more is traded early and late.
 //!
-//! **From minute bars.** Each minute has up to four trades (open, the two extremes in drawn order, close), in equal slots. Nothing in a
-//! minute goes by a later one.
+//! **From minute bars.** Each minute has up to four trades (open, the two extremes in drawn order, close), in equal
+//! slots. Nothing in a minute goes by a later one.
 //!
-//! **Quotes.** A trade is, by a coin, a buyer's at the ask or a seller's at the bid. The spread is drawn around a middle that
-//! goes by the dollars that were traded that day: 1 basis point from 100 million on, 3 from 10 million, 10 from 1 million, else
-//! 30; at least one step of the grid. (Of minutes, the dollars of a day of 390 minutes like this one.) A quote stays inside the bar's range (the day's or the minute's), because orders are filled
-//! at quotes, and nobody traded outside it. A bar whose range is less than a step of the grid has a quote one step wide all the
-//! same. A trade at a price off the grid can be less than a step outside its quote.
+//! **Quotes.** A trade is, by a coin, a buyer's at the ask or a seller's at the bid. The spread is drawn around a middle
+//! that goes by the dollars that were traded that day: 1 basis point from 100 million on, 3 from 10 million, 10 from 1
+//! million, else 30; at least one step of the grid. (Of minutes, the dollars of a day of 390 minutes like this one.) A
+//! quote stays inside the bar's range (the day's or the minute's), because orders are filled at quotes, and nobody traded
+//! outside it. A bar whose range is less than a step of the grid has a quote one step wide all the same. A trade at a
+//! price off the grid can be less than a step outside its quote.
 //!
-//! **What is known when.** Whatever a day's path does before its end was drawn with the day's high, low, close and volume known (of
-//! minutes, a minute's). No answer contains an instant after the one that was asked for, but a program that learned this model could guess from a
-//! morning's path something about the rest of that day. About later days there is nothing in it.
+//! **What is known when.** Whatever a day's path does before its end was drawn with the day's high, low, close and volume
+//! known (of minutes, a minute's). No answer contains an instant after the one that was asked for, but a program that
+//! learned this model could guess from a morning's path something about the rest of that day. About later days there is
+//! nothing in it.
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
@@ -212,8 +215,8 @@ fn path(random: &mut Random, around: Around, bar: &Bar, count: usize) -> Vec<Dec
     prices
 }
 
-/// Cuts a volume into `count` sizes, which add up to it. In a day the first and the last are five times as large, and the middle a
-/// third of the ends. Every size is at least 1 while there are shares for that.
+/// Cuts a volume into `count` sizes, which add up to it. In a day the first and the last are five times as large, and the
+/// middle a third of the ends. Every size is at least 1 while there are shares for that.
 fn shares(random: &mut Random, volume: u64, count: usize, is_day: bool) -> Vec<u64> {
     let ends = u64::try_from(count).expect("a count") - 1;
     let weights: Vec<u128> = (0..=ends)

@@ -136,8 +136,9 @@ pub struct Wanted {
 }
 
 impl BarTape {
-    /// Bars, of which each is what the trades in it come to. Minutes and hours count every trade; days and longer ones those of
-    /// the sessions. `scale` says by what a day's prices and volumes are multiplied; prices are then rounded to [`PLACES`].
+    /// Bars, of which each is what the trades in it come to. Minutes and hours count every trade; days and longer ones
+    /// those of the sessions. `scale` says by what a day's prices and volumes are multiplied; prices are then rounded to
+    /// [`PLACES`].
     pub fn bars(&self, symbol: &Symbol, wanted: &Wanted, scale: impl Fn(Date) -> Scale) -> Vec<Aggregate> {
         let mut found = Vec::new();
         let Some(entry) = self.entry(symbol) else { return found };

@@ -1,5 +1,5 @@
-//! Numbers that look random and are always the same: `SplitMix64` (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number
-//! Generators*, 2014). Written here, because what a tape says must not change with a library's version.
+//! Numbers that look random and are always the same: `SplitMix64` (Steele, Lea and Flood, *Fast Splittable Pseudorandom
+//! Number Generators*, 2014). Written here, because what a tape says must not change with a library's version.
 
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};

@@ -19,8 +19,8 @@ pub struct Replayed {
     pub days: u64,
 }
 
-/// Goes through every tick of a symbol after `after`, up to and including `until`. A benchmark measures the time of this with a new
-/// tape, whose days are not worked out yet, and divides.
+/// Goes through every tick of a symbol after `after`, up to and including `until`. A benchmark measures the time of this
+/// with a new tape, whose days are not worked out yet, and divides.
 #[must_use]
 pub fn replay(tape: &dyn Tape, symbol: &Symbol, after: Timestamp, until: Timestamp) -> Replayed {
     let mut found = Replayed::default();

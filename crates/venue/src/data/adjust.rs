@@ -1,8 +1,8 @@
 //! Adjusting prices for what happened up to now, and for nothing that is to come.
 //!
-//! Each action multiplies every price of the days before its ex-date: a split of one share into `s` by `1 / s` (and volumes by `s`), a
-//! dividend `d` by `1 - d / c`, with `c` the last close before the ex-date. (The sample's adjusted files use `c / (c + d)` with the
-//! close of the ex-date itself, which nobody knows in the morning of that day.)
+//! Each action multiplies every price of the days before its ex-date: a split of one share into `s` by `1 / s` (and
+//! volumes by `s`), a dividend `d` by `1 - d / c`, with `c` the last close before the ex-date. (The sample's adjusted
+//! files use `c / (c + d)` with the close of the ex-date itself, which nobody knows in the morning of that day.)
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use ringfence_market::{

@@ -66,7 +66,8 @@ fn each(
     }
 }
 
-/// Latest trade and quote, last whole minute, the day so far and the day before. Of several symbols the answer is the bare map.
+/// Latest trade and quote, last whole minute, the day so far and the day before. Of several symbols the answer is the
+/// bare map.
 pub(super) fn snapshots(tape: &BarTape, whose: &Whose, query: &Query, now: Timestamp) -> Result<Value, Refusal> {
     query.check_source()?;
     let of = |symbol: &Symbol| -> Option<Vec<(Cow<'static, str>, Value)>> {
@@ -156,8 +157,8 @@ pub(super) fn movers(tape: &BarTape, market: &str, query: &Query, now: Timestamp
     ]))
 }
 
-/// The bar of the newest session of each symbol, and the close before it, adjusted for no split; symbols that were traded no more
-/// are left out.
+/// The bar of the newest session of each symbol, and the close before it, adjusted for no split; symbols that were traded
+/// no more are left out.
 fn current(tape: &BarTape, now: Timestamp) -> Vec<(Symbol, Aggregate, Option<Decimal>)> {
     let mut days = Vec::new();
     for symbol in tape.symbols() {

@@ -1,9 +1,10 @@
-//! Alpaca's market data websocket as a state machine: frames in, frames out. Whoever listens owns the connection and the clock.
+//! Alpaca's market data websocket as a state machine: frames in, frames out. Whoever listens owns the connection and the
+//! clock.
 //!
-//! [`Session::greet`] first, then [`Session::on_frame`] with each message of the client (put together from its fragments), and
-//! [`Session::advance`] whenever the account's clock has moved. A minute's bar is sent when its minute is over, with the day's bar so far
-//! (`dailyBars`). Derived trades are never corrected, so `updatedBars` stays silent; nothing is halted and no auction collects orders, so
-//! `statuses`, `lulds` and `imbalances` do too.
+//! [`Session::greet`] first, then [`Session::on_frame`] with each message of the client (put together from its
+//! fragments), and [`Session::advance`] whenever the account's clock has moved. A minute's bar is sent when its minute is
+//! over, with the day's bar so far (`dailyBars`). Derived trades are never corrected, so `updatedBars` stays silent;
+//! nothing is halted and no auction collects orders, so `statuses`, `lulds` and `imbalances` do too.
 
 mod codec;
 
@@ -154,8 +155,8 @@ impl Wish {
 pub struct Advance {
     /// What to send, in this order.
     pub frames: Vec<Frame>,
-    /// How far it went: call again from here while this is before the end that was asked for. A listener does so when the client
-    /// has taken what it was sent.
+    /// How far it went: call again from here while this is before the end that was asked for. A listener does so when the
+    /// client has taken what it was sent.
     pub reached: Timestamp,
 }
 
@@ -168,8 +169,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A client that has just connected. It is spoken to in `MessagePack` when its handshake had `Content-Type: application/msgpack`,
-    /// else in JSON.
+    /// A client that has just connected. It is spoken to in `MessagePack` when its handshake had `Content-Type:
+    /// application/msgpack`, else in JSON.
     #[must_use]
     pub fn new(codec: Codec) -> Self {
         Self { codec, key: None, wishes: Default::default() }

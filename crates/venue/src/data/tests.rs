@@ -231,8 +231,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// And a tape that ends with the day of `now` says the same to the letter: later days are not in any answer. (Within the day
-    /// of `now` the path was drawn with its bar known, so a tape cut in the middle of a day cannot be compared.)
+    /// And a tape that ends with the day of `now` says the same to the letter: later days are not in any answer. (Within
+    /// the day of `now` the path was drawn with its bar known, so a tape cut in the middle of a day cannot be compared.)
     #[test]
     fn no_answer_knows_what_is_to_come(target in targets(), now in instants()) {
         let answer = get_at(&target, now);

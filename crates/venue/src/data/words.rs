@@ -31,7 +31,8 @@ pub(super) fn trade(trade: &Trade) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A quote, as it is in the given part of the day: outside of the session it is marked as closing (`C`), else as regular (`R`).
+/// A quote, as it is in the given part of the day: outside of the session it is marked as closing (`C`), else as regular
+/// (`R`).
 pub(super) fn quote(quote: &Quote, phase: Phase) -> Vec<(&'static str, Value)> {
     let condition = if phase == Phase::Regular { "R" } else { "C" };
     vec![

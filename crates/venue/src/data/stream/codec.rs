@@ -1,5 +1,5 @@
-//! Messages as bytes: JSON, or `MessagePack` with its timestamp extension (type -1), which Alpaca's Python and Node clients expect in
-//! `t`.
+//! Messages as bytes: JSON, or `MessagePack` with its timestamp extension (type -1), which Alpaca's Python and Node
+//! clients expect in `t`.
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -54,8 +54,8 @@ fn nearest(value: Decimal) -> f64 {
     value.to_string().parse().expect("a decimal's text is a number")
 }
 
-/// `timestamp 64` of the specification: nanoseconds in the upper 30 bits, seconds in the lower 34; `timestamp 96` where those do not
-/// suffice.
+/// `timestamp 64` of the specification: nanoseconds in the upper 30 bits, seconds in the lower 34; `timestamp 96` where
+/// those do not suffice.
 fn stamp(at: Timestamp) -> Vec<u8> {
     let seconds = at.as_nanosecond().div_euclid(1_000_000_000);
     let nanoseconds = u32::try_from(at.as_nanosecond().rem_euclid(1_000_000_000)).expect("below a second");
