@@ -1,4 +1,5 @@
-//! Bars: reading, checking and adjusting them, and the sample that every sandbox finds at `/data`.
+//! Bars: reading, checking, importing and adjusting them, the sample that every sandbox finds at `/data`, the exchange's calendar, and
+//! the tape that is derived from bars.
 //!
 //! Prices are exact decimals from the file to the last rounding; floating point appears only in the Parquet files, which
 //! are what pandas reads. Nothing here opens a socket or reads a clock.

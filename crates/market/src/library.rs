@@ -171,6 +171,23 @@ impl Library {
         }
     }
 
+    /// The tape of the library below `dir`, as [`Self::tape`] makes it. A change that comes in between is waited out.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::tape`].
+    pub fn load(dir: &Path, seed: u64) -> Result<BarTape, LibraryError> {
+        const TRIES: usize = 5;
+        let is_gone = |error: &LibraryError| matches!(error, LibraryError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound);
+        let mut tried = 1;
+        loop {
+            match Self::open(dir)?.tape(seed) {
+                // A file that went away was replaced, and the manifest names another by now.
+                Err(error) if is_gone(&error) && tried < TRIES => tried += 1,
+                done => return done,
+            }
+        }
+    }
+
     /// What there is, by symbol.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {

@@ -4,12 +4,14 @@ mod bars;
 mod day;
 mod frame;
 mod random;
+mod replay;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 pub use bars::{BarTape, Instrument, PRICE_MAX, TapeError};
 pub use frame::{Aggregate, Frame, Scale, Wanted};
+pub use replay::{Replayed, replay};
 
 use crate::{action::Action, bar::Symbol};
 

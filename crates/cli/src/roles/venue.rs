@@ -96,8 +96,7 @@ pub(crate) fn alone(options: &VenueOptions) -> anyhow::Result<i32> {
 }
 
 fn tape(home: &Path) -> Result<Arc<BarTape>, String> {
-    let read = Library::open(&home.join("market")).and_then(|library| library.tape(TAPE_SEED));
-    match read {
+    match Library::load(&home.join("market"), TAPE_SEED) {
         Ok(tape) => Ok(Arc::new(tape)),
         Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
     }

@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use parquet::{
     basic::{LogicalType, TimeUnit},
+    errors::ParquetError,
     file::reader::{FileReader, SerializedFileReader},
     record::Field,
     schema::types::SchemaDescriptor,
@@ -21,21 +22,35 @@ struct Counted {
 
 /// Every row that can be read; the report says of the others what is wrong with them.
 pub(super) fn rows(file: &str, bytes: Vec<u8>, options: &Options, report: &mut Report) -> Vec<Row> {
-    match read(file, bytes, options, report) {
+    // The library panics on some damaged files. Nothing of what it had in hand is used afterwards.
+    let attempt = std::panic::AssertUnwindSafe(|| {
+        let mut own = Report::default();
+        let rows = read(file, bytes, options, &mut own);
+        (rows, own)
+    });
+    let Ok((rows, own)) = std::panic::catch_unwind(attempt) else {
+        report.add(Weight::Error, "table", None, "it cannot be read as Parquet: it is damaged");
+        return Vec::new();
+    };
+    report.findings.extend(own.findings);
+    match rows {
         Ok(rows) => rows,
         Err(error) => {
-            report.add(Weight::Error, "table", None, format!("it cannot be read as Parquet: {error}"));
+            let text = match &error {
+                // What this crate was built without: gzip, Brotli and LZ4.
+                ParquetError::General(why) if why.contains("Disabled feature") => {
+                    "it is compressed in a way that is not read here; write it with Snappy, Zstandard or not compressed"
+                        .to_owned()
+                }
+                error => format!("it cannot be read as Parquet: {error}"),
+            };
+            report.add(Weight::Error, "table", None, text);
             Vec::new()
         }
     }
 }
 
-fn read(
-    file: &str,
-    bytes: Vec<u8>,
-    options: &Options,
-    report: &mut Report,
-) -> Result<Vec<Row>, parquet::errors::ParquetError> {
+fn read(file: &str, bytes: Vec<u8>, options: &Options, report: &mut Report) -> Result<Vec<Row>, ParquetError> {
     let reader = SerializedFileReader::new(bytes::Bytes::from(bytes))?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let header: Vec<String> = schema.columns().iter().map(|c| c.name().to_owned()).collect();
@@ -82,9 +97,9 @@ fn cell(field: &Field, time: Option<Counted>) -> Cell {
         Field::Long(count) if time.is_some() => counted(*count, Counted { unit_ns: 1, is_utc: true }),
         Field::TimestampMillis(count) => counted(*count, Counted { unit_ns: 1_000_000, is_utc: true }),
         Field::TimestampMicros(count) => counted(*count, Counted { unit_ns: 1000, is_utc: true }),
-        Field::Date(days) => SignedDuration::try_from_secs_f64(f64::from(*days) * 86_400.0)
+        Field::Date(days) => Date::constant(1970, 1, 1)
+            .checked_add(SignedDuration::from_hours(i64::from(*days) * 24))
             .ok()
-            .and_then(|since| Date::constant(1970, 1, 1).checked_add(since).ok())
             .map_or(Cell::Missing, |day| Cell::Time(When::Day(day))),
         Field::Byte(n) => Cell::Number((*n).into()),
         Field::Short(n) => Cell::Number((*n).into()),

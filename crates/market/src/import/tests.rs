@@ -188,3 +188,86 @@ fn a_long_list_of_errors_is_cut_and_counted() {
     let found = findings(&text);
     assert_eq!((found.len(), found[20].as_str()), (21, "Error cell: 80 more like these"));
 }
+
+/// Nanoseconds in UTC as pandas has them, decimals, single floats, nulls allowed, a column of texts, compressed with zstd. The low
+/// of the second row is there or is not.
+fn parquet_of_others(has_low: bool) -> Vec<u8> {
+    use parquet::{
+        basic::{Compression, ZstdLevel},
+        data_type::{ByteArray, ByteArrayType, DoubleType, FloatType, Int32Type, Int64Type},
+        file::{properties::WriterProperties, writer::SerializedFileWriter},
+        schema::parser::parse_message_type,
+    };
+    let schema = "message m {
+        OPTIONAL BYTE_ARRAY symbol (STRING);
+        REQUIRED INT64 open (DECIMAL(18, 4));
+        REQUIRED FLOAT high;
+        OPTIONAL DOUBLE low;
+        REQUIRED BYTE_ARRAY close (DECIMAL(38, 6));
+        REQUIRED INT32 volume;
+        REQUIRED INT64 __index_level_0__ (TIMESTAMP(NANOS, true));
+    }";
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    let schema = parse_message_type(schema).expect("a schema").into();
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties.into()).expect("a writer");
+    let mut rows = writer.next_row_group().expect("rows");
+    macro_rules! column {
+        ($kind:ty, $values:expr, $levels:expr) => {{
+            let mut column = rows.next_column().expect("a column").expect("there is one");
+            column.typed::<$kind>().write_batch($values, $levels, None).expect("written");
+            column.close().expect("closed");
+        }};
+    }
+    column!(ByteArrayType, &[ByteArray::from("X"), ByteArray::from("X")], Some(&[1, 1]));
+    column!(Int64Type, &[100_500, 101_000], None);
+    column!(FloatType, &[10.3_f32, 10.4], None);
+    let (lows, levels) = if has_low { (&[10.01, 10.02][..], [1, 1]) } else { (&[10.01][..], [1, 0]) };
+    column!(DoubleType, lows, Some(&levels));
+    column!(
+        ByteArrayType,
+        &[ByteArray::from(vec![0x00, 0x99, 0x1e, 0x18]), ByteArray::from(vec![0x00, 0x99, 0x1e, 0x18])],
+        None
+    );
+    column!(Int32Type, &[7, 8], None);
+    column!(Int64Type, &[1_325_601_000_000_000_000, 1_325_601_060_000_000_000], None);
+    rows.close().expect("closed");
+    writer.into_inner().expect("a file")
+}
+
+#[test]
+fn parquet_of_other_programs_is_read() {
+    let (report, sets) = read("many.parquet", parquet_of_others(true), &Options::default(), &[]);
+    let [Dataset { bars: Bars::Minute(bars), symbol }] = &sets[..] else { panic!("{report:?}") };
+    let price = |text: &str| text.parse::<Decimal>().expect("a decimal");
+    let first = Minute {
+        at: "2012-01-03T14:30:00Z".parse().expect("an instant"),
+        open: price("10.05"),
+        high: price("10.3"),
+        low: price("10.01"),
+        close: price("10.034712"),
+        volume: 7,
+    };
+    assert_eq!((symbol.as_str(), &bars[0], bars.len()), ("X", &first, 2));
+
+    let (report, sets) = read("many.parquet", parquet_of_others(false), &Options::default(), &[]);
+    assert!(sets.is_empty());
+    assert_eq!(report.findings[0].text, "low `` is not a decimal number like 12.34");
+    assert_eq!((report.findings.len(), report.findings[0].line, report.rows), (1, Some(2), 1));
+}
+
+#[test]
+fn a_damaged_parquet_file_is_refused_or_read_and_no_panic_gets_out() {
+    let series = sample::raw().expect("the sample").swap_remove(1);
+    let sound = columns::parquet(&series).expect("it can be written");
+    let mut state = 1_u64;
+    for _ in 0..3000 {
+        let mut file = sound.clone();
+        for _ in 0..3 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = usize::try_from(state >> 33).expect("31 bits") % file.len();
+            file[at] = state.to_le_bytes()[3];
+        }
+        let (report, sets) = read("X.parquet", file, &Options::default(), &[]);
+        assert_eq!(report.is_refused(), sets.is_empty());
+    }
+}

@@ -39,6 +39,7 @@ fn what_was_imported_is_there_when_opened_again() {
     let again = Library::open(&dir).expect("a library");
     assert_eq!(again.entries(), library.entries());
     let tape = again.tape(1).expect("a tape");
+    assert_eq!(tape.digest(), Library::load(&dir, 1).expect("a tape").digest());
     assert_ne!(tape.digest(), before);
     assert_eq!(tape.symbols().len(), 6);
     assert_eq!(tape.name(&symbol("X")), Some("The X Company"));
@@ -101,4 +102,22 @@ fn everybody_may_read_it() {
     let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     let object = library.object(&library.entries[0].sha256);
     assert_eq!((mode(&dir), mode(&dir.join("manifest.json")), mode(&object)), (0o755, 0o644, 0o644));
+}
+
+#[test]
+fn a_tape_is_loaded_whole_while_the_library_changes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut library = Library::open(dir.path()).expect("empty");
+    library.add(&set("X", ONE), &[], None).expect("added");
+    let path = dir.path().to_owned();
+    let writer = std::thread::spawn(move || {
+        for volume in 0..60 {
+            library.add(&set("X", &format!("2012-01-03,1,1,1,1,{volume}\n")), &[], None).expect("added");
+        }
+    });
+    while !writer.is_finished() {
+        let tape = Library::load(&path, 1).expect("old or new, never half");
+        assert_eq!(tape.symbols().len(), 6);
+    }
+    writer.join().expect("it wrote");
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use jiff::{Timestamp, civil::Date};
@@ -60,6 +60,14 @@ pub(super) struct Day {
     pub(super) session: Session,
     daily: Option<Bar>,
     minutes: Range<usize>,
+    /// Worked out when it is first asked for.
+    total: OnceLock<Option<Total>>,
+}
+
+impl Day {
+    fn new(session: Session, daily: Option<Bar>) -> Self {
+        Self { session, daily, minutes: 0..0, total: OnceLock::new() }
+    }
 }
 
 pub(super) struct Entry {
@@ -82,7 +90,6 @@ pub(super) struct Total {
 struct Kept {
     ticks: HashMap<(Symbol, Date), Arc<Vec<Tick>>>,
     order: VecDeque<(Symbol, Date)>,
-    totals: HashMap<(Symbol, Date), Option<Arc<Total>>>,
 }
 
 /// A [`Tape`] made from daily and minute bars, in the way that `docs/concepts/replayed-market.md` describes. Bars on days without a
@@ -200,15 +207,12 @@ impl BarTape {
     }
 
     /// What a day's session came to. `None` when there are minutes and all are outside of the session.
-    pub(super) fn total(&self, symbol: &Symbol, entry: &Entry, day: &Day) -> Option<Arc<Total>> {
-        let key = (symbol.clone(), day.session.date);
-        if let Some(found) = self.lock().totals.get(&key) {
-            return found.clone();
-        }
-        let ticks = self.day(symbol, entry, day);
-        let found = total(day.session.date, in_session(&ticks, &day.session, Timestamp::MAX)).map(Arc::new);
-        self.lock().totals.insert(key, found.clone());
-        found
+    pub(super) fn total<'a>(&self, symbol: &Symbol, entry: &Entry, day: &'a Day) -> Option<&'a Total> {
+        let work_out = || {
+            let ticks = self.day(symbol, entry, day);
+            total(day.session.date, in_session(&ticks, &day.session, Timestamp::MAX))
+        };
+        day.total.get_or_init(work_out).as_ref()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
@@ -376,14 +380,14 @@ fn entry(instrument: Instrument) -> Entry {
     let mut days: BTreeMap<Date, Day> = BTreeMap::new();
     for bar in daily {
         if let Some(session) = calendar::session(bar.date) {
-            days.insert(bar.date, Day { session, daily: Some(bar), minutes: 0..0 });
+            days.insert(bar.date, Day::new(session, Some(bar)));
         }
     }
     let mut from = 0;
     while from < minutes.len() {
         let session = calendar::session_at(minutes[from].at).expect("others were left out");
         let until = from + minutes[from..].partition_point(|m| m.at < session.post_close);
-        let day = days.entry(session.date).or_insert(Day { session, daily: None, minutes: 0..0 });
+        let day = days.entry(session.date).or_insert_with(|| Day::new(session, None));
         day.minutes = from..until;
         from = until;
     }

@@ -7,16 +7,17 @@
 //! hold the high and the low. In between the price goes from one to the next with noise, on the grid of prices (0.01, or 0.0001
 //! where the day was below 1), and never leaves the day's range. Sizes add up to the volume; more is traded early and late.
 //!
-//! **From minute bars.** Each minute has up to four trades (open, the two extremes in drawn order, close), in equal slots.
+//! **From minute bars.** Each minute has up to four trades (open, the two extremes in drawn order, close), in equal slots. Nothing in a
+//! minute goes by a later one.
 //!
 //! **Quotes.** A trade is, by a coin, a buyer's at the ask or a seller's at the bid. The spread is drawn around a middle that
 //! goes by the dollars that were traded that day: 1 basis point from 100 million on, 3 from 10 million, 10 from 1 million, else
-//! 30; at least one step of the grid. A quote stays inside the bar's range (the day's or the minute's), because orders are filled
+//! 30; at least one step of the grid. (Of minutes, the dollars of a day of 390 minutes like this one.) A quote stays inside the bar's range (the day's or the minute's), because orders are filled
 //! at quotes, and nobody traded outside it. A bar whose range is less than a step of the grid has a quote one step wide all the
 //! same. A trade at a price off the grid can be less than a step outside its quote.
 //!
-//! **What is known when.** Whatever a day's path does before its end was drawn with the day's high, low, close and volume known.
-//! No answer contains an instant after the one that was asked for, but a program that learned this model could guess from a
+//! **What is known when.** Whatever a day's path does before its end was drawn with the day's high, low, close and volume known (of
+//! minutes, a minute's). No answer contains an instant after the one that was asked for, but a program that learned this model could guess from a
 //! morning's path something about the rest of that day. About later days there is nothing in it.
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
@@ -82,8 +83,25 @@ struct Slot {
     at_ns: Option<i64>,
     price: Decimal,
     size: u64,
-    /// What its quote stays between, in steps of the grid.
+    around: Around,
+}
+
+/// What a quote goes by.
+#[derive(Clone, Copy)]
+struct Around {
+    grid: Grid,
+    /// What it stays between, in steps of the grid.
     bounds: (i64, i64),
+    /// The middle of its spread, in steps of the grid.
+    spread: u64,
+}
+
+impl Around {
+    /// By a bar's range, and by the dollars that a day like this comes to.
+    fn new(low: Decimal, high: Decimal, close: Decimal, volume_of_day: u64) -> Self {
+        let grid = Grid::of(low);
+        Self { grid, bounds: (grid.ceil(low), grid.floor(high)), spread: spread(grid, close, volume_of_day) }
+    }
 }
 
 fn ns(at: Timestamp) -> i64 {
@@ -93,14 +111,13 @@ fn ns(at: Timestamp) -> i64 {
 /// The ticks of a day of which the bar is known.
 pub(super) fn of_bar(seed: u64, symbol: &Symbol, session: &Session, bar: &Bar) -> Vec<Tick> {
     let mut random = Random::new(seed, symbol, session.date);
-    let grid = Grid::of(bar.low);
+    let around = Around::new(bar.low, bar.high, bar.close, bar.volume);
     let (open_ns, close_ns) = (ns(session.open), ns(session.close));
     let minutes = u64::try_from((close_ns - open_ns) / (60_000 * MS_NS)).expect("a session is not negative");
     let count = (bar.volume / 100).clamp(4, minutes * 3);
-    let prices = path(&mut random, grid, bar, usize::try_from(count).expect("at most 3 a minute"));
+    let prices = path(&mut random, around, bar, usize::try_from(count).expect("at most 3 a minute"));
     let sizes = shares(&mut random, bar.volume, prices.len(), true);
     let length_ns = (close_ns - open_ns) / i64::try_from(count).expect("at most 3 a minute");
-    let bounds = (grid.ceil(bar.low), grid.floor(bar.high));
     let last = prices.len() - 1;
     let slots = prices.into_iter().zip(sizes).enumerate().zip(0_i64..).map(|((at, (price, size)), number)| Slot {
         begins_ns: open_ns + number * length_ns,
@@ -112,23 +129,19 @@ pub(super) fn of_bar(seed: u64, symbol: &Symbol, session: &Session, bar: &Bar) -
         },
         price,
         size,
-        bounds,
+        around,
     });
-    let spread = spread(grid, bar.close, bar.volume);
-    ticks(&mut random, grid, session.date, spread, slots)
+    let mut found = Vec::with_capacity((last + 1) * 2);
+    ticks(&mut random, session.date, slots, &mut found);
+    found
 }
 
 /// The ticks of a day of which minutes are known, oldest first, each on a whole minute. Never asked for none.
 pub(super) fn of_minutes(seed: u64, symbol: &Symbol, session: &Session, minutes: &[Minute]) -> Vec<Tick> {
     let mut random = Random::new(seed, symbol, session.date);
-    let low = minutes.iter().map(|m| m.low).min().expect("a day has a minute");
-    let high = minutes.iter().map(|m| m.high).max().expect("a day has a minute");
-    let close = minutes.last().expect("a day has a minute").close;
-    let volume = minutes.iter().fold(0_u64, |sum, m| sum.saturating_add(m.volume));
-    let grid = Grid::of(low);
-    let of_day = (grid.ceil(low), grid.floor(high));
-    let mut slots = Vec::with_capacity(minutes.len() * 3);
+    let mut found = Vec::with_capacity(minutes.len() * 6);
     for minute in minutes {
+        let mut random = random.part();
         let mut prices = vec![minute.open];
         let mut extremes = [minute.high, minute.low];
         if random.coin() {
@@ -141,24 +154,26 @@ pub(super) fn of_minutes(seed: u64, symbol: &Symbol, session: &Session, minutes:
         let sizes = shares(&mut random, minute.volume, prices.len(), false);
         let begins_ns = ns(minute.at);
         let length_ns = 60_000 * MS_NS / i64::try_from(prices.len()).expect("at most four");
-        let own = (grid.ceil(minute.low), grid.floor(minute.high));
-        let bounds = if own.0 < own.1 { own } else { of_day };
+        // Only the minute itself is known: a day of 390 minutes like it.
+        let around = Around::new(minute.low, minute.high, minute.close, minute.volume.saturating_mul(390));
         let last = prices.len() - 1;
-        for ((at, (price, size)), number) in prices.into_iter().zip(sizes).enumerate().zip(0_i64..) {
+        let slots = prices.into_iter().zip(sizes).enumerate().zip(0_i64..).map(|((at, (price, size)), number)| {
             let ends = minute.at.checked_add(SignedDuration::from_mins(1)).is_ok_and(|end| end == session.close);
             let at_ns = match at {
                 0 if minute.at == session.open => Some(begins_ns + MS_NS),
                 at if at == last && ends => Some(ns(session.close) - MS_NS),
                 _ => None,
             };
-            slots.push(Slot { begins_ns: begins_ns + number * length_ns, length_ns, at_ns, price, size, bounds });
-        }
+            Slot { begins_ns: begins_ns + number * length_ns, length_ns, at_ns, price, size, around }
+        });
+        ticks(&mut random, session.date, slots, &mut found);
     }
-    ticks(&mut random, grid, session.date, spread(grid, close, volume), slots.into_iter())
+    found
 }
 
 /// Prices from open to close by way of the high and the low.
-fn path(random: &mut Random, grid: Grid, bar: &Bar, count: usize) -> Vec<Decimal> {
+fn path(random: &mut Random, around: Around, bar: &Bar, count: usize) -> Vec<Decimal> {
+    let Around { grid, bounds: (lowest, highest), .. } = around;
     let inner = u64::try_from(count - 2).expect("a count");
     let mut drawn = || 1 + usize::try_from(random.below(inner)).expect("below the count");
     let first = drawn();
@@ -173,7 +188,6 @@ fn path(random: &mut Random, grid: Grid, bar: &Bar, count: usize) -> Vec<Decimal
     stations.retain(|(at, price)| *at == 0 || *at == count - 1 || (*price != bar.open && *price != bar.close));
     stations.sort_by_key(|(at, _)| *at);
 
-    let (lowest, highest) = (grid.ceil(bar.low), grid.floor(bar.high));
     let range = grid.fine(bar.high).saturating_sub(grid.fine(bar.low));
     let steps = i64::try_from(count).expect("a count");
     let noise = range / steps.isqrt().max(1);
@@ -244,13 +258,15 @@ fn spread(grid: Grid, close: Decimal, volume: u64) -> u64 {
     wide.round().to_u64().unwrap_or(1).max(1)
 }
 
-fn ticks(random: &mut Random, grid: Grid, day: Date, spread: u64, slots: impl Iterator<Item = Slot>) -> Vec<Tick> {
+/// Adds a quote and a trade for each slot to what there is of the day.
+fn ticks(random: &mut Random, day: Date, slots: impl Iterator<Item = Slot>, ticks: &mut Vec<Tick>) {
     let days = day.duration_since(Date::constant(1970, 1, 1)).as_hours() / 24;
-    let base = u64::try_from(days).expect("the calendar begins after 1970") * IDS_A_DAY;
-    let mut ticks = Vec::with_capacity(slots.size_hint().0 * 2);
+    let before = u64::try_from(ticks.len() / 2).expect("a count");
+    let base = u64::try_from(days).expect("the calendar begins after 1970") * IDS_A_DAY + before;
     let stamp = |ns: i64| Timestamp::from_nanosecond(i128::from(ns)).expect("inside of the calendar");
     for (slot, id) in slots.zip(base..) {
-        let (bid, ask) = quote(random, grid, slot.price, spread, slot.bounds);
+        let grid = slot.around.grid;
+        let (bid, ask) = quote(random, slot.price, slot.around);
         let size = |random: &mut Random| (1 + random.below(10)) * 100;
         let (bid_size, ask_size) = (size(random), size(random));
         let quote = Quote { at: stamp(slot.begins_ns), bid: grid.price(bid), bid_size, ask: grid.price(ask), ask_size };
@@ -262,11 +278,11 @@ fn ticks(random: &mut Random, grid: Grid, day: Date, spread: u64, slots: impl It
         let at = stamp(slot.at_ns.unwrap_or(drawn));
         ticks.push(Tick::Trade(Trade { at, price: slot.price, size: slot.size, id }));
     }
-    ticks
 }
 
 /// Bid and ask around a trade, in steps of the grid.
-fn quote(random: &mut Random, grid: Grid, price: Decimal, spread: u64, (low, high): (i64, i64)) -> (i64, i64) {
+fn quote(random: &mut Random, price: Decimal, around: Around) -> (i64, i64) {
+    let Around { grid, bounds: (low, high), spread } = around;
     let width = 1 + i64::try_from(random.below(2 * spread - 1)).unwrap_or(i64::MAX / 4);
     let (below, above) = (grid.floor(price), grid.ceil(price));
     let (bid, ask) = if random.coin() { (above - width, above) } else { (below, below + width) };

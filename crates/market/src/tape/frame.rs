@@ -9,7 +9,7 @@ use super::{
     BarTape, Tick,
     bars::{Day, Entry, Total, in_session, total},
 };
-use crate::{adjust::PLACES, bar::Symbol, new_york};
+use crate::{adjust::PLACES, bar::Symbol, calendar, new_york};
 
 /// How long a bar is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl BarTape {
         let Some(entry) = self.entry(symbol) else { return found };
         let frame = wanted.frame;
         // A bar that begins within the bounds has no day before the first one's, and none after the year of the last one.
-        let first = frame.first_day(new_york::date(wanted.from));
+        let first = frame.first_day(new_york::date(wanted.from).clamp(calendar::FIRST, calendar::LAST));
         let last = new_york::date(wanted.now);
         let from = entry.days.partition_point(|d| d.session.date < first);
         let until = entry.days.partition_point(|d| d.session.date <= last);
@@ -229,7 +229,7 @@ impl BarTape {
             .filter_map(|day| {
                 let date = day.session.date;
                 if day.session.close <= now {
-                    return self.total(symbol, entry, day).map(|t| scaled(&t, scale(date)));
+                    return self.total(symbol, entry, day).map(|t| scaled(t, scale(date)));
                 }
                 let ticks = self.day(symbol, entry, day);
                 total(date, in_session(&ticks, &day.session, now)).map(|t| scaled(&t, scale(date)))

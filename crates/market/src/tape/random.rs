@@ -15,6 +15,11 @@ impl Random {
         Self(u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes")))
     }
 
+    /// Numbers of their own for a part of the day: how many of them are taken changes nothing in the next part.
+    pub(super) fn part(&mut self) -> Self {
+        Self(self.next())
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

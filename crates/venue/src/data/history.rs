@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use jiff::{SignedDuration, Timestamp};
 use ringfence_market::{
-    BarTape, Symbol, Tape, Tick, calendar, new_york,
+    BarTape, Symbol, Tape, Tick, calendar,
+    calendar::Session,
+    new_york,
     tape::{Frame, Scale, Wanted},
 };
 
@@ -64,22 +66,24 @@ pub(super) fn quotes(tape: &BarTape, whose: &Whose, query: &Query, now: Timestam
 pub(super) fn auctions(tape: &BarTape, whose: &Whose, query: &Query, now: Timestamp) -> Result<Value, Refusal> {
     let range = query.range(now)?;
     pages("auctions", whose, &range, |symbol, from, until, most, sort| {
+        // A day's auctions count as of its open, which is less than a day after the midnight that its bar begins with.
         let wanted = Wanted {
             frame: Frame::Day,
-            from: new_york::midnight(new_york::date(from)).unwrap_or(from),
+            from: from.checked_sub(SignedDuration::from_hours(24)).unwrap_or(from),
             until,
             now,
-            most,
+            most: most.saturating_add(2),
             descending: sort == Sort::Descending,
         };
         let bars = tape.bars(symbol, &wanted, |_| Scale::NONE);
-        bars.iter().filter_map(|bar| Some((bar.at, auction(tape, symbol, bar.at, now)?))).collect()
+        let sessions = bars.iter().filter_map(|bar| calendar::session(new_york::date(bar.at)));
+        let inside = sessions.filter(|s| from <= s.open && s.open <= until);
+        inside.filter_map(|s| Some((s.open, auction(tape, symbol, &s, now)?))).take(most).collect()
     })
 }
 
-/// Both auctions of the day that begins at `midnight`.
-fn auction(tape: &BarTape, symbol: &Symbol, midnight: Timestamp, now: Timestamp) -> Option<Value> {
-    let session = calendar::session(new_york::date(midnight))?;
+/// Both auctions of a session.
+fn auction(tape: &BarTape, symbol: &Symbol, session: &Session, now: Timestamp) -> Option<Value> {
     let before = session.open.checked_sub(NANOSECOND).ok()?;
     let first = tape.ticks(symbol, before, session.close.min(now), 8).into_iter().find_map(|tick| match tick {
         Tick::Trade(trade) => Some(trade),

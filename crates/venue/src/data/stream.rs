@@ -2,7 +2,8 @@
 //!
 //! [`Session::greet`] first, then [`Session::on_frame`] with each message of the client (put together from its fragments), and
 //! [`Session::advance`] whenever the account's clock has moved. A minute's bar is sent when its minute is over, with the day's bar so far
-//! (`dailyBars`). Derived trades are never corrected, so `updatedBars` stays silent; nothing is halted, so `statuses` and `lulds` do too.
+//! (`dailyBars`). Derived trades are never corrected, so `updatedBars` stays silent; nothing is halted and no auction collects orders, so
+//! `statuses`, `lulds` and `imbalances` do too.
 
 mod codec;
 
@@ -114,14 +115,26 @@ impl StreamError {
 }
 
 /// The channels, in the order in which a subscription is told.
-const CHANNELS: [&str; 9] =
-    ["trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors"];
+const CHANNELS: [&str; 10] = [
+    "trades",
+    "quotes",
+    "bars",
+    "updatedBars",
+    "dailyBars",
+    "statuses",
+    "lulds",
+    "corrections",
+    "cancelErrors",
+    "imbalances",
+];
 const TRADES: usize = 0;
 const QUOTES: usize = 1;
 const BARS: usize = 2;
 const DAILY_BARS: usize = 4;
 /// Those that come with trades and are not asked for.
 const WITH_TRADES: [usize; 2] = [7, 8];
+/// Newer than the others: told only where it was asked for.
+const IMBALANCES: usize = 9;
 
 /// Symbols of one channel; `*` are all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -238,7 +251,8 @@ impl Session {
                 for at in WITH_TRADES {
                     wishes[at] = wishes[TRADES].clone();
                 }
-                if wishes[..WITH_TRADES[0]].iter().map(|w| w.symbols.len()).sum::<usize>() > SYMBOLS_MAX {
+                let asked = wishes.iter().enumerate().filter(|(at, _)| !WITH_TRADES.contains(at));
+                if asked.map(|(_, w)| w.symbols.len()).sum::<usize>() > SYMBOLS_MAX {
                     return Err(StreamError::SymbolLimit);
                 }
                 self.wishes = wishes;
@@ -251,7 +265,10 @@ impl Session {
     /// The whole set, as every change is answered.
     fn subscription(&self) -> Frame {
         let mut fields = vec![("T", Value::text("subscription"))];
-        for (name, wish) in CHANNELS.into_iter().zip(&self.wishes) {
+        for (at, (name, wish)) in CHANNELS.into_iter().zip(&self.wishes).enumerate() {
+            if at == IMBALANCES && *wish == Wish::default() {
+                continue;
+            }
             let all = wish.all.then(|| Value::text("*"));
             let symbols = wish.symbols.iter().map(|s| Value::text(s.to_string()));
             fields.push((name, Value::List(all.into_iter().chain(symbols).collect())));

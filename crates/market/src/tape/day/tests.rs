@@ -104,18 +104,22 @@ proptest! {
         minutes.sort_by_key(|m| m.at);
         minutes.dedup_by_key(|m| m.at);
         let ticks = of_minutes(1, &x(), &session, &minutes);
-        let low = minutes.iter().map(|m| m.low).min().expect("a minute");
-        let high = minutes.iter().map(|m| m.high).max().expect("a minute");
-        is_sound(&ticks, low, high);
+        prop_assert!(ticks.windows(2).all(|pair| pair[0].at() < pair[1].at()));
         let trades = trades(&ticks);
         for minute in &minutes {
             let end = minute.at + SignedDuration::from_mins(1);
+            let both: Vec<Tick> = ticks.iter().filter(|t| minute.at <= t.at() && t.at() < end).cloned().collect();
+            is_sound(&both, minute.low, minute.high);
             let own: Vec<_> = trades.iter().filter(|t| minute.at <= t.at && t.at < end).collect();
             let prices = || own.iter().map(|t| t.price);
             let found = (prices().next(), prices().max(), prices().min(), prices().next_back());
             let expected = (Some(minute.open), Some(minute.high), Some(minute.low), Some(minute.close));
             prop_assert_eq!(found, expected);
             prop_assert_eq!(own.iter().map(|t| t.size).sum::<u64>(), minute.volume);
+        }
+        for known in 1..minutes.len() {
+            let so_far = of_minutes(1, &x(), &session, &minutes[..known]);
+            prop_assert_eq!(&so_far[..], &ticks[..so_far.len()], "a later minute changed an earlier one");
         }
     }
 }

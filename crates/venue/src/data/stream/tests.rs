@@ -52,6 +52,8 @@ fn a_client_is_greeted_authenticated_and_told_its_whole_subscription() {
     let second = say(&mut session, &json!({"action": "unsubscribe", "trades": ["AAPL"], "bars": ["IBM"]}));
     assert!(second.contains(r#""trades":[],"quotes":[],"bars":["*"]"#), "{second}");
     assert!(session.is_subscribed());
+    let third = say(&mut session, &json!({"action": "subscribe", "imbalances": ["IBM"]}));
+    assert!(third.contains(r#""imbalances":["IBM"]"#), "{third}");
 }
 
 #[test]
