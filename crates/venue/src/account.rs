@@ -162,7 +162,7 @@ pub struct Opening {
     pub cash: Decimal,
     /// Where all that looks random comes from.
     pub seed: u64,
-    /// How often it has been reset: it has other ids each time.
+    /// How often it has been reset: it has another id each time.
     pub generation: u64,
     /// Its clock.
     pub clock: ReplayClock,
@@ -296,16 +296,18 @@ impl Account {
         }
     }
 
-    /// What the ids of this account are derived from.
+    /// What the ids of orders and whatever looks random are derived from: the seed alone, so that an account that is begun again
+    /// with it does the same to the digit.
     #[must_use]
     pub fn seed(&self) -> String {
-        format!("{}/{}/{}", self.opening.name, self.opening.seed, self.opening.generation)
+        self.opening.seed.to_string()
     }
 
-    /// The account's own id.
+    /// The account's own id, another one after each reset.
     #[must_use]
     pub fn id(&self) -> Uuid {
-        Uuid::derived("account", &self.seed(), 0)
+        let Opening { name, seed, generation, .. } = &self.opening;
+        Uuid::derived("account", &format!("{name}/{seed}/{generation}"), 0)
     }
 
     /// The order with that id.

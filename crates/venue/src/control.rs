@@ -36,7 +36,10 @@ impl From<ClockError> for Refusal {
 pub fn answer(venue: &Venue, (name, desk): &(String, Arc<Desk>), request: &Request) -> Result<(Answer, u64), Refusal> {
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (request.method.as_str(), path.as_slice()) {
-        ("GET", ["clock"]) => Ok((Answer::ok(clock(venue, desk)), venue.catch_up(name, desk)?)),
+        ("GET", ["clock"]) => {
+            let number = venue.catch_up(name, desk)?;
+            Ok((Answer::ok(clock(venue, desk)), number))
+        }
         ("PUT", ["clock"]) => set_clock(venue, name, desk, request),
         ("POST", ["clock", "step"]) => step(venue, name, desk, request),
         ("GET", ["accounts"]) => Ok((Answer::ok(accounts(venue)), 0)),

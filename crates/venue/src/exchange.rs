@@ -193,16 +193,10 @@ impl<'a> Turn<'a> {
     /// Tells of an order as it is now.
     fn tell(&mut self, kind: EventKind, no: OrderNo, at: Timestamp, fill: Option<(Decimal, Decimal)>) {
         let Some(order) = self.account.orders.get(&no) else { return };
-        let number = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
-        // Unique without a count of its own: an order's events at one instant are told in one turn.
-        let execution = Uuid::derived(
-            "execution",
-            &format!("{}/{}/{at}/{}", self.account.seed(), order.id, kind.word()),
-            match fill {
-                Some(_) => order.draws,
-                None => number,
-            },
-        );
+        // Nothing that depends on how time was cut: what is told of an order differs in one of these.
+        let (qty, filled) = (order.qty.unwrap_or_default().normalize(), order.filled_qty.normalize());
+        let what = format!("{}/{}/{at}/{}/{qty}/{filled}", self.account.seed(), order.id, kind.word());
+        let execution = Uuid::derived("execution", &what, order.draws);
         let data = object! {
             "event" => kind.word(),
             "event_id" => Json::Null,

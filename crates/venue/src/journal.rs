@@ -196,6 +196,10 @@ impl Journal {
     /// # Errors
     /// [`JournalError`]
     pub fn open(dir: &Path) -> Result<(Self, State), JournalError> {
+        Self::open_with(dir, JOURNAL_BYTES_MAX)
+    }
+
+    fn open_with(dir: &Path, bytes_max: u64) -> Result<(Self, State), JournalError> {
         let io = |what: &'static str, path: &Path| {
             let path = path.to_owned();
             move |source| JournalError::Io { what, path, source }
@@ -234,7 +238,7 @@ impl Journal {
         for record in records {
             state.apply(record);
         }
-        if u64::try_from(good).unwrap_or(u64::MAX) > JOURNAL_BYTES_MAX {
+        if u64::try_from(good).unwrap_or(u64::MAX) > bytes_max {
             number += 1;
             let old = std::mem::replace(&mut path, dir.join(format!("journal-{number}")));
             // The file that is to follow is empty before anything says that it follows.
@@ -327,3 +331,6 @@ fn write(file: &mut File, entries: &mpsc::Receiver<Entry>, told: &watch::Sender<
         let _ = told.send(Progress::Written(written));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,13 +136,12 @@ async fn look_after(venue: &Arc<Venue>) {
     loop {
         tick.tick().await;
         for (name, desk) in venue.all() {
-            let venue = venue.clone();
-            let done = tokio::task::spawn_blocking(move || {
-                let waiting = desk.try_look(|account| !account.index.open.is_empty()).unwrap_or(false);
-                if waiting { venue.catch_up(&name, &desk).map(|_| ()) } else { Ok(()) }
-            });
-            // A refusal is a full disk, which ends the venue, or an account that is over.
-            let _ = done.await;
+            // Whoever is at work with one lets its time pass.
+            if desk.try_look(|account| !account.index.open.is_empty()).unwrap_or(false) {
+                let venue = venue.clone();
+                // A refusal is a full disk, which ends the venue, or an account that is over.
+                let _ = tokio::task::spawn_blocking(move || venue.catch_up(&name, &desk)).await;
+            }
         }
     }
 }
@@ -209,8 +208,13 @@ async fn own(
     let Target { face, path, query } = target;
     let request = Request { method, path, query, body };
     let work = venue.clone();
+    let place = desk.queue().await;
     // An account's turn may walk through years of ticks.
-    let done = tokio::task::spawn_blocking(move || act(&work, face, name, desk, &request)).await;
+    let done = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        act(&work, face, name, desk, &request)
+    })
+    .await;
     let (answer, number) = done.map_err(|error| {
         tracing::error!(%error, "a request was not answered");
         Refusal::internal()

@@ -13,7 +13,7 @@ use std::{
 use jiff::Timestamp;
 use ringfence_market::{BarTape, Symbol, Tape, calendar};
 use rust_decimal::Decimal;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 use crate::{
     account::{Account, CASH_DEFAULT, Change, Opening},
@@ -60,13 +60,13 @@ pub struct Desk {
     /// The account's id, which is a key without a secret: for the gate, when it asks by itself.
     id: String,
     events: broadcast::Sender<Arc<Event>>,
-    /// Grows with each clock that was set, so that who waits for time looks again.
-    moved: watch::Sender<u64>,
     /// The last record of it that went to the journal.
     written: Mutex<u64>,
     /// Whether another account has taken its place. Read and written with the account locked, so that nothing of the old
     /// one is written behind the first record of the new.
     over: AtomicBool,
+    /// Whoever waits for a turn waits here, without a thread.
+    queue: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// All of it.
@@ -113,9 +113,9 @@ impl Desk {
             id: account.id().to_string(),
             account: Mutex::new(account),
             events: broadcast::Sender::new(EVENTS_BEHIND_MAX),
-            moved: watch::Sender::new(0),
             written: Mutex::new(0),
             over: AtomicBool::new(false),
+            queue: Arc::default(),
         }
     }
 
@@ -128,16 +128,15 @@ impl Desk {
         Ok(account)
     }
 
+    /// A place in the queue of this account: one request at a time needs a thread.
+    pub async fn queue(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.queue.clone().lock_owned().await
+    }
+
     /// Events from now on.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         self.events.subscribe()
-    }
-
-    /// Tells when the clock was set.
-    #[must_use]
-    pub fn moved(&self) -> watch::Receiver<u64> {
-        self.moved.subscribe()
     }
 
     /// Looks at the account.
@@ -253,13 +252,18 @@ impl Venue {
     /// # Errors
     /// There are too many, or the disk refuses it.
     pub fn create(&self, name: &str, wish: &Wish) -> Result<(Arc<Desk>, u64), Refusal> {
+        let old = self.desk(name);
+        // Before the list of accounts is locked, which everybody reads: this one may be at work for a while.
+        let held = old.as_ref().map(|desk| desk.take()).transpose()?;
+        let before = held.as_ref().map(|account| account.opening.clone());
         let mut desks = self.desks.write().unwrap_or_else(PoisonError::into_inner);
-        if desks.len() >= ACCOUNTS_MAX && !desks.contains_key(name) {
+        if desks.contains_key(name) != old.is_some() {
+            return Err(Refusal::new(409, 40_910_000, "another request has made or deleted this account"));
+        }
+        if desks.len() >= ACCOUNTS_MAX && old.is_none() {
             return Err(Refusal::unprocessable(format!("a venue has at most {ACCOUNTS_MAX} accounts")));
         }
         let real = (self.real)();
-        let old = desks.get(name).cloned();
-        let before = old.as_ref().map(|desk| lock(&desk.account).opening.clone());
         let start = wish.start.or(before.as_ref().map(|b| b.start)).unwrap_or(crate::clock::START);
         let mode = wish.mode.or(before.as_ref().map(|b| b.clock.mode()));
         let mode = mode.unwrap_or_else(|| ReplayClock::default_at(real).mode());
@@ -277,12 +281,10 @@ impl Venue {
             profile: wish.profile.clone().or(before.map(|b| b.profile)).unwrap_or_default(),
         };
         let desk = Arc::new(Desk::new(Account::open(opening.clone())));
-        let held = old.as_ref().map(|desk| lock(&desk.account));
         let number = self.journal.append(&Record::Opened(Box::new(opening)), None)?;
         if let Some(old) = &old {
             old.over.store(true, Ordering::Relaxed);
         }
-        drop(held);
         *lock(&desk.written) = number;
         desks.insert(name.to_owned(), desk.clone());
         Ok((desk, number))
@@ -296,9 +298,9 @@ impl Venue {
         if name == DEFAULT_ACCOUNT {
             return Err(Refusal::unprocessable("the default account can be reset, not deleted"));
         }
-        let mut desks = self.desks.write().unwrap_or_else(PoisonError::into_inner);
-        let desk = desks.remove(name).ok_or_else(|| Refusal::not_found("account not found"))?;
-        let _held = lock(&desk.account);
+        let desk = self.desk(name).ok_or_else(|| Refusal::not_found("account not found"))?;
+        let _held = desk.take()?;
+        self.desks.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         desk.over.store(true, Ordering::Relaxed);
         Ok(self.journal.append(&Record::Closed(name.to_owned()), None)?)
     }
@@ -417,10 +419,8 @@ impl Venue {
         let mut from_here = ReplayClock::new(clock.now(real), clock.mode(), later);
         from_here.show(later);
         account.change(Change::Clock(from_here));
-        self.append(name, desk, vec![Change::Clock(from_here)], Vec::new())?;
+        self.append(name, desk, vec![Change::Clock(from_here), Change::Until(account.until)], Vec::new())?;
         let number = *lock(&desk.written);
-        drop(account);
-        desk.moved.send_modify(|times| *times += 1);
         Ok((told, number))
     }
 }

@@ -30,11 +30,6 @@ const TAPE_SEED: u64 = 0;
 /// Binds the socket that the gateway hands requests on to. Only the gateway's group and root get as far as to it, and only its
 /// uid and root are answered.
 pub(super) fn bind(home: &Path, uids: Uids) -> anyhow::Result<OwnedFd> {
-    let market = home.join("market");
-    fs::create_dir_all(&market).context("making the directory of market data")?;
-    // What people have imported is root's and the venue's to read.
-    chown(&market, Some(0), Some(uids.venue())).context("opening the market data to the venue")?;
-    fs::set_permissions(&market, fs::Permissions::from_mode(0o750)).context("closing the market data to others")?;
     let dir = home.join("run/venue");
     fs::create_dir_all(&dir).context("making the venue's directory")?;
     chown(&dir, Some(0), Some(uids.gateway())).context("opening the venue's directory to the gateway")?;
@@ -101,8 +96,7 @@ pub(crate) fn alone(options: &VenueOptions) -> anyhow::Result<i32> {
 }
 
 fn tape(home: &Path) -> Result<Arc<BarTape>, String> {
-    let read = Library::open(&home.join("market")).and_then(|library| library.tape(TAPE_SEED));
-    match read {
+    match Library::load(&home.join("market"), TAPE_SEED) {
         Ok(tape) => Ok(Arc::new(tape)),
         Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
     }

@@ -116,6 +116,8 @@ pub(crate) struct Scene {
     pub(crate) now: Timestamp,
     /// What was told, a line each.
     pub(crate) told: Vec<String>,
+    /// The same as it goes out.
+    pub(crate) sent: Vec<String>,
 }
 
 impl Scene {
@@ -137,7 +139,7 @@ impl Scene {
             start,
             profile,
         };
-        Self { tape: Arc::new(script), account: Account::open(opening), now: start, told: Vec::new() }
+        Self { tape: Arc::new(script), account: Account::open(opening), now: start, told: Vec::new(), sent: Vec::new() }
     }
 
     pub(crate) fn turn<T>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> T) -> T {
@@ -158,6 +160,7 @@ impl Scene {
         }
         assert_eq!(again, self.account, "the changes are the difference");
         for event in events {
+            self.sent.push(event.data.to_string());
             let order = event.data.get("order").expect("an order");
             let text = |json: &Json, name: &str| json.get(name).and_then(Json::text).unwrap_or("-").to_owned();
             let fill = match event.data.get("qty") {

@@ -46,8 +46,10 @@ pub(super) async fn rest(
         return respond(unauthorized_data());
     };
     let (method, uri) = (request.method().as_str().to_owned(), request.uri().clone());
+    let place = desk.queue().await;
     let done = tokio::task::spawn_blocking(move || {
         let now = venue.now(&desk);
+        drop(place);
         handle(&venue.shelf().tape, &method, uri.path(), uri.query().unwrap_or_default(), now)
     });
     let Ok(answer) = done.await else { return respond(Refusal::internal().into()) };
@@ -164,7 +166,12 @@ impl Pump {
 
     async fn now(&mut self, desk: Arc<Desk>) -> Timestamp {
         let venue = self.venue.clone();
-        tokio::task::spawn_blocking(move || venue.now(&desk)).await.unwrap_or(self.sent_until)
+        let place = desk.queue().await;
+        let shown = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            venue.now(&desk)
+        });
+        shown.await.unwrap_or(self.sent_until)
     }
 
     /// Sends what has happened since the last time.

@@ -52,11 +52,13 @@ impl Target {
         }
         let path = parts(path)?;
         let host = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
-        let face = face(&path);
+        let face = face(&path).ok_or_else(|| Refusal::not_found("endpoint not found"))?;
+        // A page in a browser can make a name of its own lead here; none of ours has a dot but those below.
+        let ours = host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback()) || !host.contains('.');
         let allowed = match host.as_str() {
             "paper-api.alpaca.markets" | "api.alpaca.markets" => face != Face::Data,
             "data.alpaca.markets" | "data.sandbox.alpaca.markets" | "stream.data.alpaca.markets" => face == Face::Data,
-            _ => true,
+            _ => ours,
         };
         if !allowed {
             return Err(Refusal::not_found("endpoint not found"));
@@ -71,15 +73,16 @@ impl Target {
     }
 }
 
-fn face(path: &[String]) -> Face {
+fn face(path: &[String]) -> Option<Face> {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    match path.as_slice() {
+    Some(match path.as_slice() {
         ["stream"] => Face::TradeStream,
         ["ringfence", "v1", ..] => Face::Control,
         ["v2", "stocks" | "iex" | "sip" | "test" | "boats" | "otc" | "delayed_sip" | "overnight", ..] => Face::Data,
         ["v1" | "v1beta1" | "v1beta2" | "v1beta3", ..] => Face::Data,
-        _ => Face::Trading,
-    }
+        ["v2", _, ..] => Face::Trading,
+        _ => return None,
+    })
 }
 
 /// The parts of a path. An empty part, one of dots, and a slash that is encoded are refused.
@@ -163,6 +166,11 @@ mod tests {
             ("data.alpaca.markets", "/v2/orders"),
             ("data.alpaca.markets", "/ringfence/v1/clock"),
             ("paper-api.alpaca.markets", "/v2/stocks/bars"),
+            ("localhost", "/v3/orders"),
+            ("localhost", "/v2"),
+            ("localhost", "/"),
+            ("evil.example", "/v2/orders"),
+            ("127.0.0.1.evil.example:7434", "/v2/orders"),
         ] {
             assert!(read(host, path).is_err(), "{host} {path}");
         }

@@ -53,6 +53,10 @@ pub(super) fn accept(request: &Request<Incoming>) -> Result<Response<Full<Bytes>
     /// RFC 6455, section 1.3.
     const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     let headers = request.headers();
+    // Browsers say where a page is from, and open websockets anywhere; no client of Alpaca's is one.
+    if headers.contains_key(header::ORIGIN) {
+        return Err(Refusal::forbidden("pages in a browser cannot listen here"));
+    }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
     let version = headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     let (Some(key), Some(b"13"), true, &hyper::Method::GET) =

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Class, Kind, Order, Status, Trail};
+use super::{Kind, Order, Status, Trail};
 use crate::{
     json::{Json, object},
     seed::asset_id,
@@ -24,7 +24,7 @@ impl Order {
         };
         let expires_at: Option<Timestamp> = ringfence_market::calendar::session(self.expires)
             .map(|session| if self.extended_hours { session.post_close } else { session.close });
-        object! {
+        let mut order = object! {
             "id" => self.id.to_string(),
             "client_order_id" => self.client_order_id.as_str(),
             "created_at" => self.created_at,
@@ -60,10 +60,14 @@ impl Order {
             "trail_price" => trail_price,
             "hwm" => self.hwm,
             "ratio_qty" => Json::Null,
-            "group_id" => group.filter(|_| self.class != Class::Simple),
-            "group_role" => self.part.map(super::Part::word),
             "subtag" => Json::Null,
             "source" => Json::Null,
+        };
+        // Alpaca's description has these as texts where they are at all.
+        if let (Json::Object(fields), Some(part), Some(group)) = (&mut order, self.part, group) {
+            fields.push(("group_id".to_owned(), group.into()));
+            fields.push(("group_role".to_owned(), part.word().into()));
         }
+        order
     }
 }

@@ -81,7 +81,7 @@ fn json(configuration: &Configuration) -> Json {
         "dtbp_check" => configuration.dtbp_check.as_str(),
         "fractional_trading" => configuration.fractional_trading,
         "max_margin_multiplier" => configuration.max_margin_multiplier.as_str(),
-        "max_options_trading_level" => Json::Null,
+        "max_options_trading_level" => 0_u64,
         "no_shorting" => configuration.no_shorting,
         "pdt_check" => configuration.pdt_check.as_str(),
         "ptp_no_exception_entry" => configuration.ptp_no_exception_entry,

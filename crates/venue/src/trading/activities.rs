@@ -19,10 +19,22 @@ const PAGE: usize = 100;
 
 /// `YYYYMMDDhhmmssmmm::uuid`, by which activities are in the order of their time.
 fn id(account: &Account, activity: &Activity) -> String {
-    let at = activity.at.to_zoned(jiff::tz::TimeZone::UTC);
+    let stamp = stamp(activity.at);
+    format!("{stamp}::{}", Uuid::derived("activity", &account.seed(), activity.no))
+}
+
+fn stamp(at: Timestamp) -> String {
+    let at = at.to_zoned(jiff::tz::TimeZone::UTC);
     let millis = at.subsec_nanosecond() / 1_000_000;
-    let stamp = at.strftime("%Y%m%d%H%M%S");
-    format!("{stamp}{millis:03}::{}", Uuid::derived("activity", &account.seed(), activity.no))
+    format!("{}{millis:03}", at.strftime("%Y%m%d%H%M%S"))
+}
+
+/// The activity with that id.
+fn find<'a>(account: &'a Account, token: &str) -> Option<&'a Activity> {
+    let (wanted, _) = token.split_once("::")?;
+    let first = account.activities.partition_point(|activity| stamp(activity.at).as_str() < wanted);
+    let mut of_then = account.activities.iter().skip(first).take_while(|activity| stamp(activity.at) == wanted);
+    of_then.find(|activity| id(account, activity) == token)
 }
 
 fn json(account: &Account, activity: &Activity) -> Json {
@@ -90,8 +102,7 @@ pub(super) fn list(turn: &Turn<'_>, request: &Request, kind: Option<&str>) -> Re
     let last = match request.param("page_token") {
         None => None,
         Some(token) => {
-            let found = account.activities.iter().find(|activity| id(account, activity) == token);
-            Some(found.ok_or_else(|| Refusal::invalid("page_token is not an activity's id"))?.no)
+            Some(find(account, token).ok_or_else(|| Refusal::invalid("page_token is not an activity's id"))?.no)
         }
     };
     let within = |at: Timestamp| {

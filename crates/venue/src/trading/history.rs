@@ -90,16 +90,19 @@ pub(super) fn show(turn: &Turn<'_>, request: &Request) -> Result<Answer, Refusal
         lists[3].push(Json::decimal(round(share, 9)));
     }
     let [timestamp, equity, profit_loss, profit_loss_pct] = lists.map(Json::List);
-    Ok(Answer::ok(object! {
+    let mut history = object! {
         "timestamp" => timestamp,
         "equity" => equity,
         "profit_loss" => profit_loss,
         "profit_loss_pct" => profit_loss_pct,
         "base_value" => Json::decimal(round(base, 2)),
-        "base_value_asof" => before.map(|mark| mark.date.to_string()),
         "timeframe" => *frame,
         "cashflow" => Json::Object(Vec::new()),
-    }))
+    };
+    if let (Json::Object(fields), Some(mark)) = (&mut history, before) {
+        fields.push(("base_value_asof".to_owned(), mark.date.to_string().into()));
+    }
+    Ok(Answer::ok(history))
 }
 
 type Point = (Timestamp, Decimal);

@@ -58,9 +58,6 @@ fn json(turn: &Turn<'_>, symbol: &Symbol, position: Position) -> Result<Json, To
         "current_price" => current,
         "lastday_price" => last_day,
         "change_today" => fine(ratio(current.minus(last_day)?, last_day)?),
-        "swap_rate" => Json::Null,
-        "avg_entry_swap_rate" => Json::Null,
-        "usd" => Json::Null,
     })
 }
 

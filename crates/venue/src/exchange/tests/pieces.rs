@@ -78,7 +78,7 @@ proptest! {
                 }
             }
             scene.advance_to(end);
-            (scene.account, scene.told, refused)
+            (scene.account, scene.sent, refused)
         };
         prop_assert_eq!(run(&[]), run(&cuts));
     }
