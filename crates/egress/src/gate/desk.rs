@@ -7,6 +7,7 @@ pub(super) mod wire;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
+use std::time::Instant;
 
 use hyper::http::{HeaderMap, HeaderName, HeaderValue};
 use ringfence_model::SandboxId;
@@ -29,6 +30,8 @@ pub(super) struct Desk {
     wire: Wire,
     assets: Mutex<HashMap<(Environment, String), (CanonicalSymbol, AssetClass)>>,
     days: Mutex<HashMap<(Environment, TradeDate), Day>>,
+    /// When a key was last looked for, of accounts that no sandbox is known to trade in.
+    searched: Mutex<HashMap<AccountId, Instant>>,
     /// Sandboxes that have traded since this gateway started, by account.
     traders: Mutex<HashMap<AccountId, HashSet<SandboxId>>>,
 }
