@@ -25,6 +25,16 @@ import msgpack
 from aiohttp import WSMsgType, web
 
 NOW = "2026-01-02T15:04:05.123456Z"
+ACCOUNT = str(uuid.uuid4())
+# The gate's rules look at the account's clock, its positions, and what the market says.
+FACTS = {
+    "/v2/clock": {"timestamp": "2026-01-02T10:04:06.5-05:00", "is_open": True},
+    "/v2/calendar": [{"date": "2026-01-02", "open": "09:30", "close": "16:00", "session_open": "0400", "session_close": "2000"}],
+    "/v2/positions": [],
+    "/v2/assets/AAPL": {"symbol": "AAPL", "class": "us_equity"},
+    "/v2/stocks/quotes/latest": {"quotes": {"AAPL": {"t": NOW, "bp": 249.99, "ap": 250.01}}},
+    "/v2/stocks/trades/latest": {"trades": {}},
+}
 valid = (None, None)
 streams = {"trading": set(), "data": set()}
 
@@ -55,7 +65,9 @@ async def authorised(request, handler):
     if request.path in ("/stream", "/v2/iex"):
         return await handler(request)
     good = keys_of(request) == valid
-    say("rest", host=request.host, method=request.method, path=request.path, good=good)
+    # What the gate asks by itself, and what it sends in its own words, is told by what comes of it.
+    if request.headers.get("User-Agent") != "ringfence":
+        say("rest", host=request.host, method=request.method, path=request.path, good=good)
     if not good:
         return web.json_response({"code": 40110000, "message": f"not authorized: {keys_of(request)}"}, status=401)
     response = await handler(request)
@@ -65,7 +77,7 @@ async def authorised(request, handler):
 
 async def account(request):
     echo = "-".join([valid[0], base64.b64encode(valid[1].encode()).decode()])
-    body = {"id": str(uuid.uuid4()), "account_number": valid[1], "status": "ACTIVE", "currency": echo}
+    body = {"id": ACCOUNT, "equity": "100000", "last_equity": "100000", "account_number": valid[1], "status": "ACTIVE", "currency": echo}
     # In parts that cut the key in two.
     response = web.StreamResponse(headers={"Content-Type": "application/json", "X-Echo": "/".join(valid)})
     response.enable_chunked_encoding()
@@ -86,6 +98,10 @@ async def submit(request):
 
 async def listed(_):
     return web.json_response(orders)
+
+
+async def fact(request):
+    return web.json_response(FACTS[request.path])
 
 
 async def bars(request):
@@ -180,6 +196,7 @@ async def main():
     app = web.Application(middlewares=[authorised])
     app.add_routes([
         web.get("/v2/account", account), web.post("/v2/orders", submit), web.get("/v2/orders", listed),
+        *[web.get(path, fact) for path in FACTS],
         web.get("/v2/stocks/bars", bars), web.get("/stream", trading), web.get("/v2/iex", data),
     ])
     runner = web.AppRunner(app)

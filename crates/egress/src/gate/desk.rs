@@ -7,6 +7,7 @@ pub(super) mod wire;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use hyper::http::{HeaderMap, HeaderName, HeaderValue};
 use ringfence_model::SandboxId;
@@ -31,6 +32,8 @@ pub(super) struct Desk {
     days: Mutex<HashMap<(Environment, TradeDate), Day>>,
     /// One for each account: see [`Gate::turn`](super::Gate::turn).
     turns: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
+    /// When a key was last looked for, of accounts that no sandbox is known to trade in.
+    searched: Mutex<HashMap<AccountId, Instant>>,
     /// Sandboxes that have traded since this gateway started, by account.
     traders: Mutex<HashMap<AccountId, HashSet<SandboxId>>>,
 }

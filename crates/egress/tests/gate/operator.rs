@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -24,7 +24,7 @@ use ringfence_model::{ApiError, Code, SandboxId};
 use ringfence_store::gate::{Acknowledged, Decision, OrderState, Protocol, TradeAsk, TradeRuling};
 use ringfence_store::{AuditFilter, Verification};
 
-use crate::world::{PATIENCE, Signer};
+use crate::world::{PATIENCE, Signer, World, get};
 
 async fn gateway(home: &Path, live_allowed: bool) -> Gateway {
     let config = Config {
@@ -410,4 +410,53 @@ async fn a_halt_without_a_venue_holds_and_says_what_is_left() {
     let other = AccountId::parse("sim:b").unwrap();
     let admitted = tokio::spawn(async move { open_order(&gateway, &other).await }).await;
     assert!(admitted.is_err(), "the sandbox is halted in every account");
+}
+
+/// A body that begins and never ends.
+struct Endless(bool);
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+        if std::mem::replace(&mut self.0, true) {
+            return std::task::Poll::Pending;
+        }
+        std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(Bytes::from_static(b"begun")))))
+    }
+}
+
+#[tokio::test]
+async fn what_was_begun_in_another_mode_ends() {
+    const DATA: &str = "data.alpaca.markets";
+    let world = World::new(&[], &[]).await;
+    let listener = tokio::net::UnixListener::bind(world.home.path().join("exchange.sock")).unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Endless(false))) });
+        let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    });
+    world.allow(DATA, 443).await;
+    let (_, addresses) = world.resolve(DATA).await;
+    let stream = world.connect_to(std::net::SocketAddr::new(addresses[0], 443)).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(world.authority()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from(DATA).unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut response = sender.send_request(get(DATA, "/v2/stocks/bars")).await.unwrap();
+    let first = response.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!((response.status().as_u16(), &first[..]), (200, &b"begun"[..]));
+    let paper = TradeOp::SetMode(TradeModeRequest { mode: "paper".into(), ..TradeModeRequest::default() });
+    ask(&world.gateway, By::Operator, paper).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, response.frame()).await.expect("it ends at once");
+    assert!(ended.is_none_or(|frame| frame.is_err()));
 }

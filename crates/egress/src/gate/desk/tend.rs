@@ -2,7 +2,7 @@
 //! sandbox that has ended or of an account that was halted, and halts where the venue has what the gate does not know.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::http::{HeaderMap, Method, StatusCode};
 use ringfence_model::SandboxId;
@@ -24,6 +24,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const LISTED_MAX: usize = 500;
 /// Keys of which the venue is asked whose account they are.
 const KEYS_TRIED_MAX: usize = 8;
+/// How often a key is looked for, of an account whose orders are open and that no sandbox is known to trade in.
+const SEARCH_EVERY: Duration = Duration::from_secs(60);
 
 /// Tends to orders until the gate is gone.
 pub(in crate::gate) async fn tend(gate: Weak<Gate>) {
@@ -41,7 +43,7 @@ impl Gate {
         for order in self.store.trade_unresolved().await? {
             // One that is being sent right now is nobody's business yet.
             if now_ms().saturating_sub(order.admitted_at_ms) > 45_000
-                && let Some(access) = self.access(&order.account).await
+                && let Some(access) = self.access_to_tend(&order.account).await
             {
                 self.resolve(&access, &order).await?;
             }
@@ -50,7 +52,7 @@ impl Gate {
             if self.store.trade_open(account.clone(), None).await?.is_empty() {
                 continue;
             }
-            if let Some(access) = self.access(&account).await {
+            if let Some(access) = self.access_to_tend(&account).await {
                 self.sync(&access, &account).await?;
             }
         }
@@ -72,16 +74,32 @@ impl Gate {
             return Some(access);
         }
         let mut tried: Vec<HeaderMap> = Vec::new();
-        for access in others.iter().filter_map(|room| Access::of_secrets(&lead, &room.force())) {
+        for room in others {
+            let Some(access) = Access::of_secrets(&lead, &room.force()) else { continue };
             if tried.len() == KEYS_TRIED_MAX || tried.contains(&access.headers) {
                 continue;
             }
             if self.account(&access, &self.trading_host()).await.is_ok_and(|(found, _)| found == *account) {
+                self.has_traded(account, &room.id);
                 return Some(access);
             }
             tried.push(access.headers);
         }
         None
+    }
+
+    /// The same for what comes again every other second: whose keys they are is not asked that often.
+    async fn access_to_tend(&self, account: &AccountId) -> Option<Access> {
+        let is_known = account.environment() == Some(ringfence_model::trade::Environment::Simulated)
+            || lock(&self.desk.traders).contains_key(account);
+        if !is_known {
+            let mut searched = lock(&self.desk.searched);
+            if searched.get(account).is_some_and(|at| at.elapsed() < SEARCH_EVERY) {
+                return None;
+            }
+            searched.insert(account.clone(), Instant::now());
+        }
+        self.access(account).await
     }
 
     /// A sandbox has asked for an account.
