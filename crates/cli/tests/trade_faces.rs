@@ -157,6 +157,8 @@ async fn an_agent_tightens_and_halts_and_the_operator_loosens_and_resumes() {
     assert_eq!(limit(&daemon.json(&["trade", "limits"]), NAME)["value"], "500");
     let of_sandbox = daemon.json(&["trade", "limits", "--sandbox", &sandbox]);
     assert_eq!(limit(&of_sandbox, NAME)["value"], "400");
+    // One alone is not resumed while everything is halted.
+    assert!(daemon.run(1, &["trade", "resume", "--sandbox", &sandbox]).contains("comes first"));
     assert!(daemon.run(0, &["trade", "resume"]).contains("trading is active"));
     daemon.run(0, &["trade", "limits", "--sandbox", &sandbox, "set", &format!("{NAME}=none")]);
     assert_eq!(limit(&daemon.json(&["trade", "limits", "--sandbox", &sandbox]), NAME)["value"], "500");

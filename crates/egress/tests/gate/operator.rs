@@ -263,10 +263,12 @@ async fn a_client_halts_and_only_the_operator_resumes() {
     let resume = |scope| TradeOp::Resume { scope, reason: "a test".into() };
     let refused = state(&gateway, By::Client, resume(TradeScope::default())).await.unwrap_err();
     assert_eq!(refused.code, Code::PermissionDenied);
+    let of_one = state(&gateway, By::Operator, resume(of_sandbox())).await.unwrap();
+    assert_eq!((of_one.state.as_str(), of_one.changed), ("halted", true), "all trading is halted still");
     let resumed = state(&gateway, By::Operator, resume(TradeScope::default())).await.unwrap();
     assert_eq!((resumed.state.as_str(), resumed.changed), ("active", true));
     let of_one = state(&gateway, By::Operator, resume(of_sandbox())).await.unwrap();
-    assert_eq!((of_one.state.as_str(), of_one.changed), ("active", true));
+    assert_eq!((of_one.state.as_str(), of_one.changed), ("active", false));
     let reduce = TradeOp::Reduce { scope: TradeScope::default(), reason: "a test".into() };
     assert_eq!(state(&gateway, By::Operator, reduce).await.unwrap().state, "reducing");
     let moves: Vec<_> = events(&gateway, "trade.state").await.iter().map(|entry| entry.actor.as_str()).collect();

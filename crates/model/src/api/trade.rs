@@ -279,7 +279,7 @@ pub struct TradeStateAnswer {
     pub account: Option<String>,
     /// Of which sandbox; none when it is that of all sandboxes.
     pub sandbox_id: Option<String>,
-    /// `active`, `reducing` or `halted`.
+    /// `active`, `reducing` or `halted`: the strictest of what holds for it, whatever was asked for.
     pub state: String,
     /// Whether this call moved it there.
     pub changed: bool,

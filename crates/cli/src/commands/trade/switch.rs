@@ -85,7 +85,16 @@ pub(super) async fn reduce(api: &dyn Sandboxes, args: ReduceArgs, as_json: bool)
 }
 
 pub(super) async fn resume(api: &dyn Sandboxes, args: ResumeArgs, as_json: bool) -> anyhow::Result<i32> {
-    tell(&api.trade_resume(Actor::Operator, args.whose.request()).await?, as_json)
+    let answer = api.trade_resume(Actor::Operator, args.whose.request()).await?;
+    let code = tell(&answer, as_json)?;
+    if answer.state == "active" {
+        return Ok(code);
+    }
+    // What was asked for alone is stopped by what holds for all.
+    output::note(
+        "ringfence: it is not resumed while all trading is stopped: `ringfence trade resume` without options comes first",
+    );
+    Ok(failure::FAILED)
 }
 
 /// Who it is about, in words.
@@ -107,7 +116,7 @@ fn tell(answer: &TradeStateAnswer, as_json: bool) -> anyhow::Result<i32> {
         output::json(answer)?;
         return Ok(code);
     }
-    let before = if answer.changed { "" } else { " already" };
+    let before = if answer.changed || answer.state == "active" { "" } else { " already" };
     let cause = answer.cause.as_ref();
     let cause = cause.map(|cause| format!(": {} ({}, since {})", cause.reason, cause.by, cause.since));
     output::line(&format!("{} is {}{before}{}", whose(answer), answer.state, cause.unwrap_or_default()))?;

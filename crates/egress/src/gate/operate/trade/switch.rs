@@ -90,7 +90,9 @@ impl Gate {
         changed: bool,
         accounts: Vec<TradeDone>,
     ) -> Result<TradeStateAnswer, StoreError> {
-        let state = self.own_state(&scope.in_ledger(), &scope).await?;
+        let account = scope.in_ledger();
+        let of_all = TradeScope { sandbox: None, ..scope.clone() };
+        let state = self.own_state(&account, &scope).await?.or_stricter(self.own_state(&account, &of_all).await?);
         Ok(TradeStateAnswer {
             success: true,
             account: scope.account.map(String::from),
