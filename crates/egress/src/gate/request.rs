@@ -209,7 +209,8 @@ impl Session {
         if let Some(lead) = &lead {
             let route = self.route(&parts, &asked, lead).await?;
             if route.asks.is_judged() {
-                return self.trade(parts, body, (&asked, lead, route)).await;
+                // On the heap: other requests need not carry the room that this takes.
+                return Box::pin(self.trade(parts, body, (&asked, lead, route))).await;
             }
         }
         // gather: what may be signed is read whole first, because a signature covers it.

@@ -92,6 +92,35 @@ async fn an_answer_that_a_client_would_try_again_ends_in_one_order() {
 }
 
 #[tokio::test]
+async fn an_order_that_never_arrived_is_not_sent_again_by_the_gate() {
+    let (world, broker) = scene().await;
+    broker.books().fates = vec![Fate::Lost, Fate::Taken];
+    for _ in 0..2 {
+        // The venue does not know it yet, which may change: it is in doubt, and so is the same one that comes after it.
+        let (status, said) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+        assert_eq!((status, &said["code"]), (502, &json!(50010000)), "{said}");
+    }
+    assert_eq!((broker.trades().len(), broker.books().orders.len()), (1, 0));
+    // Another order is another matter.
+    let (status, order) = ask(&world, HOST, "POST", "/v2/orders", &ORDER.replace("1.0", "2")).await;
+    assert_eq!((status, &order["qty"]), (200, &json!("2")), "{order}");
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_venue_is_told_as_it_is_and_frees_what_was_reserved() {
+    let (world, broker) = scene().await;
+    broker.books().fates = vec![Fate::Refused, Fate::Refused, Fate::Refused, Fate::Refused, Fate::Taken];
+    // 9,000 dollars, five times, where 25,000 may be in one symbol: none of the first four has bought anything.
+    let big = ORDER.replace("1.0", "90");
+    for _ in 0..4 {
+        let (status, said) = ask(&world, HOST, "POST", "/v2/orders", &big).await;
+        assert_eq!((status, &said["message"]), (403, &json!("insufficient buying power")), "{said}");
+    }
+    let (status, order) = ask(&world, HOST, "POST", "/v2/orders", &big).await;
+    assert_eq!((status, &order["qty"]), (200, &json!("90")), "{order}");
+}
+
+#[tokio::test]
 async fn while_nobody_knows_of_an_order_the_same_one_is_not_sent() {
     let (world, broker) = scene().await;
     broker.books().fates = vec![Fate::TakenButSays(504), Fate::Taken];

@@ -31,8 +31,10 @@ const IDLE_MAX: usize = 8;
 /// Connections that wait.
 #[derive(Default)]
 pub(in crate::gate) struct Wire {
-    idle: Mutex<HashMap<(Way, HostName), Vec<SendRequest<Full<Bytes>>>>>,
+    idle: Mutex<HashMap<(Way, HostName), Vec<Sender>>>,
 }
+
+type Sender = SendRequest<Full<Bytes>>;
 
 /// An answer, whole.
 #[derive(Debug, Clone)]

@@ -166,7 +166,7 @@ impl Session {
             digest,
             body,
         };
-        let answered = trade.run(route).await;
+        let answered = Box::pin(trade.run(route)).await;
         drop(place);
         match answered {
             Err(Told::Refused(refusal)) => Err(self.firewall(&parts, asked, refusal).await),
@@ -320,7 +320,7 @@ impl Trade<'_> {
         let turn = gate.turn(&account).await;
         // What has been filled meanwhile is noted first. What is filled from here on is counted twice, and not at all never.
         gate.sync_held(&self.access, &account, &turn).await?;
-        let (same, facts) = gate.facts(&self.access, self.host, &symbols).await?;
+        let (same, facts) = Box::pin(gate.facts(&self.access, self.host, &symbols)).await?;
         if same != account {
             return Err(Refusal::because(Rule::MaxReferenceAge, "the account began anew meanwhile").into());
         }
