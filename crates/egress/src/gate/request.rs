@@ -4,10 +4,11 @@ mod body;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod kept;
-mod leash;
+pub(in crate::gate) mod leash;
 mod link;
 mod shape;
 mod signed;
+mod stream;
 mod trade;
 mod websocket;
 
@@ -210,6 +211,9 @@ impl Session {
             let route = self.route(&parts, &asked, lead).await?;
             if route.asks.is_judged() {
                 return self.trade(parts, body, (&asked, lead, route)).await;
+            }
+            if let Some(kind) = stream::kind(&parts, lead, route.asks) {
+                return self.stream((parts, body), client, (&asked, lead, kind?)).await;
             }
         }
         // gather: what may be signed is read whole first, because a signature covers it.
