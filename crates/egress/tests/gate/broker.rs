@@ -58,6 +58,8 @@ pub(crate) struct Books {
     pub(crate) said: Vec<Value>,
     /// Streams that came.
     pub(crate) streams: usize,
+    /// The account's id.
+    pub(crate) account: &'static str,
 }
 
 /// What becomes of orders, as it is told to everybody.
@@ -82,6 +84,7 @@ impl Broker {
             positions: vec![],
             said: vec![],
             streams: 0,
+            account: "0a-1",
         };
         Self(Arc::new(Mutex::new(books)), broadcast::channel(1024).0)
     }
@@ -222,9 +225,10 @@ impl Books {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let not_found = (404, json!({"code": 40410000, "message": "order not found"}));
         Some(match (method.as_str(), path) {
-            ("GET", "/v2/account") => {
-                (200, json!({"id": "0a-1", "account_number": "1", "equity": "100000.00", "last_equity": "100000"}))
-            }
+            ("GET", "/v2/account") => (
+                200,
+                json!({"id": self.account, "account_number": "1", "equity": "100000.00", "last_equity": "100000"}),
+            ),
             ("GET", "/v2/clock") => (200, json!({"timestamp": self.now, "is_open": true})),
             ("GET", "/v2/calendar") => {
                 let day = json!({"date": "2012-01-03", "open": "09:30", "close": "16:00", "session_open": "0400", "session_close": "2000"});

@@ -147,6 +147,24 @@ async fn a_stream_that_is_lost_is_made_anew_and_nobody_is_sent_away() {
 }
 
 #[tokio::test]
+async fn an_account_that_was_begun_anew_is_another_one_and_its_listeners_have_to_come_again() {
+    let world = World::new(&[], &[]).await;
+    let broker = Broker::start(&world.home.path().join("exchange.sock"));
+    let one = Program::new(&world, 1).await;
+    allow(&world, &one).await;
+    let keys = ("PKANYTHING", "whatever-it-is");
+    let mut socket = listen(&world, &one, "", keys).await;
+    broker.books().account = "0b-2";
+    broker.news(News::Drop);
+    assert_eq!(next(&mut socket).await["stream"], "error");
+    assert_eq!(socket.closed().await.0, 1000);
+    let mut socket = listen(&world, &one, "", keys).await;
+    let own = order(&world, &one).await;
+    broker.news(update("new", &own));
+    assert_eq!(next(&mut socket).await["data"]["order"]["id"], own["id"]);
+}
+
+#[tokio::test]
 async fn outside_the_account_is_told_the_real_key_and_the_sandbox_never_sees_it() {
     let signer = Signer::new();
     let mut world = World::new(&[&signer], &[(TRADING, LOOPBACK)]).await;

@@ -174,6 +174,19 @@ impl Updates {
         }
     }
 
+    /// The exchange of this installation takes an id that is nobody's for that of its first account, and an account may have been
+    /// begun anew meanwhile. Whoever listened to the one before has to say again who it is.
+    async fn check_account(&self, gate: &Gate) -> Result<(), Over> {
+        if !matches!(self.login, Login::Account(_)) {
+            return Ok(());
+        }
+        match gate.account(&self.access, &gate.trading_host()).await {
+            Ok((account, _)) if account == self.account => Ok(()),
+            Ok(_) => Err(Over::Refused(Refusal::internal("the account is another one now"))),
+            Err(refusal) => Err(Over::Lost(refusal.to_string())),
+        }
+    }
+
     fn control(&mut self, message: &Value) -> Result<(), Over> {
         let data = field(message, "data");
         match (self.phase, text(message, "stream")) {
@@ -306,10 +319,15 @@ impl Talk for Updates {
             self.updated(gate, envelope.data).await;
             return Ok(());
         }
-        match codec::read_bytes(&bytes) {
-            Some(message) => self.control(&message),
-            None => Err(Over::Lost("the venue says what cannot be read".to_owned())),
+        let Some(message) = codec::read_bytes(&bytes) else {
+            return Err(Over::Lost("the venue says what cannot be read".to_owned()));
+        };
+        let before = self.phase;
+        self.control(&message)?;
+        if (before, self.phase) == (Phase::Login, Phase::Listening) {
+            self.check_account(gate).await?;
         }
+        Ok(())
     }
 
     fn lost(&mut self) {
@@ -322,7 +340,10 @@ impl Talk for Updates {
         tracing::debug!(account = %self.account, code = refusal.code, "the stream of an account's orders was refused");
         let all: Vec<u64> = self.guests.all.keys().copied().collect();
         for number in all {
-            self.guests.dismiss(number, |codec| words::authorization(codec, "authenticate", false));
+            self.guests.dismiss(number, |codec| match refusal.code {
+                402 => words::authorization(codec, "authenticate", false),
+                _ => words::trouble(codec, &refusal.text),
+            });
         }
     }
 }
