@@ -7,6 +7,7 @@
 mod admit;
 mod connection;
 mod desk;
+mod feed;
 mod lead;
 mod limits;
 mod names;
@@ -41,6 +42,7 @@ use crate::tls::authority::{Authority, AuthorityError};
 use crate::tls::client::{Roots, RootsError, Upstream};
 use crate::tls::server::{Interceptor, ServerError};
 use desk::Desk;
+use feed::Feeds;
 use lead::Leads;
 use limits::lock;
 #[cfg(any(test, fuzzing))]
@@ -157,6 +159,7 @@ struct Gate {
     resolver: Resolver,
     leads: Leads,
     desk: Desk,
+    feeds: Feeds,
     own_lookups: Share,
     stand_ins: HashMap<IpAddr, IpAddr>,
     interceptor: Interceptor,
@@ -212,6 +215,7 @@ impl Gateway {
             resolver: Resolver::new(pins).leading(leads.venues.hosts().map(ToString::to_string), lead::ADDRESS),
             leads,
             desk: Desk::default(),
+            feeds: Feeds::default(),
             own_lookups: Share::default(),
             stand_ins,
             authority_pem: authority.certificate_pem().to_owned(),
@@ -290,6 +294,14 @@ impl Gateway {
     pub fn call_apart(&self, op: GateOp) -> impl Future<Output = Result<GateAnswer, ApiError>> + Send + 'static {
         let gate = self.gate.clone();
         async move { gate.operate(op).await }
+    }
+
+    /// Sets where the names of venues lead, without any of the conditions of an operator, and at which port they are: for tests.
+    #[doc(hidden)]
+    pub fn lead_to(&self, mode: Mode, port: u16) {
+        self.gate.leads.set_port(port);
+        self.gate.leads.set_mode(mode);
+        lock(&self.gate.rooms).values().for_each(|room| room.touch());
     }
 
     /// The certificate of the authority that sandboxes are to trust, in PEM.

@@ -22,8 +22,8 @@ use ringfence_store::SecretValue;
 
 pub use binding::{BasicPart, Binding, Placement, Signing};
 pub use frame::{Frame, FrameKind};
-pub(crate) use inject::field_text;
 pub use inject::{Destination, Injected, Injector, SetError};
+pub(crate) use inject::{Spot, field_text};
 pub use mask::{Echo, Mask};
 pub use placeholder::{Placeholder, Shape};
 pub use preset::{Preset, preset, shape};

@@ -170,7 +170,8 @@ async def word(line):
     if what == "key":
         valid = tuple(rest)
     elif what == "update":
-        event = {"event": "new", "timestamp": NOW, "order": order(dict(symbol="AAPL", qty=1, type="market", side="buy", time_in_force="day"))}
+        # Of the last order that was sent; of one that nobody has sent, if none was.
+        event = {"event": "new", "timestamp": NOW, "order": orders[-1] if orders else order(dict(symbol="AAPL", qty=1, type="market", side="buy", time_in_force="day"))}
         for ws in list(streams["trading"]):
             await ws.send_bytes(json.dumps({"stream": "trade_updates", "data": {**event, "execution_id": str(uuid.uuid4())}}).encode())
     elif what == "bars":

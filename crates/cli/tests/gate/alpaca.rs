@@ -200,6 +200,12 @@ async def bar(bar):
     seen = int(bar.close) + 1
     if seen % 5000 == 0:
         say("5000 bars")
+# Of an order that is nobody's here it would hear nothing.
+from alpaca.trading.client import TradingClient
+from alpaca.trading.requests import MarketOrderRequest
+from alpaca.trading.enums import OrderSide, TimeInForce
+asked = MarketOrderRequest(symbol="AAPL", qty=1, side=OrderSide.BUY, time_in_force=TimeInForce.DAY)
+TradingClient(KEY, SECRET, paper=True).submit_order(asked)
 trading.subscribe_trade_updates(update)
 # More than one fragment's worth of symbols.
 data.subscribe_bars(bar, "AAPL", *[f"SYMBOL{n}" for n in range(5000)])

@@ -36,6 +36,8 @@ pub(super) struct Desk {
     searched: Mutex<HashMap<AccountId, Instant>>,
     /// Sandboxes that have traded since this gateway started, by account.
     traders: Mutex<HashMap<AccountId, HashSet<SandboxId>>>,
+    /// What a venue says of an order is noted by one after the other.
+    noting: tokio::sync::Mutex<()>,
 }
 
 /// By which headers a venue knows an account.
@@ -45,8 +47,8 @@ pub(super) struct Access {
     pub(super) headers: HeaderMap,
 }
 
-/// The headers that say who asks.
-const KEYS: [HeaderName; 3] = [
+/// The headers that say who asks: key id, secret, or both in one.
+pub(super) const KEYS: [HeaderName; 3] = [
     HeaderName::from_static("apca-api-key-id"),
     HeaderName::from_static("apca-api-secret-key"),
     hyper::http::header::AUTHORIZATION,

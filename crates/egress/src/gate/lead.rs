@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ringfence_model::net::HostName;
@@ -22,6 +23,8 @@ pub(super) struct Leads {
     mode: Mutex<Mode>,
     /// The socket of the exchange of this installation.
     exchange: PathBuf,
+    /// The port at which venues are outside.
+    port: AtomicU16,
 }
 
 /// Where one name leads.
@@ -43,7 +46,7 @@ pub(super) struct Lead {
 
 impl Leads {
     pub(super) fn new(exchange: PathBuf, mode: Mode) -> Self {
-        Self { venues: Venues::built_in(), mode: Mutex::new(mode), exchange }
+        Self { venues: Venues::built_in(), mode: Mutex::new(mode), exchange, port: AtomicU16::new(PORT) }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -52,6 +55,11 @@ impl Leads {
 
     pub(super) fn set_mode(&self, mode: Mode) {
         *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    /// Venues are at another port outside: for tests.
+    pub(super) fn set_port(&self, port: u16) {
+        self.port.store(port, Ordering::Relaxed);
     }
 
     /// Where orders go now; nowhere after live has ended.
@@ -126,6 +134,6 @@ impl Gate {
             self.resolver.is_pinned_outside(host.as_str(), *address)
                 || (ringfence_model::net::is_reachable(*address).is_ok() && !self.is_own(*address))
         });
-        reachable.map(|address| self.leads_to(SocketAddr::new(address, PORT)))
+        reachable.map(|address| self.leads_to(SocketAddr::new(address, self.leads.port.load(Ordering::Relaxed))))
     }
 }

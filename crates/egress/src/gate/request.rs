@@ -4,10 +4,11 @@ mod body;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod kept;
-mod leash;
+pub(in crate::gate) mod leash;
 mod link;
 mod shape;
 mod signed;
+mod stream;
 mod trade;
 mod websocket;
 
@@ -211,6 +212,9 @@ impl Session {
             if route.asks.is_judged() {
                 // On the heap: other requests need not carry the room that this takes.
                 return Box::pin(self.trade(parts, body, (&asked, lead, route))).await;
+            }
+            if let Some(kind) = stream::kind(&parts, lead, route.asks) {
+                return self.stream((parts, body), client, (&asked, lead, kind?)).await;
             }
         }
         // gather: what may be signed is read whole first, because a signature covers it.

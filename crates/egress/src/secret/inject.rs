@@ -46,6 +46,15 @@ pub struct Destination<'a> {
     pub secure: bool,
 }
 
+/// Where a program says a secret that the gate then says in its own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spot<'a> {
+    /// In this field of a websocket's message.
+    Frame(&'a str),
+    /// In this header.
+    Header(&'a HeaderName),
+}
+
 /// What was done to a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Injected {
@@ -242,6 +251,33 @@ impl Injector {
             return Err(Refusal::Cleartext { secret: name() });
         }
         secret.value.as_deref().ok_or_else(|| Refusal::Revoked { secret: name() })
+    }
+
+    /// The secret whose placeholder a text is, by name, and its value, for a message that the gate writes by itself; none when the
+    /// text is no placeholder.
+    ///
+    /// # Errors
+    /// It is one that may not go there, or does not stand where it is bound to be.
+    pub(crate) fn named(
+        &self,
+        to: Destination<'_>,
+        spot: Spot<'_>,
+        text: &str,
+    ) -> Result<Option<(String, Arc<SecretValue>)>, Refusal> {
+        let Some(index) = self.exact(text.as_bytes()) else { return Ok(None) };
+        let secret = &self.secrets[index];
+        let (is_bound, place) = match spot {
+            Spot::Frame(field) => (secret.binding.in_frame(Some(field)), Place::Frame),
+            Spot::Header(name) => {
+                let is_there = |placement: &Placement| matches!(placement, Placement::Header(header) if header == name);
+                (secret.binding.placements.iter().any(is_there), Place::Header(name.clone()))
+            }
+        };
+        if !is_bound {
+            return Err(self.misplaced(index, place));
+        }
+        self.admit(index, to, place)?;
+        Ok(secret.value.clone().map(|value| (secret.name.clone(), value)))
     }
 
     /// The address with values put into its query; `None` when there is nothing to put.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -14,7 +15,15 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::UnixListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::broadcast;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::venue::accept_of;
 
 /// What becomes of the next order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +54,26 @@ pub(crate) struct Books {
     pub(crate) quote: (f64, f64, &'static str),
     pub(crate) now: &'static str,
     pub(crate) positions: Vec<(String, String)>,
+    /// What was said on its stream of orders.
+    pub(crate) said: Vec<Value>,
+    /// Streams that came.
+    pub(crate) streams: usize,
+    /// The account's id.
+    pub(crate) account: &'static str,
+}
+
+/// What becomes of orders, as it is told to everybody.
+#[derive(Debug, Clone)]
+pub(crate) enum News {
+    Say(Value),
+    Drop,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Broker(pub(crate) Arc<Mutex<Books>>);
+pub(crate) struct Broker(pub(crate) Arc<Mutex<Books>>, broadcast::Sender<News>);
 
 impl Broker {
-    /// Listens where the gate looks for the exchange.
-    pub(crate) fn start(path: &Path) -> Self {
+    fn new() -> Self {
         let books = Books {
             orders: BTreeMap::new(),
             fates: vec![Fate::Taken],
@@ -61,21 +82,89 @@ impl Broker {
             quote: (99.99, 100.01, "2012-01-03T15:30:00Z"),
             now: "2012-01-03T10:30:05-05:00",
             positions: vec![],
+            said: vec![],
+            streams: 0,
+            account: "0a-1",
         };
-        let broker = Self(Arc::new(Mutex::new(books)));
+        Self(Arc::new(Mutex::new(books)), broadcast::channel(1024).0)
+    }
+
+    /// Listens where the gate looks for the exchange.
+    pub(crate) fn start(path: &Path) -> Self {
+        let broker = Self::new();
         let listener = UnixListener::bind(path).unwrap();
         let served = broker.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let served = served.clone();
-                let service = service_fn(move |request| {
-                    let served = served.clone();
-                    async move { served.answer(request).await }
-                });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(served.clone().serve(stream));
             }
         });
         broker
+    }
+
+    /// Listens as a broker outside does.
+    pub(crate) fn start_outside(listener: TcpListener, acceptor: TlsAcceptor) -> Self {
+        let broker = Self::new();
+        let served = broker.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (served, acceptor) = (served.clone(), acceptor.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        served.serve(stream).await;
+                    }
+                });
+            }
+        });
+        broker
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let service = service_fn(move |request| {
+            let served = self.clone();
+            async move { served.answer(request).await }
+        });
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+    }
+
+    /// Tells it on every stream.
+    pub(crate) fn news(&self, news: News) {
+        self.1.send(news).unwrap();
+    }
+
+    /// Becomes a stream of orders. It tells of everybody's, as a broker does.
+    fn stream(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let key = request.headers()["sec-websocket-key"].to_str().unwrap();
+        let accept = accept_of(key);
+        let (broker, upgrade) = (self.clone(), hyper::upgrade::on(&mut request));
+        tokio::spawn(async move {
+            let mut news = broker.1.subscribe();
+            broker.books().streams += 1;
+            let upgraded = TokioIo::new(upgrade.await.unwrap());
+            let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, None).await;
+            loop {
+                let answer = tokio::select! {
+                    news = news.recv() => match news.unwrap() {
+                        News::Say(value) => value,
+                        News::Drop => return,
+                    },
+                    message = socket.next() => {
+                        let Some(Ok(Message::Text(text))) = message else { return };
+                        let said: Value = serde_json::from_str(&text).unwrap();
+                        broker.books().said.push(said.clone());
+                        match said["action"].as_str().unwrap() {
+                            "authenticate" => json!({"stream": "authorization", "data": {"status": "authorized", "action": "authenticate"}}),
+                            _ => json!({"stream": "listening", "data": {"streams": said["data"]["streams"]}}),
+                        }
+                    }
+                };
+                if socket.send(Message::binary(answer.to_string())).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let answer = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+        answer.header("sec-websocket-accept", accept).body(Full::default()).unwrap()
     }
 
     pub(crate) fn books(&self) -> std::sync::MutexGuard<'_, Books> {
@@ -90,6 +179,9 @@ impl Broker {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Hangs> {
+        if request.uri().path() == "/stream" {
+            return Ok(self.stream(request));
+        }
         let (head, body) = request.into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         let target = head.uri.path_and_query().unwrap().to_string();
@@ -133,9 +225,10 @@ impl Books {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let not_found = (404, json!({"code": 40410000, "message": "order not found"}));
         Some(match (method.as_str(), path) {
-            ("GET", "/v2/account") => {
-                (200, json!({"id": "0a-1", "account_number": "1", "equity": "100000.00", "last_equity": "100000"}))
-            }
+            ("GET", "/v2/account") => (
+                200,
+                json!({"id": self.account, "account_number": "1", "equity": "100000.00", "last_equity": "100000"}),
+            ),
             ("GET", "/v2/clock") => (200, json!({"timestamp": self.now, "is_open": true})),
             ("GET", "/v2/calendar") => {
                 let day = json!({"date": "2012-01-03", "open": "09:30", "close": "16:00", "session_open": "0400", "session_close": "2000"});

@@ -221,22 +221,7 @@ impl World {
 
     /// Asks for A records. The code of the answer, and the addresses.
     pub(crate) async fn resolve(&self, name: &str) -> (u8, Vec<IpAddr>) {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        for label in name.split('.') {
-            query.push(u8::try_from(label.len()).unwrap());
-            query.extend(label.as_bytes());
-        }
-        query.extend([0, 0, 1, 0, 1]);
-        socket.send_to(&query, self.names).await.unwrap();
-        let mut answer = [0; 1500];
-        let read = tokio::time::timeout(PATIENCE, socket.recv(&mut answer)).await.unwrap().unwrap();
-        let message = hickory_proto::op::Message::from_vec(&answer[..read]).unwrap();
-        let addresses = message.answers.iter().filter_map(|record| match &record.data {
-            hickory_proto::rr::RData::A(address) => Some(IpAddr::V4(address.0)),
-            _ => None,
-        });
-        (answer[3] & 0x0f, addresses.collect())
+        resolve_at(self.names, name).await
     }
 
     pub(crate) async fn given(&self, name: &str) {
@@ -272,20 +257,7 @@ impl World {
         root: &CertificateDer<'static>,
         alpn: &[&str],
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = self.connect_to(to).await;
-        let mut roots = RootCertStore::empty();
-        roots.add(root.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let connector = TlsConnector::from(Arc::new(config));
-        tokio::time::timeout(PATIENCE, connector.connect(ServerName::try_from(name.to_owned()).unwrap(), stream))
-            .await
-            .unwrap()
+        tls_over(self.connect_to(to).await, name, root, alpn).await
     }
 
     pub(crate) fn authority(&self) -> CertificateDer<'static> {
@@ -358,6 +330,48 @@ impl World {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// Asks for A records at `names`. The code of the answer, and the addresses.
+pub(crate) async fn resolve_at(names: SocketAddr, name: &str) -> (u8, Vec<IpAddr>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(u8::try_from(label.len()).unwrap());
+        query.extend(label.as_bytes());
+    }
+    query.extend([0, 0, 1, 0, 1]);
+    socket.send_to(&query, names).await.unwrap();
+    let mut answer = [0; 1500];
+    let read = tokio::time::timeout(PATIENCE, socket.recv(&mut answer)).await.unwrap().unwrap();
+    let message = hickory_proto::op::Message::from_vec(&answer[..read]).unwrap();
+    let addresses = message.answers.iter().filter_map(|record| match &record.data {
+        hickory_proto::rr::RData::A(address) => Some(IpAddr::V4(address.0)),
+        _ => None,
+    });
+    (answer[3] & 0x0f, addresses.collect())
+}
+
+/// A program's TLS connection for `name` that trusts `root`.
+pub(crate) async fn tls_over(
+    stream: TcpStream,
+    name: &str,
+    root: &CertificateDer<'static>,
+    alpn: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let connector = TlsConnector::from(Arc::new(config));
+    tokio::time::timeout(PATIENCE, connector.connect(ServerName::try_from(name.to_owned()).unwrap(), stream))
+        .await
+        .unwrap()
 }
 
 pub(crate) fn bound(name: &str, port: u16) -> SecretBinding {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::http::{Method, StatusCode};
 use ringfence_model::net::HostName;
-use ringfence_model::trade::{Price, Qty, TradeDate, UpstreamId, Usd};
+use ringfence_model::trade::{OrderClass, Price, Qty, TradeDate, UpstreamId, Usd};
 use ringfence_store::StoreError;
 use ringfence_store::gate::{Acknowledged, Fill, OrderRow};
 use rust_decimal::Decimal;
@@ -185,7 +185,13 @@ impl Gate {
     }
 
     /// Tells the ledger what the venue says of an order now: new fills, and its end.
+    ///
+    /// A venue tells sums, of which the news are the rest: so one after the other, each from what the ledger has by then. The
+    /// stream of orders and whoever asks the venue may tell of the same fill.
     pub(in crate::gate) async fn note_order(&self, row: &OrderRow, said: &OrderSaid) -> Result<(), StoreError> {
+        let _turn = self.desk.noting.lock().await;
+        let number = row.number;
+        let row = &self.store.read(move |view| view.trade_order(number)).await?;
         if row.state.is_unresolved()
             && let Some(said) = said.acknowledged()
         {
@@ -205,6 +211,11 @@ impl Gate {
             self.store.trade_closed(row.number, now_ms(), said.status.clone()).await?;
         }
         Ok(())
+    }
+
+    /// Whether an update of an order by itself says all of it: one with legs is asked for with them.
+    pub(in crate::gate) fn is_whole(row: &OrderRow) -> bool {
+        row.intent.structure.class() == OrderClass::Simple
     }
 
     /// Counts what was filled since it was last heard of. A venue tells the sum and its average, of which the news are the rest.

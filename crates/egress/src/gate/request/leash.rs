@@ -17,32 +17,32 @@ use crate::secret::Destination;
 
 /// One request that was let through.
 #[derive(Clone)]
-pub(super) struct Terms {
-    pub(super) gate: Arc<Gate>,
-    pub(super) room: Arc<Room>,
-    pub(super) to: SocketAddr,
-    pub(super) asked: Asked,
-    pub(super) secure: bool,
+pub(in crate::gate) struct Terms {
+    pub(in crate::gate) gate: Arc<Gate>,
+    pub(in crate::gate) room: Arc<Room>,
+    pub(in crate::gate) to: SocketAddr,
+    pub(in crate::gate) asked: Asked,
+    pub(in crate::gate) secure: bool,
     /// Names of the secrets that went out with it.
-    pub(super) secrets: Vec<String>,
+    pub(in crate::gate) secrets: Vec<String>,
     /// Where it leads, if its host is a venue's.
-    pub(super) lead: Option<Lead>,
+    pub(in crate::gate) lead: Option<Lead>,
 }
 
 impl Terms {
-    pub(super) fn destination(&self) -> Destination<'_> {
+    pub(in crate::gate) fn destination(&self) -> Destination<'_> {
         let outside = self.lead.as_ref().and_then(Lead::outside);
         let host = outside.or(self.asked.host.as_ref()).map_or("", |host| host.as_str());
         Destination { host, port: self.to.port(), secure: self.secure }
     }
 
     /// Records and tells that it is refused.
-    pub(super) async fn deny(&self, reason: DenialReason, message: Option<String>) -> Denial {
+    pub(in crate::gate) async fn deny(&self, reason: DenialReason, message: Option<String>) -> Denial {
         self.gate.deny_because(&self.room, &self.asked.about(self.to), reason, message).await
     }
 
     /// Returns when what is in force no longer lets it through, with the sentence to say if it is not the usual one.
-    pub(super) async fn broken(&self) -> Option<String> {
+    pub(in crate::gate) async fn broken(&self) -> Option<String> {
         let mut watch = self.room.watch();
         loop {
             let force = watch.borrow_and_update().clone();

@@ -23,17 +23,17 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// For whom a request is.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(in crate::gate) struct Asked {
     /// The host; none when it is named by its address, which the policy `open` alone lets through.
-    pub(super) host: Option<HostName>,
-    pub(super) method: String,
-    pub(super) path: String,
+    pub(in crate::gate) host: Option<HostName>,
+    pub(in crate::gate) method: String,
+    pub(in crate::gate) path: String,
     /// It wants to go on as a websocket.
-    pub(super) websocket: bool,
+    pub(in crate::gate) websocket: bool,
 }
 
 impl Asked {
-    pub(super) fn about(&self, to: SocketAddr) -> About<'_> {
+    pub(in crate::gate) fn about(&self, to: SocketAddr) -> About<'_> {
         let request = Some((self.method.as_str(), self.path.as_str()));
         About { protocol: Protocol::Http, host: self.host.as_ref(), to: Some(to), request }
     }
