@@ -133,18 +133,26 @@ async def trading(request):
     return ws
 
 
+async def told(ws, what):
+    if ws.packed:
+        await ws.send_bytes(msgpack.packb([what]))
+    else:
+        await ws.send_str(json.dumps([what], default=lambda stamp: stamp.to_datetime().isoformat().replace("+00:00", "Z")))
+
+
 async def data(request):
     ws = web.WebSocketResponse(autoping=True, max_msg_size=1 << 24)
     await ws.prepare(request)
     headers = keys_of(request)
     good = headers == valid
+    ws.packed = request.headers.get("Content-Type") == "application/msgpack"
     if good:
         say("data", good=True, by="headers")
         streams["data"].add(ws)
     first = {"T": "success", "msg": "authenticated" if good else "connected"}
-    await ws.send_bytes(msgpack.packb([first]))
+    await told(ws, first)
     async for message in ws:
-        asked = msgpack.unpackb(message.data)
+        asked = msgpack.unpackb(message.data) if ws.packed else json.loads(message.data)
         if asked["action"] == "auth":
             shown = (asked["key"], asked["secret"])
             good = shown == valid
@@ -157,7 +165,7 @@ async def data(request):
         else:
             answer = {"T": "subscription", **{name: asked.get(name, []) for name in ("trades", "quotes", "bars")}}
             say("subscription", bars=len(answer["bars"]))
-        await ws.send_bytes(msgpack.packb([answer]))
+        await told(ws, answer)
     streams["data"].discard(ws)
     say("data closed", code=ws.close_code)
     return ws
@@ -178,7 +186,7 @@ async def word(line):
         stamp = msgpack.Timestamp.from_datetime(datetime.datetime(2026, 1, 2, 15, tzinfo=datetime.timezone.utc))
         for ws in list(streams["data"]):
             for n in range(int(rest[0])):
-                await ws.send_bytes(msgpack.packb([{"T": "b", "S": "AAPL", "o": 1, "h": 2, "l": 1, "c": float(n), "v": n, "t": stamp, "n": 1, "vw": 1.5}]))
+                await told(ws, {"T": "b", "S": "AAPL", "o": 1, "h": 2, "l": 1, "c": float(n), "v": n, "t": stamp, "n": 1, "vw": 1.5})
     elif what == "drop":
         await asyncio.gather(*(ws.close(code=1012, message=b"service restart") for ws in sockets))
     elif what == "cut":
