@@ -267,6 +267,13 @@ impl Gateway {
         self.gate.operate(op).await
     }
 
+    /// Sets where the names of venues lead, without any of the conditions of an operator, and at which port they are: for tests.
+    #[doc(hidden)]
+    pub fn lead_to(&self, mode: Mode, port: u16) {
+        self.gate.leads.set_port(port);
+        self.gate.leads.set_mode(mode);
+    }
+
     /// The certificate of the authority that sandboxes are to trust, in PEM.
     #[must_use]
     pub fn authority_pem(&self) -> &str {

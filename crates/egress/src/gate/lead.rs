@@ -3,13 +3,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ringfence_model::net::HostName;
-use ringfence_model::trade::{Environment, Mode, Refusal, Rule};
+use ringfence_model::trade::{AccountId, Environment, Mode, Refusal, Rule};
 
 use super::{Gate, now_ms};
-use crate::trade::{Part, Venue, Venues};
+use crate::trade::{Codec, Part, Venue, Venues};
 
 /// The address that sandboxes are given for every name of a venue, whatever the mode: nobody's (RFC 5737).
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 80));
@@ -22,6 +23,8 @@ pub(super) struct Leads {
     mode: Mutex<Mode>,
     /// The socket of the exchange of this installation.
     exchange: PathBuf,
+    /// The port at which venues are outside.
+    port: AtomicU16,
 }
 
 /// Where one name leads.
@@ -39,11 +42,13 @@ pub(super) struct Lead {
     pub(super) environment: Environment,
     pub(super) part: Part,
     pub(super) way: Way,
+    /// How the venue writes and reads.
+    pub(super) codec: Codec,
 }
 
 impl Leads {
     pub(super) fn new(exchange: PathBuf, mode: Mode) -> Self {
-        Self { venues: Venues::built_in(), mode: Mutex::new(mode), exchange }
+        Self { venues: Venues::built_in(), mode: Mutex::new(mode), exchange, port: AtomicU16::new(PORT) }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -52,6 +57,11 @@ impl Leads {
 
     pub(super) fn set_mode(&self, mode: Mode) {
         *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    /// Venues are at another port outside: for tests.
+    pub(super) fn set_port(&self, port: u16) {
+        self.port.store(port, Ordering::Relaxed);
     }
 
     /// Where orders go now; nowhere after live has ended.
@@ -69,6 +79,23 @@ impl Leads {
         self.venues.of(host)
     }
 
+    /// The name by which the gate itself sends orders to the venue of an account.
+    pub(super) fn host_of(&self, account: &AccountId) -> HostName {
+        let environment = match account.as_str().split_once(':') {
+            Some(("live", _)) => Environment::Live,
+            Some(("paper", _)) => Environment::Paper,
+            _ => Environment::Simulated,
+        };
+        self.trading_host(Codec::of_account(account.as_str()), environment)
+    }
+
+    /// The name by which the gate itself sends orders to a venue.
+    pub(super) fn trading_host(&self, codec: Codec, environment: Environment) -> HostName {
+        let venue = self.venues.speaking(codec);
+        let host = venue.trading_host(environment).or_else(|| venue.hosts().next());
+        host.expect("the files in venues/ name hosts").clone()
+    }
+
     /// Where a venue's name leads; none for other names.
     ///
     /// # Errors
@@ -79,6 +106,14 @@ impl Leads {
             let why = "live trading was armed until a time that has passed; the operator sets the mode with `ringfence trade mode`";
             return Some(Err(Refusal::because(Rule::EnvironmentLock, why)));
         };
+        if environment == Environment::Simulated && !venue.simulated {
+            let why = format!(
+                "`{}` has no simulated exchange, and its names lead nowhere in mode `simulated`; the operator sets another mode with \
+                 `ringfence trade mode`",
+                venue.name
+            );
+            return Some(Err(Refusal::because(Rule::EnvironmentLock, why)));
+        }
         if !venue.leads_in(host, environment) {
             let why = format!("`{host}` leads nowhere in mode `{environment}`");
             return Some(Err(Refusal::because(Rule::EnvironmentLock, why)));
@@ -93,7 +128,7 @@ impl Leads {
                 }
             },
         };
-        Some(Ok(Lead { environment, part, way }))
+        Some(Ok(Lead { environment, part, way, codec: venue.codec }))
     }
 }
 
@@ -115,6 +150,6 @@ impl Gate {
             self.resolver.is_pinned_outside(host.as_str(), *address)
                 || (ringfence_model::net::is_reachable(*address).is_ok() && !self.is_own(*address))
         });
-        reachable.map(|address| self.leads_to(SocketAddr::new(address, PORT)))
+        reachable.map(|address| self.leads_to(SocketAddr::new(address, self.leads.port.load(Ordering::Relaxed))))
     }
 }

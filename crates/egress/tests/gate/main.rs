@@ -1,5 +1,6 @@
 //! The gateway from its sockets to real servers, with nothing of it replaced.
 
+mod binance;
 mod broker;
 mod cache;
 mod connections;
@@ -9,6 +10,7 @@ mod requests;
 mod secrets;
 mod signing;
 mod smuggling;
+mod testnet;
 mod trade;
 mod websockets;
 mod world;
