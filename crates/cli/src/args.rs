@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    audit, bench, data, demo, doctor, egress, mcp, preview, run, sandbox, secret, serve, status, stop, template,
+    audit, bench, data, demo, doctor, egress, mcp, preview, run, sandbox, secret, serve, status, stop, template, trade,
+    venue,
 };
 
 /// Runs code that nobody trusts, in sandboxes that are ready in milliseconds.
@@ -24,6 +25,7 @@ Examples:
   ringfence sandbox exec lab -c 'print(6 * 7)'
   ringfence sandbox create --allow api.example.com   the only host that it may reach
   ringfence secret set ALPACA_API_KEY           a key that programs use and never see
+  ringfence trade status                        where orders go, and what limits them
   ringfence preview lab 8000                    the address of what listens there
   ringfence mcp config                          connect an MCP client
   ringfence doctor                              what this host offers and what it lacks
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     Secret(secret::SecretCommand),
     #[command(subcommand)]
     Egress(egress::EgressCommand),
+    #[command(subcommand)]
+    Trade(trade::TradeCommand),
     Preview(preview::PreviewArgs),
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -75,6 +79,7 @@ pub(crate) enum Command {
     Audit(audit::AuditCommand),
     Mcp(mcp::McpArgs),
     Serve(serve::ServeArgs),
+    Venue(venue::VenueArgs),
     Stop(stop::StopArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
@@ -187,6 +192,21 @@ mod tests {
             "preview public lab 8000",
             "preview public lab 8000 --off --json",
             "egress tail lab -f -n 5 --json",
+            "trade mode",
+            "trade mode simulated",
+            "trade mode live --account live:0c5a --until 2h",
+            "trade limits --all",
+            "trade limits --sandbox lab set permitted_symbols=AAPL,MSFT max_open_orders=3",
+            "trade status --sandbox lab --follow --json",
+            "trade halt --sandbox lab --reason loop --no-cancel",
+            "trade halt --flatten",
+            "trade reduce --account sim:a",
+            "trade resume --sandbox lab",
+            "trade orders --open -n 5",
+            "trade positions",
+            "trade holds",
+            "trade approve 3",
+            "trade refuse 3",
             "sandbox exec lab -c print(1)",
             "sandbox exec lab file.py",
             "sandbox exec lab",
@@ -238,6 +258,16 @@ mod tests {
             "data remove",
             "egress",
             "egress tail a b",
+            "trade",
+            "trade mode armed",
+            "trade limits set",
+            "trade limits set max_open_orders",
+            "trade halt --flatten --sandbox lab",
+            "trade halt --flatten --no-cancel",
+            "trade mode live --confirm live:0c5a",
+            "trade mode live --yes",
+            "trade approve",
+            "trade approve x",
             "preview",
             "preview lab",
             "preview lab 0",

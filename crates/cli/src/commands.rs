@@ -15,6 +15,7 @@ pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod template;
+pub(crate) mod trade;
 
 use std::future::Future;
 
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Command::Template(command) => waiting(template::run(global, command)),
         Command::Secret(command) => waiting(secret::run(global, command)),
         Command::Egress(command) => waiting(egress::run(global, command)),
+        Command::Trade(command) => waiting(trade::run(global, command)),
         Command::Preview(args) => waiting(preview::run(global, args)),
         Command::Audit(command) => waiting(audit::run(global, command)),
         Command::Mcp(args) => waiting(mcp::run(global, args)),

@@ -18,6 +18,18 @@ pub(crate) struct Config {
     /// Templates.
     #[serde(default)]
     pub(crate) templates: TemplateConfig,
+    /// Trading.
+    #[serde(default)]
+    pub(crate) trade: TradeConfig,
+}
+
+/// What concerns trading. Serialised for the gateway role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TradeConfig {
+    /// Whether trading may be live at all: the first of two opt-ins. `ringfence trade mode live` is the second.
+    #[serde(default)]
+    pub(crate) live_allowed: bool,
 }
 
 /// What concerns templates. Serialised for the role `serve`.
@@ -157,13 +169,18 @@ mod tests {
     fn a_home_without_a_file_has_the_defaults_and_a_mistake_is_named() {
         let home = tempfile::tempdir().expect("a directory");
         assert_eq!(Config::load(home.path()).expect("defaults"), Config::default());
-        let text = "[gate]\nopen_allowed = true\nregistries = [\"pypi.lan\"]\n[gate.pins]\n\"DB.lan.\" = [\"10.0.0.5\", \"::1\"]\n";
+        assert!(!Config::default().trade.live_allowed);
+        let text = "[trade]\nlive_allowed = true\n[gate]\nopen_allowed = true\nregistries = [\"pypi.lan\"]\n[gate.pins]\n\"DB.lan.\" = [\"10.0.0.5\", \"::1\"]\n";
         fs::write(home.path().join("config.toml"), text).expect("a file");
         let config = Config::load(home.path()).expect("it is understood");
-        assert!(config.gate.open_allowed);
+        assert!(config.gate.open_allowed && config.trade.live_allowed);
         let name = HostName::parse("db.lan").expect("a name");
         assert_eq!(config.gate.pins[&name], ["10.0.0.5", "::1"].map(|ip| ip.parse::<IpAddr>().expect("an address")));
-        for (wrong, named) in [("[gate]\nopen = true\n", "open"), ("[gate.pins]\n\"10.0.0.5\" = []\n", "10.0.0.5")] {
+        for (wrong, named) in [
+            ("[trade]\nlive = true\n", "live"),
+            ("[gate]\nopen = true\n", "open"),
+            ("[gate.pins]\n\"10.0.0.5\" = []\n", "10.0.0.5"),
+        ] {
             fs::write(home.path().join("config.toml"), wrong).expect("a file");
             let error = format!("{:#}", Config::load(home.path()).expect_err("it is wrong"));
             assert!(error.contains(named) && error.contains("config.toml"), "{error}");

@@ -250,3 +250,43 @@ fn decisions_are_followed() {
     following.wait().expect("it ends");
     assert_eq!(numbers, ["1", "2", "3"], "each once, in order");
 }
+
+#[test]
+fn trading_is_shown_set_and_switched_at_the_command_line() {
+    let daemon = Daemon::start();
+    daemon.run(&["trade", "mode"]).check(0, &["simulated\n"], &[]);
+    daemon.run(&["trade", "mode", "paper"]).check(0, &["trading is paper; it was simulated"], &[]);
+    let set = ["trade", "limits", "set", "max_open_orders=5", "permitted_symbols=AAPL,MSFT"];
+    daemon.run(&set).check(0, &["max_open_orders", "AAPL,MSFT", "operator (all accounts)"], &[]);
+    daemon.run(&["trade", "limits", "set", "max_everything=5"]).check(2, &[], &["max_everything", "max_open_orders"]);
+    let all = daemon.run(&["trade", "limits", "--all"]);
+    all.check(0, &["duplicate_window_s", "At most so many orders are open"], &[]);
+    let status = daemon.run(&["trade", "status"]);
+    status.check(0, &["mode       paper", "state      active", "does not answer: it is a fake", "bought 1200"], &[]);
+    daemon.run(&["trade", "halt", "--reason", "a loop"]).check(0, &["trading is halted: a loop (operator"], &[]);
+    let status: Value = serde_json::from_str(&daemon.run(&["trade", "status", "--json"]).out).expect("JSON");
+    assert_eq!((&status["state"], &status["cause"]["by"]), (&"halted".into(), &"operator".into()));
+    assert_eq!(status["accounts"][0]["amounts"]["bought"], "1200", "amounts are texts");
+    daemon.run(&["trade", "reduce", "--account", "sim:a"]).check(0, &["trading in sim:a is reducing"], &[]);
+    daemon.run(&["trade", "resume"]).check(0, &["trading is active"], &[]);
+    let orders = daemon.run(&["trade", "orders", "--open"]);
+    orders.check(0, &["AAPL", "limit at 200.25", "working"], &[]);
+    daemon.run(&["trade", "orders", "-n", "0"]).check(2, &[], &["between 1 and 1000"]);
+    daemon.run(&["trade", "positions"]).check(0, &["AAPL"], &[]);
+    daemon.run(&["trade", "holds"]).check(0, &["buy 3 AAPL market", "600.5", "waiting"], &[]);
+    daemon.run(&["trade", "approve", "4"]).check(0, &["approved buy 3 AAPL market", "let through once"], &[]);
+    daemon.run(&["trade", "refuse", "4"]).check(0, &["refused buy 3 AAPL market"], &[]);
+    assert!(daemon.fake.actors().iter().all(|actor| *actor == Actor::Operator));
+}
+
+#[test]
+fn live_is_not_armed_without_a_terminal() {
+    let daemon = Daemon::start();
+    let live = ["trade", "mode", "live", "--account", "live:a", "--until", "2h"];
+    daemon.run_with(&live, b"live:a\n").check(2, &[], &["terminal"]);
+    daemon.run(&["trade", "mode", "live", "--account", "live:a"]).check(2, &[], &["--until"]);
+    daemon.run(&["trade", "mode", "live", "--until", "soon"]).check(2, &[], &["soon"]);
+    daemon.run(&["trade", "mode", "live", "--until", "2h", "--account", "paper:a"]).check(2, &[], &["live:"]);
+    daemon.run(&["trade", "mode", "paper", "--until", "2h"]).check(2, &[], &["live"]);
+    assert!(daemon.fake.actors().is_empty(), "nothing was asked of the daemon");
+}

@@ -72,6 +72,8 @@ pub struct Config {
     pub logins: Vec<Login>,
     /// Whether a policy may be `open`.
     pub open_allowed: bool,
+    /// Whether trading may be live at all: the first of two opt-ins.
+    pub live_allowed: bool,
     /// Whether a sandbox is to be paused that puts a placeholder where its secret may not go.
     pub pause_on_misuse: bool,
     /// What is kept of the registries' answers, below `cache` in `home`.
@@ -165,6 +167,7 @@ struct Gate {
     logins: Vec<Login>,
     cache: Cache,
     open_allowed: bool,
+    live_allowed: bool,
     pause_on_misuse: bool,
     rooms: Mutex<HashMap<SandboxId, Arc<Room>>>,
     shells: Mutex<HashMap<u32, Arc<Shell>>>,
@@ -184,8 +187,19 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<(Self, UnboundedReceiver<FromGate>), StartError> {
-        let Config { home, pins, stand_ins, roots, registries, logins, open_allowed, pause_on_misuse, cache, exchange } =
-            config;
+        let Config {
+            home,
+            pins,
+            stand_ins,
+            roots,
+            registries,
+            logins,
+            open_allowed,
+            live_allowed,
+            pause_on_misuse,
+            cache,
+            exchange,
+        } = config;
         let store = GateStore::open(&home.join("gate.db"), SealingKey::load_or_create(&home.join("gate.key"))?)?;
         let envelope = EnvelopeKey::load_or_create(&home.join("envelope.key"))?;
         let authority = Arc::new(Authority::load_or_create(&home, SystemTime::now())?);
@@ -208,6 +222,7 @@ impl Gateway {
             registries,
             logins,
             open_allowed,
+            live_allowed,
             pause_on_misuse,
             rooms: Mutex::default(),
             shells: Mutex::default(),
@@ -216,6 +231,7 @@ impl Gateway {
             changes: tokio::sync::Mutex::default(),
         });
         gate.load().await?;
+        gate.load_mode().await?;
         let in_doubt = gate.store.trade_recover().await?;
         if in_doubt > 0 {
             tracing::warn!(in_doubt, "orders were on their way when the gateway ended; they are looked up");
@@ -272,6 +288,15 @@ impl Gateway {
     pub fn lead_to(&self, mode: Mode, port: u16) {
         self.gate.leads.set_port(port);
         self.gate.leads.set_mode(mode);
+    }
+
+    /// [`Gateway::call`] for what may wait for a venue: it holds up nothing else, and goes on when nobody waits for it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn call_apart(&self, op: GateOp) -> impl Future<Output = Result<GateAnswer, ApiError>> + Send + 'static {
+        let gate = self.gate.clone();
+        async move { gate.operate(op).await }
     }
 
     /// The certificate of the authority that sandboxes are to trust, in PEM.

@@ -1,6 +1,8 @@
 //! The one trait through which sandboxes are reached. The engine is one implementation; a client of the REST API is
 //! another, so that a face does not know whether the engine is in its process.
 
+mod trading;
+
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -20,6 +22,7 @@ use ringfence_model::{
 use tokio::sync::mpsc;
 
 pub use crate::export::Chunks;
+pub use trading::Trading;
 
 /// The answer of every method, later.
 pub type Answering<'a, T> = BoxFuture<'a, Result<T, ApiError>>;
@@ -40,7 +43,7 @@ pub type SharedSandboxes = Arc<dyn Sandboxes>;
 ///
 /// # Errors
 /// Every method answers an [`ApiError`] with a stable code and a sentence that says what to do.
-pub trait Sandboxes: Send + Sync + 'static {
+pub trait Sandboxes: Trading + Send + Sync + 'static {
     /// Makes a sandbox. A template that is not built yet is built first; its progress goes to `progress`.
     fn create(
         &self,

@@ -38,6 +38,7 @@ mod service;
 mod shelf;
 mod start;
 pub mod template;
+mod trading;
 mod view;
 
 pub use engine::{Config, Engine, StartError, TemplateSettings};

@@ -91,13 +91,16 @@ impl Engine {
 
     /// What a sandbox may reach, and what has passed.
     pub(crate) async fn network_of(&self, sandbox: &SandboxId) -> Result<NetworkStatus, Failure> {
-        let (policy, secrets, traffic) = self.gate_status(sandbox).await?;
-        Ok(NetworkStatus {
-            policy,
-            secrets: secrets.into_keys().collect(),
-            exposed: Vec::new(),
-            traffic: traffic.into(),
-        })
+        match self.inner.gate.call(GateOp::Status { sandbox: sandbox.clone() }).await? {
+            GateAnswer::Status { network, secrets, totals, trading } => Ok(NetworkStatus {
+                policy: network,
+                secrets: secrets.into_keys().collect(),
+                exposed: Vec::new(),
+                traffic: totals.into(),
+                trading,
+            }),
+            _ => Err(mistaken("status")),
+        }
     }
 
     /// The policy in force, the secrets with fingerprints of their values, and what has passed.
@@ -106,7 +109,7 @@ impl Engine {
         sandbox: &SandboxId,
     ) -> Result<(Network, BTreeMap<String, String>, Traffic), Failure> {
         match self.inner.gate.call(GateOp::Status { sandbox: sandbox.clone() }).await? {
-            GateAnswer::Status { network, secrets, totals } => Ok((network, secrets, totals)),
+            GateAnswer::Status { network, secrets, totals, .. } => Ok((network, secrets, totals)),
             _ => Err(mistaken("status")),
         }
     }

@@ -44,7 +44,7 @@ pub(crate) fn count(len: usize) -> u32 {
 }
 
 /// Runs to its end whether or not anybody still waits.
-fn tracked<'a, T, F>(work: F) -> Answering<'a, T>
+pub(crate) fn tracked<'a, T, F>(work: F) -> Answering<'a, T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Failure>> + Send + 'static,
@@ -61,7 +61,7 @@ where
 }
 
 /// Only looks: it may be dropped.
-fn looking<'a, T, F>(work: F) -> Answering<'a, T>
+pub(crate) fn looking<'a, T, F>(work: F) -> Answering<'a, T>
 where
     F: Future<Output = Result<T, Failure>> + Send + 'a,
 {
@@ -376,7 +376,7 @@ fn detail(
     }
 }
 
-fn operators_only(by: api::Actor, what: &str) -> Result<(), Failure> {
+pub(crate) fn operators_only(by: api::Actor, what: &str) -> Result<(), Failure> {
     match by {
         api::Actor::Operator => Ok(()),
         api::Actor::Agent => Err(ApiError::new(

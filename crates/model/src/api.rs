@@ -21,6 +21,7 @@ mod secret;
 mod signing;
 mod status;
 mod template;
+mod trade;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -43,6 +44,7 @@ pub use secret::*;
 pub use signing::*;
 pub use status::*;
 pub use template::*;
+pub use trade::*;
 
 /// Bytes that a program may have.
 pub const CODE_BYTES_MAX: usize = 1 << 20;

@@ -3,6 +3,7 @@
 
 mod connection;
 mod exchange;
+mod trading;
 
 use std::{
     path::Path,

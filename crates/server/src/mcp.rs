@@ -38,6 +38,8 @@ There is no network inside unless `network` names hosts, as in {\"allow\": [{\"h
 refused is in `denials`, with the command by which the operator would allow it. \
 Keys that the operator stored are used by name in `secrets`: programs see placeholders, the values stay outside. \
 `install_packages` installs from PyPI in Python templates; template_get lists what is there already. \
+Programs trade at paper-api.alpaca.markets (alpaca-py, paper=True): where orders go and what limits them is in \
+trading_status; a refused order answers 403 with code 40310000 and the `rule` that refused it. trading_halt stops all trading. \
 A program that fails is a successful call with success=false, its exit_code and its stderr. \
 A call waits 50 s at most: a program still running then is answered with status=running and is read with \
 execution_status; raise `timeout` for long programs. \

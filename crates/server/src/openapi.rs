@@ -8,7 +8,7 @@ use utoipa::{
     },
 };
 
-use crate::rest::{exports, routes, secrets};
+use crate::rest::{exports, routes, secrets, trading};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,7 +26,9 @@ use crate::rest::{exports, routes, secrets};
         routes::pause, routes::resume, routes::upload, routes::download, routes::logs, routes::preview, routes::execution,
         routes::templates, routes::template, routes::build, routes::audit_log, routes::audit_verify, routes::egress,
         exports::export, exports::delete, exports::archive, exports::import, exports::clone, secrets::list, secrets::set,
-        secrets::remove, routes::health, routes::prune, routes::stop_daemon,
+        secrets::remove, routes::health, routes::prune, routes::stop_daemon, trading::status, trading::set_mode,
+        trading::limits, trading::set_limits, trading::tighten, trading::halt, trading::reduce, trading::resume,
+        trading::orders, trading::positions, trading::holds, trading::approve, trading::refuse,
     )
 )]
 struct Description;

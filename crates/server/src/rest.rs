@@ -5,6 +5,7 @@ pub(crate) mod exports;
 mod reply;
 pub(crate) mod routes;
 pub(crate) mod secrets;
+pub(crate) mod trading;
 
 use axum::{
     Router,
@@ -54,6 +55,7 @@ pub(crate) fn routes(sandboxes: SharedSandboxes, stop: Stop) -> Router {
         .route("/v1/egress", get(r::egress))
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
+        .merge(trading::routes())
         .route("/v1/health", get(r::health))
         .route("/v1/stop", post(r::stop_daemon))
         .route("/v1/openapi.json", get(r::openapi))

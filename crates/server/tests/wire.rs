@@ -56,6 +56,55 @@ async fn a_sandbox_is_made_and_used_over_rest() {
 }
 
 #[tokio::test]
+async fn trading_is_told_to_all_and_changed_by_the_operator() {
+    let host = Host::start().await;
+    let live = json!({"mode": "live", "until": "2026-01-02T04:00:00Z", "account": "live:a", "confirm": "live:a"});
+    for (method, path, body, is_agents) in [
+        ("GET", "/v1/trade/status?account=sim:a", json!(null), true),
+        ("PUT", "/v1/trade/mode", live, false),
+        ("GET", "/v1/trade/limits?sandbox_id=box", json!(null), true),
+        ("PUT", "/v1/trade/limits", json!({"limits": {"max_open_orders": 5, "no_shorting": true}}), false),
+        ("POST", "/v1/trade/limits/tighten", json!({"sandbox_id": "box", "tighten": {"max_open_orders": "4"}}), true),
+        ("POST", "/v1/trade/halt", json!({"reason": "loop"}), true),
+        ("POST", "/v1/trade/reduce", json!({}), false),
+        ("POST", "/v1/trade/resume", json!(null), false),
+        ("GET", "/v1/trade/orders?open=true&limit=5", json!(null), true),
+        ("GET", "/v1/trade/positions", json!(null), true),
+        ("GET", "/v1/trade/holds", json!(null), true),
+        ("POST", "/v1/trade/holds/4/approve", json!(null), false),
+        ("POST", "/v1/trade/holds/4/refuse", json!(null), false),
+    ] {
+        let answer = host.unix(method, path, body.clone()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{method} {path}: {}", answer.body);
+        assert_eq!(answer.json()["success"], true, "{method} {path}");
+        let bearer = format!("Bearer {TOKEN}");
+        let headers = [("host", "localhost"), ("authorization", bearer.as_str())];
+        // An agent is refused before its body is read.
+        let body = if is_agents { body.to_string().replace("null", "") } else { "not even JSON".to_owned() };
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let answer = host.send(host.connect_tcp().await, method, path, &headers, body.into_bytes()).await;
+        if is_agents {
+            assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+        } else {
+            refused(&answer, 403, "PERMISSION_DENIED", "operator");
+        }
+    }
+    let status = host.unix("GET", "/v1/trade/status", json!(null)).await.json();
+    assert_eq!((&status["mode"], &status["until"]), (&json!("live"), &json!("2026-01-02T04:00:00Z")));
+    for (method, path, body, word) in [
+        ("PUT", "/v1/trade/limits", json!({"limits": {}}), "limits"),
+        ("PUT", "/v1/trade/limits", json!({"limits": {"max_everything": 1}}), "max_everything"),
+        ("POST", "/v1/trade/limits/tighten", json!({"tighten": {"max_open_orders": 1}}), "sandbox_id"),
+        ("POST", "/v1/trade/halt", json!({"flatten": true, "sandbox_id": "box"}), "flatten"),
+        ("POST", "/v1/trade/holds/four/approve", json!(null), "digits"),
+        ("GET", "/v1/trade/orders?limit=0", json!(null), "limit"),
+        ("GET", "/v1/trade/orders?all=true", json!(null), "all"),
+    ] {
+        refused(&host.unix(method, path, body).await, 400, "INVALID_ARGUMENT", word);
+    }
+}
+
+#[tokio::test]
 async fn templates_are_exported_and_moved_over_rest() {
     let host = Host::start().await;
     let export = json!({"template_name": "mine", "tags": ["momentum"]});

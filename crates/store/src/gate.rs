@@ -44,8 +44,8 @@ pub use placeholder::PlaceholderRow;
 pub use policy::PolicyRow;
 pub use secret::{SecretId, SecretName, SecretOrigin, SecretRow};
 pub use trade::{
-    Acknowledged, Admitted, Amounts, Answer, Fill, FillOutcome, HoldRow, HoldState, LimitsRow, Moved, OrderRow,
-    OrderState, Owned, TradeAsk, TradeRuling, TradeStatus,
+    Acknowledged, Admitted, Amounts, Answer, Fill, FillOutcome, HoldRow, HoldState, LimitsRow, Moved, OrderFilter,
+    OrderRow, OrderState, Owned, Standing, TradeAsk, TradeRuling, TradeStatus,
 };
 
 /// The gateway's database.

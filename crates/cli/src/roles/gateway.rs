@@ -10,6 +10,7 @@ use std::{
         unix::{fs::OpenOptionsExt, net::UnixStream as StdStream},
     },
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -27,18 +28,18 @@ use ringfence_model::{
     LayerDigest,
     net::{
         HostPattern, PortRange, Rule, TlsMode,
-        control::{Call, FromGate, LINE_BYTES_MAX},
+        control::{Call, FromGate, GateOp, LINE_BYTES_MAX},
     },
 };
 use ringfence_store::SecretValue;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
 };
 
 use super::pip::{Login, PipSettings};
-use crate::config::{Config, GateConfig, Registry};
+use crate::config::{Config, GateConfig, Registry, TradeConfig};
 
 /// Where programs look for what to trust: OpenSSL and what is linked with it, and the lists that Python packages bring along.
 const TRUST_FILES: [&str; 4] = [
@@ -69,6 +70,9 @@ pub(super) fn trust_layer(home: &Path, config: &Config, pip: &PipSettings) -> an
 
 /// What the gateway alone reads: arguments of a process are seen by others.
 const LOGINS_FILE: &str = "registries.json";
+
+/// Questions about trading that are under way at once.
+const APART_MAX: usize = 64;
 
 /// Fewest bytes of a login that can be kept out of answers.
 const LOGIN_BYTES_MIN: usize = 8;
@@ -108,7 +112,7 @@ fn read_logins(home: &Path) -> anyhow::Result<Vec<gate::Login>> {
 
 /// What the role is told at its start.
 pub(super) fn arguments(config: &Config) -> anyhow::Result<Vec<String>> {
-    Ok(vec![serde_json::to_string(&config.gate)?])
+    Ok(vec![serde_json::to_string(&config.gate)?, serde_json::to_string(&config.trade)?])
 }
 
 fn extra_roots(config: &GateConfig) -> anyhow::Result<Vec<CertificateDer<'static>>> {
@@ -126,17 +130,24 @@ fn extra_roots(config: &GateConfig) -> anyhow::Result<Vec<CertificateDer<'static
 
 /// Plays the role until the daemon ends.
 pub(super) fn role(args: &[String]) -> anyhow::Result<i32> {
-    let [home, config] = args else { bail!("wrong arguments") };
+    let [home, config, trade] = args else { bail!("wrong arguments") };
     let jailer = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to the jailer")?;
     let serve = StdStream::from(sys::inherited_fd(supervise::DOOR_FD).context("taking the socket to serve")?);
     sys::raise_descriptor_limit().context("raising the descriptor limit")?;
     super::log_to_stderr(&["hyper=warn", "h2=warn", "rustls=warn"])?;
     let config: GateConfig = serde_json::from_str(config).context("reading the configuration")?;
+    let trade: TradeConfig = serde_json::from_str(trade).context("reading the configuration of trading")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(run(PathBuf::from(home).join("gate"), &config, jailer, serve))
+    runtime.block_on(run(PathBuf::from(home).join("gate"), &config, &trade, jailer, serve))
 }
 
-async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStream) -> anyhow::Result<i32> {
+async fn run(
+    home: PathBuf,
+    config: &GateConfig,
+    trade: &TradeConfig,
+    jailer: OwnedFd,
+    serve: StdStream,
+) -> anyhow::Result<i32> {
     let roots = Roots::system().context("what the system trusts")?.with(&extra_roots(config)?)?;
     for told in roots.told() {
         tracing::warn!(told, "a certificate of the system's store cannot be used");
@@ -155,6 +166,7 @@ async fn run(home: PathBuf, config: &GateConfig, jailer: OwnedFd, serve: StdStre
         registries,
         logins,
         open_allowed,
+        live_allowed: trade.live_allowed,
         pause_on_misuse: config.pause_on_misuse,
         cache,
         exchange,
@@ -282,6 +294,8 @@ async fn answer(
             write.write_all(&bytes).await?;
         }
     };
+    // What is about trading may wait for a venue, and holds up nothing else.
+    let apart = Arc::new(Semaphore::new(APART_MAX));
     let reads = async move {
         let mut read = BufReader::new(read);
         let mut line = Vec::new();
@@ -292,6 +306,16 @@ async fn answer(
                 return anyhow::Ok(());
             }
             let Call { id, op } = serde_json::from_slice(&line).context("a call that is not understood")?;
+            if matches!(op, GateOp::Trade(_)) {
+                let turn = apart.clone().acquire_owned().await.context("asking venues")?;
+                let (call, out) = (gateway.call_apart(op), out.clone());
+                tokio::spawn(async move {
+                    let result = call.await;
+                    drop(turn);
+                    let _ = out.send(FromGate::Answer { id, result });
+                });
+                continue;
+            }
             // One after the other: a sandbox is attached before its policy is changed, and forgotten after.
             let result = gateway.call(op).await;
             if id != 0 {

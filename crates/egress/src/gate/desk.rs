@@ -8,6 +8,7 @@ pub(super) mod wire;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use hyper::http::{HeaderMap, HeaderName, HeaderValue};
 use ringfence_model::SandboxId;
@@ -35,6 +36,8 @@ pub(super) struct Desk {
     wire: Wire,
     assets: Mutex<Assets>,
     days: Mutex<HashMap<(Environment, TradeDate), Day>>,
+    /// When a key was last looked for, of accounts that no sandbox is known to trade in.
+    searched: Mutex<HashMap<AccountId, Instant>>,
     /// Sandboxes that have traded since this gateway started, by account.
     traders: Mutex<HashMap<AccountId, HashSet<SandboxId>>>,
 }

@@ -81,11 +81,7 @@ impl Leads {
 
     /// The name by which the gate itself sends orders to the venue of an account.
     pub(super) fn host_of(&self, account: &AccountId) -> HostName {
-        let environment = match account.as_str().split_once(':') {
-            Some(("live", _)) => Environment::Live,
-            Some(("paper", _)) => Environment::Paper,
-            _ => Environment::Simulated,
-        };
+        let environment = account.environment().unwrap_or(Environment::Simulated);
         self.trading_host(Codec::of_account(account.as_str()), environment)
     }
 
@@ -94,6 +90,17 @@ impl Leads {
         let venue = self.venues.speaking(codec);
         let host = venue.trading_host(environment).or_else(|| venue.hosts().next());
         host.expect("the files in venues/ name hosts").clone()
+    }
+
+    /// Where a venue's name leads in an environment, whatever the mode is: for what the gate does by itself about orders that are
+    /// there. No request of a program goes this way.
+    pub(super) fn of(&self, environment: Environment, host: &HostName) -> Option<Lead> {
+        let (venue, part) = self.venues.of(host)?;
+        let way = match environment {
+            Environment::Simulated => Way::Exchange,
+            Environment::Paper | Environment::Live => Way::Outside(venue.outside(environment, part)?.clone()),
+        };
+        Some(Lead { environment, part, way, codec: venue.codec })
     }
 
     /// Where a venue's name leads; none for other names.

@@ -1,5 +1,7 @@
 //! What `serve` asks of the gate.
 
+pub(super) mod trade;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +50,7 @@ impl Gate {
             GateOp::UseSecrets { sandbox, names } => self.use_secrets(&sandbox, &names).await,
             GateOp::SealSecrets { sandbox, values, or_expose } => self.seal_secrets(&sandbox, values, or_expose).await,
             GateOp::DropSecrets { sandbox, names } => self.drop_secrets(&sandbox, &names).await,
+            GateOp::Trade(asked) => self.operate_trade(asked).await,
         }
     }
 
@@ -157,6 +160,7 @@ impl Gate {
             network: force.as_ref().map_or_else(Network::default, |force| Network::from(&force.policy)),
             secrets: self.usable_secrets(&sandbox).await.map_err(failed)?,
             totals,
+            trading: self.leads.mode().as_str().to_owned(),
         })
     }
 

@@ -103,6 +103,11 @@ impl Room {
         self.force.send_replace(Arc::new(force));
     }
 
+    /// Lets whoever watches look again: what holds has changed elsewhere.
+    pub(super) fn touch(&self) {
+        self.force.send_modify(|_| {});
+    }
+
     /// To hear when something else is in force.
     pub(super) fn watch(&self) -> watch::Receiver<Arc<Force>> {
         self.force.subscribe()

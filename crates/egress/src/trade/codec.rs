@@ -214,6 +214,14 @@ impl Codec {
         }
     }
 
+    /// Where all positions are closed; none where there is no such request.
+    pub(crate) fn close_all(self) -> Option<&'static str> {
+        match self {
+            Self::Alpaca => Some("/v2/positions?cancel_orders=true"),
+            Self::Binance => None,
+        }
+    }
+
     /// Whether what is open has to be known before everything can be cancelled.
     pub(crate) fn cancels_by_symbol(self) -> bool {
         self == Self::Binance

@@ -7,9 +7,9 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use ringfence_model::api::{Exchange, PortSpec, SecretSigning};
-use ringfence_model::net::control::{GateOp, SecretBinding};
-use ringfence_model::trade::{AccountId, AssetClass, Limits, Mode};
+use ringfence_model::api::{Exchange, PortSpec, SecretSigning, TradeModeRequest};
+use ringfence_model::net::control::{GateAnswer, GateOp, SecretBinding, TradeAsked, TradeOp, TradeSaid, TradeScope};
+use ringfence_model::trade::{AccountId, By, Mode};
 use serde_json::{Value, json};
 
 use crate::broker::Fate;
@@ -36,6 +36,14 @@ fn bound(placements: &[&str], sign: Option<SecretSigning>) -> SecretBinding {
     SecretBinding { hosts: vec![host(HOST)], ports: vec![PortSpec::One(443)], placements, sign }
 }
 
+/// What the operator does.
+async fn operate(world: &World, op: TradeOp) -> TradeSaid {
+    match world.gateway.call(GateOp::Trade(TradeAsked { by: By::Operator, op })).await.unwrap() {
+        GateAnswer::Trade(said) => *said,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A sandbox with keys, in mode paper, whose operator has permitted crypto.
 async fn scene() -> Scene {
     scene_with(SecretSigning::of(Exchange::Binance)).await.permitted().await
@@ -45,7 +53,9 @@ async fn scene_with(sign: SecretSigning) -> Scene {
     let signer = Signer::new();
     let testnet = Testnet::start(&signer).await;
     let world = World::new(&[&signer], &[(HOST, LOOPBACK)]).await;
-    world.gateway.lead_to(Mode::Paper, testnet.port);
+    world.gateway.lead_to(Mode::Simulated, testnet.port);
+    let paper = TradeModeRequest { mode: "paper".to_owned(), ..TradeModeRequest::default() };
+    operate(&world, TradeOp::SetMode(paper)).await;
     world.secret("ID", ID, Some(bound(&["header:x-mbx-apikey"], None)), false).await;
     world.secret("KEY", KEY, Some(bound(&[], Some(sign))), false).await;
     let (id, key) = (world.placeholder("ID").await, world.placeholder("KEY").await);
@@ -55,8 +65,9 @@ async fn scene_with(sign: SecretSigning) -> Scene {
 
 impl Scene {
     async fn permitted(self) -> Self {
-        let limits = Limits { permitted_asset_classes: Some([AssetClass::Crypto].into()), ..Limits::out_of_the_box() };
-        self.world.gateway.store().trade_limits_set(account(), None, limits, 1).await.unwrap();
+        let scope = TradeScope { account: Some(account()), sandbox: None };
+        let limits = [("permitted_asset_classes".to_owned(), "crypto".to_owned())].into();
+        operate(&self.world, TradeOp::SetLimits { scope, limits }).await;
         self
     }
 
@@ -379,5 +390,28 @@ async fn an_order_that_no_control_has_seen_halts_the_account() {
     let theirs = json!({"symbol": "BTCUSDT", "orderId": 7, "clientOrderId": "theirs", "status": "NEW", "executedQty": "0",
         "cummulativeQuoteQty": "0", "updateTime": 1});
     scene.testnet.books().orders.insert(7, theirs);
+    is_refused(&scene.order(MARKET).await, "trading_state");
+}
+
+#[tokio::test]
+async fn the_operator_sees_what_it_holds_and_ends_everything() {
+    let scene = scene().await;
+    let (_, order) = scene.order(LIMIT).await;
+    let TradeSaid::Positions(held) = operate(&scene.world, TradeOp::Positions { account: Some(account()) }).await
+    else {
+        panic!("positions are told")
+    };
+    let list: Vec<_> = held.accounts[0].positions.iter().map(|one| (one.symbol.as_str(), one.qty.as_str())).collect();
+    assert_eq!(list, [("BTC/USDT", "0.01"), ("LTC/USDT", "5")], "{held:?}");
+    let theirs = json!({"symbol": "LTCUSDT", "orderId": 7, "clientOrderId": "theirs", "status": "NEW", "executedQty": "0",
+        "cummulativeQuoteQty": "0", "updateTime": 1});
+    scene.testnet.books().orders.insert(7, theirs);
+    let halt =
+        TradeOp::Halt { scope: TradeScope::default(), reason: "enough".to_owned(), cancel: true, flatten: false };
+    let TradeSaid::State(state) = operate(&scene.world, halt).await else { panic!("a state is told") };
+    assert_eq!((state.accounts.len(), state.accounts[0].cancelled), (1, 1), "{state:?}");
+    let books = scene.testnet.books().orders.clone();
+    let status = |number: u64| books[&number]["status"].as_str().unwrap().to_owned();
+    assert_eq!((status(order["orderId"].as_u64().unwrap()), status(7)), ("CANCELED".to_owned(), "CANCELED".to_owned()));
     is_refused(&scene.order(MARKET).await, "trading_state");
 }

@@ -6,6 +6,7 @@ mod cache;
 mod connections;
 mod http2;
 mod names;
+mod operator;
 mod requests;
 mod secrets;
 mod signing;

@@ -166,6 +166,11 @@ impl Books {
                 200,
                 json!({"symbol": symbol, "bidPrice": self.book.0, "bidQty": "1", "askPrice": self.book.1, "askQty": "1"}),
             ),
+            ("DELETE", "/api/v3/openOrders") => {
+                let open =
+                    self.orders.values_mut().filter(|order| order["symbol"] == symbol && order["status"] == "NEW");
+                (200, open.map(cancelled).collect())
+            }
             ("POST", "/api/v3/order") => return self.order(fields),
             ("POST", "/api/v3/order/test") => (200, json!({})),
             ("GET" | "DELETE", "/api/v3/order") => {

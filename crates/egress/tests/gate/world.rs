@@ -190,6 +190,7 @@ impl World {
             registries,
             logins: vec![],
             open_allowed: false,
+            live_allowed: false,
             pause_on_misuse: false,
             cache,
             exchange: home.path().join("exchange.sock"),

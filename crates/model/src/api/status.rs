@@ -200,6 +200,9 @@ pub struct NetworkStatus {
     pub exposed: Vec<String>,
     /// What has passed the gate.
     pub traffic: TrafficView,
+    /// Where its orders go: `simulated`, `paper` or `live`. The same for all sandboxes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trading: String,
 }
 
 /// What has passed the gate for a sandbox.

@@ -4,6 +4,8 @@
 //! happen ([`FromGate::Denied`]). A refusal is told before the program that was refused hears of it, so whoever asks for a
 //! [`GateOp::Fence`] after a program has ended has heard of all of its refusals when the answer is there.
 
+mod trade;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,8 @@ use crate::{
     ApiError, SandboxId,
     api::{GateChain, Network, PortSpec, SecretSigning},
 };
+
+pub use trade::{TradeAsked, TradeOp, TradeSaid, TradeScope};
 
 /// Bytes that one line may have.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -132,6 +136,8 @@ pub enum GateOp {
         /// Names of secrets.
         names: Vec<String>,
     },
+    /// About trading. It may wait for a venue, and is answered out of turn. Answer: [`GateAnswer::Trade`].
+    Trade(TradeAsked),
 }
 
 /// A value that a client gave.
@@ -213,6 +219,9 @@ pub enum GateAnswer {
         secrets: BTreeMap<String, String>,
         /// What has passed.
         totals: Traffic,
+        /// Where its orders go, in a word.
+        #[serde(default)]
+        trading: String,
     },
     /// Decisions.
     Decisions(Vec<DecisionView>),
@@ -226,6 +235,8 @@ pub enum GateAnswer {
     Placeholders(Vec<String>),
     /// What became of each value.
     Sealed(Vec<SealedSecret>),
+    /// About trading.
+    Trade(Box<TradeSaid>),
 }
 
 /// What has passed the gate for one sandbox.

@@ -111,6 +111,32 @@ name!(
     |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 );
 
+impl AccountId {
+    /// What the ledger calls the venue itself: states and limits of this one hold for every account there, also for one that is
+    /// opened tomorrow. No account of a venue has this shape, which has a colon.
+    #[must_use]
+    pub fn venue() -> Self {
+        Self("alpaca".to_owned())
+    }
+
+    /// Whether it is the venue itself.
+    #[must_use]
+    pub fn is_venue(&self) -> bool {
+        self.0 == "alpaca"
+    }
+
+    /// Where the orders of an account go: what stands before its colon. None for the venue itself.
+    #[must_use]
+    pub fn environment(&self) -> Option<super::Environment> {
+        match self.0.split_once(':')?.0 {
+            "sim" => Some(super::Environment::Simulated),
+            "paper" => Some(super::Environment::Paper),
+            "live" => Some(super::Environment::Live),
+            _ => None,
+        }
+    }
+}
+
 impl ClientOrderId {
     /// The id that the gate gives to an order without one: it tells the sandbox, and no two orders have the same.
     #[must_use]

@@ -122,6 +122,17 @@ impl TradingState {
         }
     }
 
+    /// The stricter of two, where an account is in the one and the venue in the other; of two that are as strict, this one.
+    #[must_use]
+    pub fn or_stricter(self, other: Self) -> Self {
+        let rank = |state: &Self| match state {
+            Self::Active => 0,
+            Self::Reducing(_) => 1,
+            Self::Halted(_) => 2,
+        };
+        if rank(&other) > rank(&self) { other } else { self }
+    }
+
     /// Whether a message may pass at all in this state. That an order only reduces is judged when it is known.
     #[must_use]
     pub fn lets(&self, message: &Message) -> bool {

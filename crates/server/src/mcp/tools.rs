@@ -9,7 +9,7 @@ use ringfence_model::{
     api::{
         Actor, AuditLogRequest, ConfigureRequest, CreateRequest, DownloadRequest, ExecuteRequest, ExecutionRequest,
         ExportRequest, HealthRequest, ListRequest, LogsRequest, SandboxRequest, TemplateListRequest, TemplateRequest,
-        UploadRequest,
+        TradeHaltRequest, TradeOrdersRequest, TradeStatusRequest, TradeTightenRequest, UploadRequest,
     },
 };
 use rmcp::model::{Tool, ToolAnnotations};
@@ -244,6 +244,46 @@ fn table() -> Vec<Entry> {
             Reads,
             audit_log(AuditLogRequest),
             "Answers entries of the audit chain: who did what to which sandbox. Names and hashes only, never values."
+        ),
+        entry!(
+            "trading_status",
+            "Read how trading stands",
+            Reads,
+            trade_status(TradeStatusRequest),
+            "Answers where orders go (`mode`: simulated, paper or live), whether trading is active, reducing or halted and \
+             why, and for each account the limits in force with what is bought, reserved and open today by the account's own \
+             clock. Read it before placing orders, and after a refusal with code 40310000: its `rule` names the limit. With \
+             sandbox_id it answers the limits of that sandbox too. Programs in a sandbox trade at paper-api.alpaca.markets \
+             in every mode; only the operator changes the mode, with `ringfence trade mode`."
+        ),
+        entry!(
+            "trading_limits",
+            "Read or tighten trading limits",
+            ChangesOnce,
+            trade_tighten(TradeTightenRequest),
+            "Answers every limit on orders with its value, unit, meaning and who set it. With `tighten` it first tightens \
+             limits of one sandbox, as in {\"max_notional_per_order\": \"500\", \"permitted_symbols\": \"AAPL,MSFT\"}. A value that \
+             would let more through is refused with the limit's name; what was tightened stays so until the operator \
+             loosens it. Tighten before running code that you do not know."
+        ),
+        entry!(
+            "trading_halt",
+            "Halt trading",
+            ChangesOnce,
+            trade_halt(TradeHaltRequest),
+            "The kill switch: from now on nothing but cancels passes, and open orders are cancelled at the venue unless \
+             cancel=false. Of one sandbox with sandbox_id, also one that has ended; of everything without. Use it when a \
+             program sends orders that it should not. It cannot be undone here: the operator resumes with `ringfence trade \
+             resume`. `accounts` tells what was cancelled, and in `problem` what was not."
+        ),
+        entry!(
+            "orders_list",
+            "List orders",
+            Reads,
+            trade_orders(TradeOrdersRequest),
+            "Lists orders that sandboxes have sent, newest first, as the gate's ledger has them: size, price, what was filled, \
+             and how far each is. `ambiguous` means that nobody knows yet whether the venue has it; it is looked up, and must \
+             not be sent again. Refused orders are not in the list: they are in `denials` of the execution."
         ),
         entry(
             "system_health",

@@ -1,6 +1,7 @@
 //! A fake of the engine, in memory. It checks nothing about sandboxes: with it the tests look at the wire alone.
 
 mod parts;
+mod trading;
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +33,7 @@ struct State {
     networks: BTreeMap<SandboxId, NetworkStatus>,
     /// Fingerprint-like lengths instead of values, so that a value that shows up came from somewhere else.
     secrets: BTreeMap<String, SecretSummary>,
+    trading: trading::State,
     actors: Vec<Actor>,
 }
 

@@ -12,6 +12,7 @@ mod check;
 mod control;
 mod fill;
 mod hold;
+mod list;
 mod order;
 mod scope;
 mod settle;
@@ -26,6 +27,7 @@ use super::{Decision, DecisionId, Permit};
 pub use control::{LimitsRow, TradeStatus};
 pub use fill::{Fill, FillOutcome};
 pub use hold::{HoldRow, HoldState};
+pub use list::{OrderFilter, Standing};
 pub use order::{Answer, OrderRow, OrderState, Owned};
 pub use settle::Acknowledged;
 

@@ -50,6 +50,9 @@ fn rows(s: &SandboxDetail) -> Vec<(&'static str, String)> {
                 let [up, down] = [t.bytes_up, t.bytes_down].map(numbers::bytes);
                 rows.push(("", format!("{} allowed, {} refused, {up} sent, {down} received", t.allowed, t.refused)));
             }
+            if !network.trading.is_empty() {
+                rows.push(("trading", network.trading.clone()));
+            }
             if !network.exposed.is_empty() {
                 rows.push(("exposed", network.exposed.join(", ")));
             }

@@ -74,19 +74,6 @@ impl Gate {
         serde_json::from_slice(&answered.body).map_err(|error| error.to_string())
     }
 
-    /// The account that a request is for, and what it is worth.
-    #[allow(dead_code, reason = "the operations of trading ask by it")]
-    pub(in crate::gate) async fn account(
-        &self,
-        access: &Access,
-        host: &HostName,
-    ) -> Result<(AccountId, Equity), Refusal> {
-        match access.lead.codec {
-            Codec::Alpaca => self.alpaca_account(access, host).await,
-            Codec::Binance => self.binance_account(access, host).await,
-        }
-    }
-
     /// The account that a request is for.
     pub(in crate::gate) async fn whose(&self, access: &Access, host: &HostName) -> Result<AccountId, Refusal> {
         match access.lead.codec {
@@ -145,6 +132,22 @@ impl Gate {
             equity: Some(read.equity),
         };
         Ok((read.account, facts))
+    }
+
+    /// What an account holds, as it is counted; none where the venue tells of positions by itself.
+    pub(in crate::gate) async fn counted(&self, access: &Access) -> Option<Result<Vec<Position>, Refusal>> {
+        match access.lead.codec {
+            Codec::Alpaca => None,
+            Codec::Binance => {
+                let read = Box::pin(self.binance_read(access, &self.host_of(access), &[])).await;
+                Some(read.map(|read| read.positions))
+            }
+        }
+    }
+
+    /// The name by which the exchange of this installation is spoken with.
+    pub(in crate::gate) fn trading_host(&self) -> HostName {
+        self.leads.trading_host(Codec::Alpaca, Environment::Simulated)
     }
 
     /// The name by which the gate itself speaks with the venue that somebody has access to.

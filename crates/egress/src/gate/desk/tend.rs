@@ -3,23 +3,27 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hyper::http::Method;
+use hyper::http::{HeaderMap, Method};
 use ringfence_model::SandboxId;
 use ringfence_model::trade::{AccountId, By, CanonicalSymbol, Cause, StateEvent, UpstreamId};
 use ringfence_store::StoreError;
 use ringfence_store::gate::OrderRow;
 
+use super::Access;
 use super::settle::{OrderSaid, placed};
 use super::wire::{Answered, Said};
-use super::{Access, SIMULATED};
-use crate::gate::lead::{Lead, Way};
+use crate::gate::lead::Way;
 use crate::gate::limits::lock;
 use crate::gate::{Gate, now_ms};
 
 /// How often the venue is asked about open orders.
 const EVERY: Duration = Duration::from_secs(2);
+/// Keys of which the venue is asked whose account they are.
+const KEYS_TRIED_MAX: usize = 8;
+/// How often a key is looked for, of an account whose orders are open and that no sandbox is known to trade in.
+const SEARCH_EVERY: Duration = Duration::from_secs(60);
 
 /// Tends to orders until the gate is gone.
 pub(in crate::gate) async fn tend(gate: Weak<Gate>) {
@@ -37,35 +41,65 @@ impl Gate {
         for order in self.store.trade_unresolved().await? {
             // One that is being sent right now is nobody's business yet.
             if now_ms().saturating_sub(order.admitted_at_ms) > 45_000
-                && let Some(access) = self.access(&order.account)
+                && let Some(access) = self.access_to_tend(&order.account).await
             {
                 self.resolve(&access, &order).await?;
             }
         }
         for account in self.store.trade_accounts().await? {
-            if let Some(access) = self.access(&account) {
+            if self.store.trade_open(account.clone(), None).await?.is_empty() {
+                continue;
+            }
+            if let Some(access) = self.access_to_tend(&account).await {
                 self.sync(&access, &account).await?;
             }
         }
         Ok(())
     }
 
-    /// How the gate speaks for an account by itself: with the keys of a sandbox that has traded in it.
-    pub(in crate::gate) fn access(&self, account: &AccountId) -> Option<Access> {
-        let lead = self.leads.lead(&self.leads.host_of(account))?.ok()?;
-        if lead.way == Way::Exchange || account.as_str().starts_with(SIMULATED) {
-            // Simulated accounts are spoken for in every mode: the kill switch is about all of them.
-            let lead = Lead { environment: ringfence_model::trade::Environment::Simulated, way: Way::Exchange, ..lead };
+    /// How the gate speaks for an account by itself, whatever the mode is: what is open somewhere is looked after there, and the kill
+    /// switch is about all of it. With the keys of a sandbox that has traded in it, and else with any for which the venue says that
+    /// they are this account's: by another account's keys its orders would be nowhere.
+    pub(in crate::gate) async fn access(&self, account: &AccountId) -> Option<Access> {
+        let host = self.leads.host_of(account);
+        let lead = self.leads.of(account.environment()?, &host)?;
+        if lead.way == Way::Exchange {
             return Access::of_exchange(&lead, account);
         }
-        let wanted = lead.environment.as_str();
-        if account.as_str().split(':').next() != Some(wanted) {
-            return None;
-        }
         let traders = lock(&self.desk.traders).get(account).cloned().unwrap_or_default();
-        let rooms = lock(&self.rooms);
-        let known = traders.iter().filter_map(|sandbox| rooms.get(sandbox));
-        known.chain(rooms.values()).find_map(|room| Access::of_secrets(&lead, &room.force()))
+        let rooms: Vec<_> = lock(&self.rooms).values().cloned().collect();
+        let (known, others): (Vec<_>, Vec<_>) = rooms.iter().partition(|room| traders.contains(&room.id));
+        if let Some(access) = known.iter().find_map(|room| Access::of_secrets(&lead, &room.force())) {
+            return Some(access);
+        }
+        let mut tried: Vec<HeaderMap> = Vec::new();
+        for room in others {
+            let Some(access) = Access::of_secrets(&lead, &room.force()) else { continue };
+            // One that signs shows in no header whose it is.
+            if tried.len() == KEYS_TRIED_MAX || (access.key.is_none() && tried.contains(&access.headers)) {
+                continue;
+            }
+            if self.whose(&access, &host).await.is_ok_and(|found| found == *account) {
+                self.has_traded(account, &room.id);
+                return Some(access);
+            }
+            tried.push(access.headers);
+        }
+        None
+    }
+
+    /// The same for what comes again every other second: whose keys they are is not asked that often.
+    async fn access_to_tend(&self, account: &AccountId) -> Option<Access> {
+        let is_known = account.environment() == Some(ringfence_model::trade::Environment::Simulated)
+            || lock(&self.desk.traders).contains_key(account);
+        if !is_known {
+            let mut searched = lock(&self.desk.searched);
+            if searched.get(account).is_some_and(|at| at.elapsed() < SEARCH_EVERY) {
+                return None;
+            }
+            searched.insert(account.clone(), Instant::now());
+        }
+        self.access(account).await
     }
 
     /// A sandbox has asked for an account.
@@ -117,7 +151,7 @@ impl Gate {
         Some(open)
     }
 
-    /// Cancels everything that is open in an account, also what the ledger does not know. Returns whether the venue was told so.
+    /// Cancels everything that is open in an account, also what the ledger does not know. Returns whether the venue did so.
     async fn cancel_at_venue(&self, access: &Access) -> bool {
         let (codec, host) = (access.lead.codec, self.host_of(access));
         let open = match codec.cancels_by_symbol() {
@@ -125,12 +159,12 @@ impl Gate {
             false => Some(vec![]),
         };
         let Some(open) = open else { return false };
-        let mut told = true;
+        let mut done = true;
         for target in codec.cancel_all(&open) {
             let all = Said { method: Method::DELETE, host: host.clone(), target, body: vec![] };
-            told &= self.say(access, all).await.is_ok();
+            done &= self.say(access, all).await.is_ok_and(|answered| answered.status.is_success());
         }
-        told
+        done
     }
 
     async fn look_for_drift(&self, account: &AccountId, open: &[OrderSaid]) -> Result<(), StoreError> {
@@ -189,13 +223,11 @@ impl Gate {
             if orders.is_empty() {
                 continue;
             }
-            let own = self.store.trade_limits(account.clone(), Some(sandbox.clone())).await?;
-            let of_account = self.store.trade_limits(account.clone(), None).await?;
-            let stays = [own, of_account].into_iter().flatten().find_map(|row| row.limits.cancel_on_disconnect);
-            if stays == Some(false) {
+            let limits = self.store.trade_limits_in_force(account.clone(), Some(sandbox.clone())).await?;
+            if limits.cancel_on_disconnect == Some(false) {
                 continue;
             }
-            let Some(access) = self.access(&account) else {
+            let Some(access) = self.access(&account).await else {
                 tracing::error!(%sandbox, %account, "there is no key by which the orders of a sandbox could be cancelled");
                 continue;
             };
@@ -206,21 +238,28 @@ impl Gate {
         Ok(())
     }
 
-    #[allow(dead_code, reason = "the operations of trading ask for it")]
-    /// The kill switch has been pulled: everything that is open in these accounts is cancelled at the venue, whoever sent it.
-    pub(in crate::gate) async fn cancel_everything(self: &Arc<Self>, account: &AccountId) -> Result<u32, StoreError> {
+    /// The kill switch has been pulled: everything that is open in this account is cancelled at the venue, whoever sent it. Returns
+    /// how many orders of sandboxes that were.
+    pub(in crate::gate) async fn cancel_everything(
+        self: &Arc<Self>,
+        access: &Access,
+        account: &AccountId,
+    ) -> Result<u32, StoreError> {
         let orders = self.store.trade_open(account.clone(), None).await?;
-        let Some(access) = self.access(account) else { return Ok(0) };
         self.record_cancels(&orders, "trade.cancel_all").await?;
-        if !self.cancel_at_venue(&access).await {
-            tracing::error!(%account, "the venue was not told to cancel all orders; they are cancelled one by one");
-            self.cancel(&access, &orders).await;
+        if !self.cancel_at_venue(access).await {
+            tracing::error!(%account, "the venue did not cancel all orders at once; they are cancelled one by one");
+            self.cancel(access, &orders).await;
         }
-        self.sync(&access, account).await?;
+        self.sync(access, account).await?;
         Ok(u32::try_from(orders.len()).unwrap_or(u32::MAX))
     }
 
-    async fn record_cancels(&self, orders: &[OrderRow], event: &'static str) -> Result<(), StoreError> {
+    pub(in crate::gate) async fn record_cancels(
+        &self,
+        orders: &[OrderRow],
+        event: &'static str,
+    ) -> Result<(), StoreError> {
         for order in orders {
             let entry = ringfence_store::AuditEntry::new(now_ms(), ringfence_store::Actor::System, event)
                 .sandbox(&order.sandbox)

@@ -80,7 +80,7 @@ impl GateView<'_> {
         .transpose()
     }
 
-    /// What the operator has set an account to.
+    /// What the operator has set an account to: the venue itself, whose mode is that of all of its accounts.
     ///
     /// # Errors
     /// As [`GateView::trade_limits`].
@@ -104,12 +104,8 @@ impl GateView<'_> {
         sandbox: Option<&SandboxId>,
         date: TradeDate,
     ) -> Result<TradeStatus> {
-        let mode = self.trade_mode(account)?;
-        let environment = match mode {
-            Mode::Simulated => Environment::Simulated,
-            Mode::Paper => Environment::Paper,
-            Mode::Live { .. } => Environment::Live,
-        };
+        let mode = self.trade_mode(&AccountId::venue())?;
+        let environment = account.environment().unwrap_or(Environment::Simulated);
         let (limits, counters) = self.scopes(account, sandbox, environment, date, 0)?;
         let Scoped { account: of_account, sandbox: of_sandbox } = counters;
         let amounts = |counters: &Counters| Amounts::from(counters);
@@ -122,7 +118,7 @@ impl GateView<'_> {
         })
     }
 
-    /// All accounts that the ledger knows, in the order of their names.
+    /// All accounts that the ledger knows, in the order of their names, without the venue itself.
     ///
     /// # Errors
     /// As [`GateView::trade_limits`].
@@ -130,9 +126,10 @@ impl GateView<'_> {
         const WHAT: &str = "list accounts";
         let mut statement = self
             .conn
-            .prepare_cached("SELECT DISTINCT account FROM trade_scope ORDER BY account")
+            .prepare_cached("SELECT DISTINCT account FROM trade_scope WHERE account <> ?1 ORDER BY account")
             .map_err(doing(WHAT))?;
-        let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(doing(WHAT))?;
+        let venue = AccountId::venue();
+        let rows = statement.query_map(params![venue.as_str()], |row| row.get::<_, String>(0)).map_err(doing(WHAT))?;
         rows.map(|row| {
             let text = row.map_err(doing(WHAT))?;
             AccountId::parse(&text).map_err(|_| StoreError::Unreadable { column: "account", row: text })
@@ -213,6 +210,7 @@ impl GateTx<'_> {
         at_ms: u64,
     ) -> Result<u64> {
         self.begin_scope(account, sandbox)?;
+        let before = self.trade_limits(account, sandbox)?.map(|row| row.limits);
         let text = serde_json::to_string(limits).expect("limits are plain");
         let version: u64 = self
             .conn
@@ -227,7 +225,8 @@ impl GateTx<'_> {
             })
             .map_err(doing("set limits"))?;
         let actor = if by == By::Operator { Actor::Operator } else { Actor::Agent };
-        let detail = json!({"account": account, "version": version, "limits": limits.texts()});
+        let before = before.map(|limits| limits.texts());
+        let detail = json!({"account": account, "version": version, "before": before, "limits": limits.texts()});
         let mut entry = AuditEntry::new(at_ms, actor, "trade.limits").detail(detail);
         if let Some(sandbox) = sandbox {
             entry = entry.sandbox(sandbox);
@@ -243,13 +242,14 @@ impl GateTx<'_> {
     pub fn trade_mode_set(&self, account: &AccountId, mode: Mode, at_ms: u64) -> Result<()> {
         let text = serde_json::to_string(&mode).expect("a mode is plain");
         self.begin_scope(account, None)?;
+        let before = self.trade_mode(account)?;
         self.conn
             .prepare_cached(
                 "INSERT INTO trade_account (account, mode) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET mode = ?2",
             )
             .and_then(|mut statement| statement.execute(params![account.as_str(), text]))
             .map_err(doing("set a mode"))?;
-        let detail = json!({"account": account, "mode": mode});
+        let detail = json!({"account": account, "before": before, "mode": mode});
         let _ = self.audit(&AuditEntry::new(at_ms, Actor::Operator, "trade.mode").detail(detail))?;
         Ok(())
     }
@@ -268,8 +268,7 @@ impl GateTx<'_> {
         self.note_equity(account, equity, date)?;
         let known = self.known_equity(account, date)?;
         let mut moved = Vec::new();
-        let of_account = self.trade_limits(account, None)?.map(|row| row.limits);
-        let of_account = of_account.unwrap_or_else(Limits::out_of_the_box);
+        let of_account = self.account_limits(account)?;
         for sandbox in self.scopes_with_limits(account)? {
             let limits = match &sandbox {
                 None => of_account.clone(),
@@ -286,15 +285,20 @@ impl GateTx<'_> {
         Ok(moved)
     }
 
-    /// The account, and those of its sandboxes that have limits of their own.
+    /// The account, and those of its sandboxes that have limits of their own, there or at the venue.
     fn scopes_with_limits(&self, account: &AccountId) -> Result<Vec<Option<SandboxId>>> {
         const WHAT: &str = "list limits";
         let mut statement = self
             .conn
-            .prepare_cached("SELECT DISTINCT sandbox_id FROM trade_limits WHERE account = ?1 AND sandbox_id <> ''")
+            .prepare_cached(
+                "SELECT DISTINCT l.sandbox_id FROM trade_limits l JOIN trade_scope s ON s.sandbox_id = l.sandbox_id \
+                 AND s.account = ?1 WHERE l.account IN (?1, ?2) AND l.sandbox_id <> ''",
+            )
             .map_err(doing(WHAT))?;
-        let rows =
-            statement.query_map(params![account.as_str()], |row| row.get::<_, String>(0)).map_err(doing(WHAT))?;
+        let venue = AccountId::venue();
+        let rows = statement
+            .query_map(params![account.as_str(), venue.as_str()], |row| row.get::<_, String>(0))
+            .map_err(doing(WHAT))?;
         let mut scopes = vec![None];
         for row in rows {
             let text = row.map_err(doing(WHAT))?;

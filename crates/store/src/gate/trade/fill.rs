@@ -161,7 +161,7 @@ impl GateTx<'_> {
 
     /// Halts the sandbox, or the account, of which too many orders of one symbol and side were filled within the window.
     fn halt_repetition(&self, order: &OrderRow, side: Side, fill: &Fill) -> Result<Vec<Moved>> {
-        let account = self.trade_limits(&order.account, None)?.map(|row| row.limits).unwrap_or_default();
+        let account = self.account_limits(&order.account)?;
         let sandbox = self.limits_of(&order.account, &order.sandbox)?;
         let mut moved = Vec::new();
         // A limit that the sandbox has of its account moves the account's state alone.

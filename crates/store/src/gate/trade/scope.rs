@@ -17,6 +17,7 @@ const ROLLING_MINUTES: u64 = 24 * 60;
 
 /// Limits and counters of one scope, as far as there are rows.
 struct Loaded {
+    account: String,
     key: String,
     counters: Counters,
     limits: Option<Limits>,
@@ -30,7 +31,8 @@ pub(super) struct Whose<'a> {
 }
 
 impl GateView<'_> {
-    /// Limits in force and counters. `minute` is of the account's clock, since the Unix epoch.
+    /// Limits in force and counters. `minute` is of the account's clock, since the Unix epoch. States and limits of the venue itself
+    /// hold beside those of the account.
     pub(super) fn scopes(
         &self,
         account: &AccountId,
@@ -40,34 +42,45 @@ impl GateView<'_> {
         minute: u64,
     ) -> Result<(Scoped<Limits>, Scoped<Counters>)> {
         const WHAT: &str = "read counters";
+        let venue = AccountId::venue();
         let mut loaded = self
             .conn
             .prepare_cached(
                 "SELECT s.sandbox_id, s.state, s.refusals, s.level, s.level_at_ms, s.pending_bought, s.pending_turnover, \
                  s.open_orders, d.bought, d.turnover, d.orders, (SELECT limits FROM trade_limits l \
-                 WHERE l.account = s.account AND l.sandbox_id = s.sandbox_id ORDER BY version DESC LIMIT 1) \
+                 WHERE l.account = s.account AND l.sandbox_id = s.sandbox_id ORDER BY version DESC LIMIT 1), s.account \
                  FROM trade_scope s LEFT JOIN trade_day d ON d.account = s.account AND d.sandbox_id = s.sandbox_id \
-                 AND d.day = ?3 WHERE s.account = ?1 AND s.sandbox_id IN ('', ?2)",
+                 AND d.day = ?3 WHERE s.account IN (?1, ?4) AND s.sandbox_id IN ('', ?2)",
             )
             .and_then(|mut statement| {
-                let params = params![account.as_str(), key_of(sandbox), date.number()];
+                let params = params![account.as_str(), key_of(sandbox), date.number(), venue.as_str()];
                 statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<_>>>()
             })
             .map_err(doing(WHAT))?
             .into_iter()
             .collect::<Result<Vec<_>>>()?;
-        let mut take = |key: &str| {
-            let found = loaded.iter().position(|scope| scope.key == key).map(|index| loaded.swap_remove(index));
+        let mut take = |account: &AccountId, key: &str| {
+            let is = |scope: &Loaded| scope.account == account.as_str() && scope.key == key;
+            let found = loaded.iter().position(is).map(|index| loaded.swap_remove(index));
             found.map_or((Counters::default(), None), |scope| (scope.counters, scope.limits))
         };
-        let (account_counters, account_limits) = take(ACCOUNT_ITSELF);
-        let (sandbox_counters, sandbox_limits) =
-            if sandbox.is_some() { take(key_of(sandbox)) } else { (Counters::default(), None) };
-        let account_limits = account_limits.unwrap_or_else(|| match environment {
-            Environment::Simulated | Environment::Paper => Limits::out_of_the_box(),
+        let (mut account_counters, own) = take(account, ACCOUNT_ITSELF);
+        let (venue_counters, of_venue) = take(&venue, ACCOUNT_ITSELF);
+        account_counters.state = account_counters.state.or_stricter(venue_counters.state);
+        let account_limits = own.unwrap_or_else(|| match environment {
+            Environment::Simulated | Environment::Paper => of_venue.unwrap_or_else(Limits::out_of_the_box),
             Environment::Live => Limits::for_live(),
         });
-        let sandbox_limits = account_limits.with(&sandbox_limits.unwrap_or_default());
+        let (mut sandbox_counters, mut sandbox_limits) = (Counters::default(), account_limits.clone());
+        if sandbox.is_some() {
+            let (counters, own) = take(account, key_of(sandbox));
+            let (venue_counters, of_venue) = take(&venue, key_of(sandbox));
+            sandbox_counters = counters;
+            sandbox_counters.state = sandbox_counters.state.or_stricter(venue_counters.state);
+            for limits in [own, of_venue].into_iter().flatten() {
+                sandbox_limits = sandbox_limits.with(&limits);
+            }
+        }
         let limits = Scoped { account: account_limits, sandbox: sandbox_limits };
         let mut counters = Scoped { account: account_counters, sandbox: sandbox_counters };
         let rolls = |limits: &Limits| {
@@ -97,6 +110,36 @@ impl GateView<'_> {
             }
         }
         Ok((limits, counters))
+    }
+
+    /// The limits that hold for an account: its own, else those of the venue, else those out of the box. A live account has its own
+    /// or none.
+    pub(super) fn account_limits(&self, account: &AccountId) -> Result<Limits> {
+        if let Some(row) = self.trade_limits(account, None)? {
+            return Ok(row.limits);
+        }
+        if account.environment() == Some(Environment::Live) {
+            return Ok(Limits::for_live());
+        }
+        let of_venue = self.trade_limits(&AccountId::venue(), None)?;
+        Ok(of_venue.map_or_else(Limits::out_of_the_box, |row| row.limits))
+    }
+
+    /// The limits that hold for an account, or for a sandbox there: those of its account, tightened by its own and by those that it
+    /// has at the venue.
+    ///
+    /// # Errors
+    /// As [`GateView::trade_limits`].
+    pub fn trade_limits_in_force(&self, account: &AccountId, sandbox: Option<&SandboxId>) -> Result<Limits> {
+        let mut limits = self.account_limits(account)?;
+        if sandbox.is_some() {
+            for of in [account, &AccountId::venue()] {
+                if let Some(row) = self.trade_limits(of, sandbox)? {
+                    limits = limits.with(&row.limits);
+                }
+            }
+        }
+        Ok(limits)
     }
 
     /// The state of an account, or of a sandbox there.
@@ -275,6 +318,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Loaded>> {
     let pending = Spent { bought: Usd::from_units(row.get(5)?), turnover: Usd::from_units(row.get(6)?), orders: 0 };
     let (open_orders, day) = (row.get(7)?, spent(row, 8)?);
     let limits: Option<String> = row.get(11)?;
+    let account: String = row.get(12)?;
     let unreadable = |column| StoreError::Unreadable { column, row: format!("counters of `{key}`") };
     Ok((|| {
         let state = serde_json::from_str(&state).map_err(|_| unreadable("state"))?;
@@ -288,6 +332,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Loaded>> {
             refusals,
             ..Counters::default()
         };
-        Ok(Loaded { key: key.clone(), counters, limits })
+        Ok(Loaded { account: account.clone(), key: key.clone(), counters, limits })
     })())
 }

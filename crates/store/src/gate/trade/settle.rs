@@ -237,9 +237,7 @@ impl GateTx<'_> {
         account: &ringfence_model::trade::AccountId,
         sandbox: &ringfence_model::SandboxId,
     ) -> Result<Limits> {
-        let own = |sandbox| self.trade_limits(account, sandbox).map(|row| row.map(|row| row.limits));
-        let of_account = own(None)?.unwrap_or_else(Limits::out_of_the_box);
-        Ok(of_account.with(&own(Some(sandbox))?.unwrap_or_default()))
+        self.trade_limits_in_force(account, Some(sandbox))
     }
 }
 

@@ -68,18 +68,6 @@ impl Gate {
         Ok(self.balances(access, host).await?.0)
     }
 
-    pub(super) async fn binance_account(
-        &self,
-        access: &Access,
-        host: &HostName,
-    ) -> Result<(AccountId, Equity), Refusal> {
-        let (balances, prices) = tokio::join!(self.balances(access, host), self.prices(access, host));
-        let ((id, said), prices) = (balances?, prices?);
-        let dollars = &self.leads.venues.speaking(Codec::Binance).dollars;
-        let (now, _) = valued(&said, &prices, dollars, &[]).ok_or_else(uncounted)?;
-        Ok((id, Equity { now, start_of_day: None }))
-    }
-
     /// What a symbol is: two assets, of which the second counts as dollars.
     pub(super) async fn binance_asset(
         &self,
