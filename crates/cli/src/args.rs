@@ -6,7 +6,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     audit, bench, data, demo, doctor, egress, mcp, preview, run, sandbox, secret, serve, status, stop, template, trade,
-    venue,
 };
 
 /// Runs code that nobody trusts, in sandboxes that are ready in milliseconds.
@@ -79,7 +78,6 @@ pub(crate) enum Command {
     Audit(audit::AuditCommand),
     Mcp(mcp::McpArgs),
     Serve(serve::ServeArgs),
-    Venue(venue::VenueArgs),
     Stop(stop::StopArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
