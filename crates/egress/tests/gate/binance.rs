@@ -274,6 +274,8 @@ async fn limits_hold_by_the_book_and_by_what_the_account_has() {
     let answer = scene.order(&MARKET.replace("0.00100000", "0.2")).await;
     is_refused(&answer, "max_notional_per_order");
     assert_eq!((&answer.1["limit"], &answer.1["observed"]), (&json!("10000"), &json!("11002.2")));
+    let refused = scene.world.decisions().await.pop().unwrap();
+    assert_eq!((refused.verdict.as_str(), refused.signed), ("refuse", None), "nobody has signed it");
     is_refused(&scene.order(&LIMIT.replace("49000", "56000")).await, "price_collar_percent");
     // There is 0.01 of it.
     let sell = |qty: &str| MARKET.replace("BUY", "SELL").replace("0.00100000", qty);
