@@ -1,10 +1,11 @@
 """Exchanges, as far as they check signatures: over TLS, each under its own name, with Python's hmac and hashlib (and
-openssl(1) for tokens). Arguments: certificate, key, public key of Coinbase; the keys are on standard input, as JSON.
+openssl(1) for tokens). Arguments: certificate, key, public key of Coinbase, and an address of loopback at which Binance's testnet has
+port 443; the keys are on standard input, as JSON.
 
 A request whose signature is right is answered 200, any other 401. Each is written down on standard output: exchange, path,
 verdict, and what counts up."""
 
-import base64, hashlib, hmac, json, ssl, subprocess, sys, tempfile, time
+import base64, hashlib, hmac, json, ssl, subprocess, sys, tempfile, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,12 +20,37 @@ def fresh(ms):
     return abs(time.time() * 1000 - int(ms)) < 30_000
 
 
+BINANCE_PUBLIC = ["/api/v3/" + name for name in ("time", "exchangeInfo", "ticker/price", "ticker/bookTicker")]
+
+
 def binance(r):
     query = r.query
     signed, _, signature = query.rpartition("signature=")
     fields = parse_qs(query + "&" + r.body.decode())
+    # What the market says is told to anybody, and to nobody who signs for it.
+    if urlsplit(r.path).path in BINANCE_PUBLIC:
+        return "signature" not in fields and KEYS["binance"]["id"]
     right = hmac.compare_digest(signature, mac("binance", signed.removesuffix("&").encode() + r.body).hexdigest())
     return right and len(fields["signature"]) == 1 and fresh(fields["timestamp"][0]) and r.headers["X-MBX-APIKEY"]
+
+
+def binance_says(r):
+    """What the spot testnet answers: an account with 1000 dollars, one market, and orders that are filled at once."""
+    fields = {name: values[0] for name, values in parse_qs(r.query + "&" + r.body.decode()).items()}
+    market = {"symbol": "LTCUSDT", "status": "TRADING", "baseAsset": "LTC", "quoteAsset": "USDT"}
+    now = int(time.time() * 1000)
+    said = {
+        "/api/v3/time": {"serverTime": now},
+        "/api/v3/account": {"uid": 7, "balances": [{"asset": "USDT", "free": "1000.0", "locked": "0.0"}]},
+        "/api/v3/exchangeInfo": {"symbols": [market]},
+        "/api/v3/ticker/price": [{"symbol": "LTCUSDT", "price": "100.0"}],
+        "/api/v3/ticker/bookTicker": {"symbol": "LTCUSDT", "bidPrice": "99.9", "bidQty": "5", "askPrice": "100.1", "askQty": "5"},
+        "/api/v3/openOrders": [],
+    }.get(urlsplit(r.path).path, {})
+    if urlsplit(r.path).path == "/api/v3/order":
+        said = {"symbol": "LTCUSDT", "orderId": 42, "clientOrderId": fields.get("newClientOrderId", ""), "status": "FILLED"}
+        said |= {"executedQty": fields.get("quantity", "1"), "cummulativeQuoteQty": "100.1", "transactTime": now, "fills": []}
+    return said
 
 
 def bybit(r):
@@ -71,7 +97,7 @@ def integer(half):
 
 
 EXCHANGES = {
-    "api.binance.com": binance,
+    "testnet.binance.vision": binance,
     "api.bybit.com": bybit,
     "www.okx.com": okx,
     "api.kraken.com": kraken,
@@ -97,6 +123,9 @@ class Handler(BaseHTTPRequestHandler):
         print(check.__name__, urlsplit(self.path).path, verdict, self.count, flush=True)
         # What came is said again, as careless servers do.
         said = {"echo": [self.path, self.body.decode(), dict(self.headers)], **ANSWERS.get(check.__name__, {})}
+        if check is binance:
+            more = binance_says(self)
+            said = more if isinstance(more, list) else {**said, **more}
         text = json.dumps(said).encode()
         self.send_response(200 if right else 401)
         self.send_header("Content-Type", "application/json")
@@ -110,9 +139,11 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(sys.argv[1], sys.argv[2])
-server.socket = context.wrap_socket(server.socket, server_side=True)
-print(server.server_address[1], flush=True)
-server.serve_forever()
+servers = [ThreadingHTTPServer(address, Handler) for address in (("127.0.0.1", 0), (sys.argv[4], 443))]
+for server in servers:
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+print(servers[0].server_address[1], flush=True)
+threading.Thread(target=servers[1].serve_forever, daemon=True).start()
+servers[0].serve_forever()

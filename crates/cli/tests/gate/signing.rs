@@ -11,10 +11,11 @@ use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, EgressRequest, ExecutionStatus, SecretSetRequest};
 use serde_json::json;
 
-use crate::scene::Scene;
+use crate::{common, scene::Scene};
 
 /// Names of exchanges, which lead to a server of this test.
-const EXCHANGES: [&str; 5] = ["api.binance.com", "api.bybit.com", "www.okx.com", "api.kraken.com", "api.coinbase.com"];
+const EXCHANGES: [&str; 5] =
+    ["testnet.binance.vision", "api.bybit.com", "www.okx.com", "api.kraken.com", "api.coinbase.com"];
 const VERSION: &str = "4.5.90";
 /// Of Kraken: base64.
 const KRAKEN: &str = "dGhlLXJlYWwta2V5LXdpdGgtd2hpY2gtaXMtc2lnbmVkLTAxMjM0NTY3ODk=";
@@ -27,7 +28,7 @@ struct Exchanges {
 }
 
 impl Exchanges {
-    fn start(scene: &Scene, public: &Path, keys: &serde_json::Value) -> Self {
+    fn start(scene: &Scene, public: &Path, testnet: &str, keys: &serde_json::Value) -> Self {
         let (certificate, key) = scene.certificate(&EXCHANGES);
         let files = (scene.home.join("exchange.crt"), scene.home.join("exchange.key"));
         fs::write(&files.0, certificate.pem()).expect("a file");
@@ -35,6 +36,7 @@ impl Exchanges {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gate/exchange.py");
         let mut process = Command::new("python3")
             .args([Path::new(script), &files.0, &files.1, public])
+            .arg(testnet)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -51,6 +53,16 @@ impl Exchanges {
         let mut line = String::new();
         self.said.read_line(&mut line).expect("a line");
         line.trim().to_owned()
+    }
+
+    /// The next verdict about this request, past those about what the gate asked by itself, which were all accepted.
+    fn verdict_of(&mut self, wanted: &str) -> String {
+        loop {
+            let verdict = self.verdict();
+            if verdict.starts_with(wanted) || !(verdict.starts_with("binance ") && verdict.contains(" accepted ")) {
+                return verdict;
+            }
+        }
     }
 }
 
@@ -69,8 +81,21 @@ fn openssl(arguments: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ccxt_trades_with_keys_that_its_sandbox_does_not_have() {
-    let pins: String = EXCHANGES.iter().map(|name| format!("\"{name}\" = [\"127.0.0.1\"]\n")).collect();
+    // An address of loopback that is this test's alone, where the testnet has port 443.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let testnet = format!("127.61.{high}.{low}");
+    let pins: String = EXCHANGES
+        .iter()
+        .map(|name| format!("\"{name}\" = [\"{}\"]\n", if *name == EXCHANGES[0] { &testnet } else { "127.0.0.1" }))
+        .collect();
     let scene = Scene::with("", &pins).await;
+    for args in [
+        &["trade", "mode", "paper"][..],
+        &["trade", "limits", "--account", "paper:binance:7", "set", "permitted_asset_classes=crypto"],
+    ] {
+        let done = common::ringfence(&scene.home, args);
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
     let private = scene.home.join("coinbase.pem");
     let public = scene.home.join("coinbase.pub");
     fs::write(&private, openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout"])).expect("a file");
@@ -85,7 +110,7 @@ async fn ccxt_trades_with_keys_that_its_sandbox_does_not_have() {
         "kraken": {"id": id("kraken"), "secret": KRAKEN},
         "coinbase": {"id": "organizations/11/apiKeys/22", "secret": coinbase},
     });
-    let mut exchanges = Exchanges::start(&scene, &public, &keys);
+    let mut exchanges = Exchanges::start(&scene, &public, &testnet, &keys);
     let port = exchanges.port;
     let mut names = Vec::new();
     for ((exchange, host), place) in ["binance", "bybit", "okx", "kraken", "coinbase"].iter().zip(EXCHANGES).zip([
@@ -107,7 +132,7 @@ async fn ccxt_trades_with_keys_that_its_sandbox_does_not_have() {
         }
         for mut request in set {
             request["hosts"] = json!([host]);
-            request["ports"] = json!([port]);
+            request["ports"] = json!([if *exchange == "binance" { 443 } else { port }]);
             let request: SecretSetRequest = serde_json::from_value(request).expect("a request");
             names.push(request.name.clone());
             scene.api.secret_set(Actor::Operator, request).await.expect("it is stored");
@@ -131,7 +156,12 @@ def at(url):
     return url
 def of(name, **more):
     e = getattr(ccxt, name)({{"apiKey": os.environ[name.upper() + "_KEY"], "secret": os.environ[name.upper() + "_SECRET"], "enableRateLimit": False, **more}})
-    e.urls["api"] = at(e.urls["api"])
+    if name == "binance":
+        e.set_sandbox_mode(True)
+        # Its testnet has no such address; whoever wants to withdraw asks anyway.
+        e.urls["api"]["sapi"] = "https://testnet.binance.vision/sapi/v1"
+    else:
+        e.urls["api"] = at(e.urls["api"])
     e.hostname = {{"okx": "www.okx.com:{port}", "bybit": "bybit.com:{port}"}}.get(name, e.hostname)
     return e
 def call(method, params={{}}):
@@ -139,10 +169,10 @@ def call(method, params={{}}):
         answer = method(params)
         print("ok", any(secret in json.dumps(answer) for secret in ("canary", "real-id", "apiKeys/22", "real-pass")))
     except Exception as error:
-        print(type(error).__name__, "signing_not_allowed" in str(error))
+        print(type(error).__name__, "signing_not_allowed" in str(error) or "firewall: " in str(error))
 binance = of("binance")
 call(binance.privateGetAccount)
-call(binance.privatePostOrder, {{"symbol": "LTCBTC", "side": "BUY", "type": "MARKET", "quantity": "1"}})
+call(binance.privatePostOrder, {{"symbol": "LTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "1"}})
 call(binance.sapiPostCapitalWithdrawApply, {{"coin": "BTC", "address": "mine", "amount": "1"}})
 call(of("bybit").privateGetV5PositionList, {{"category": "linear"}})
 call(of("bybit").privatePostV5OrderCreate, {{"category": "spot", "symbol": "BTCUSDT"}})
@@ -154,6 +184,7 @@ call(of("kraken").privatePostWithdraw, {{"asset": "XBT", "key": "mine", "amount"
 call(of("coinbase").v3PrivateGetBrokerageAccounts, {{"limit": 5}})
 call(of("coinbase").v3PrivatePostBrokerageOrders, {{"product_id": "BTC-USD"}})
 call(of("binance", apiKey="a-key-of-its-own").privateGetAccount)
+call(binance.privatePostOrder, {{"symbol": "LTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "1000"}})
 "#,
         hosts = EXCHANGES,
     );
@@ -161,12 +192,14 @@ call(of("binance", apiKey="a-key-of-its-own").privateGetAccount)
     assert_eq!(run.status, ExecutionStatus::Completed, "{}\n{}\n{:?}", run.output, run.stderr, run.denials);
     let lines: Vec<&str> = run.output.lines().collect();
     for (index, line) in lines.iter().enumerate() {
-        // Two that withdraw, and a control run: a client with a key of its own is not signed for, and not believed.
-        let fails = matches!(index, 2 | 9 | 12);
+        // Two that withdraw, and a control run: a client with a key of its own is not signed for, and not believed. The last is
+        // an order that is too large.
+        let fails = matches!(index, 2 | 9 | 12 | 13);
         let is_right = if fails { !line.starts_with("ok") } else { *line == "ok False" };
         assert!(is_right, "line {index}: {}\n{}\n{:?}", run.output, run.stderr, run.denials);
     }
-    assert_eq!(lines.len(), 13);
+    assert_eq!(lines.len(), 14);
+    assert_eq!(lines[13], "InvalidOrder True", "a refusal is one of an order, with its sentence");
     assert!(lines[2].ends_with(" True"), "the client is told why: {}", lines[2]);
     let mut last = 0;
     for wanted in [
@@ -181,7 +214,7 @@ call(of("binance", apiKey="a-key-of-its-own").privateGetAccount)
         "coinbase /api/v3/brokerage/accounts",
         "coinbase /api/v3/brokerage/orders",
     ] {
-        let verdict = exchanges.verdict();
+        let verdict = exchanges.verdict_of(wanted);
         let count =
             verdict.strip_prefix(&format!("{wanted} accepted ")).unwrap_or_else(|| panic!("{wanted}: {verdict}"));
         if wanted.starts_with("kraken") {
@@ -190,9 +223,10 @@ call(of("binance", apiKey="a-key-of-its-own").privateGetAccount)
             last = nonce;
         }
     }
-    assert_eq!(exchanges.verdict(), "binance /api/v3/account refused 0");
+    let refused = "binance /api/v3/account refused";
+    assert_eq!(exchanges.verdict_of(refused), format!("{refused} 0"));
     let reasons: Vec<_> = run.denials.iter().map(|denial| denial.code.code()).collect();
-    assert_eq!(reasons, ["signing_not_allowed"; 2], "{:?}", run.denials);
+    assert_eq!(reasons, ["trade_refused", "signing_not_allowed", "trade_refused"], "{:?}", run.denials);
     let ask =
         EgressRequest { sandbox_id: Some(sandbox.sandbox_id.to_string()), limit: Some(1000), ..Default::default() };
     let decisions = scene.api.egress_list(Actor::Operator, ask).await.expect("they are listed").decisions;

@@ -1,6 +1,7 @@
 //! The desk: what the gate itself asks of venues, and what it does with orders that were let through.
 
 pub(super) mod facts;
+mod key;
 pub(super) mod settle;
 mod tend;
 pub(super) mod wire;
@@ -18,17 +19,22 @@ use self::wire::Wire;
 use super::lead::{self, Lead, Way};
 use super::room::Force;
 use crate::secret::Placement;
+use crate::trade::Codec;
 
+pub(super) use key::Key;
 pub(super) use tend::tend;
 
 /// Assets and days that are kept.
 const KNOWN_MAX: usize = 4096;
 
+/// What is meant by the symbols of a venue.
+type Assets = HashMap<(Codec, Environment, String), (CanonicalSymbol, AssetClass)>;
+
 /// What the gate remembers of venues between requests.
 #[derive(Default)]
 pub(super) struct Desk {
     wire: Wire,
-    assets: Mutex<HashMap<(Environment, String), (CanonicalSymbol, AssetClass)>>,
+    assets: Mutex<Assets>,
     days: Mutex<HashMap<(Environment, TradeDate), Day>>,
     /// One for each account: see [`Gate::turn`](super::Gate::turn).
     turns: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
@@ -40,11 +46,13 @@ pub(super) struct Desk {
     noting: tokio::sync::Mutex<()>,
 }
 
-/// By which headers a venue knows an account.
+/// By which headers, or by whose signatures, a venue knows an account.
 #[derive(Debug, Clone)]
 pub(super) struct Access {
     pub(super) lead: Lead,
     pub(super) headers: HeaderMap,
+    /// What signs, where the venue wants signatures.
+    pub(super) key: Option<Arc<Key>>,
 }
 
 /// The headers that say who asks: key id, secret, or both in one.
@@ -63,12 +71,15 @@ impl Access {
                 kept.insert(name.clone(), value.clone());
             }
         }
-        Self { lead: lead.clone(), headers: kept }
+        Self { lead: lead.clone(), headers: kept, key: None }
     }
 
     /// As the secrets of a sandbox are, for what the gate asks by itself; none when there are none for this.
     pub(super) fn of_secrets(lead: &Lead, force: &Force) -> Option<Self> {
         let host = lead.outside()?.as_str();
+        if let Some(exchange) = lead.codec.signed_as() {
+            return Some(Self::signing(lead, Arc::new(Key::of_secrets(exchange, host, force)?)));
+        }
         let mut headers = HeaderMap::new();
         for secret in force.injector.secrets() {
             let Some(value) = secret.value.as_ref().filter(|_| secret.binding.covers(host, lead::PORT)) else {
@@ -84,7 +95,12 @@ impl Access {
                 }
             }
         }
-        (!headers.is_empty()).then(|| Self { lead: lead.clone(), headers })
+        (!headers.is_empty()).then(|| Self { lead: lead.clone(), headers, key: None })
+    }
+
+    /// By a key that signs.
+    pub(super) fn signing(lead: &Lead, key: Arc<Key>) -> Self {
+        Self { lead: lead.clone(), headers: HeaderMap::new(), key: Some(key) }
     }
 
     /// To the exchange of this installation, which knows an account by its id too.
@@ -92,7 +108,7 @@ impl Access {
         let id = account.as_str().strip_prefix(SIMULATED).filter(|_| lead.way == Way::Exchange)?;
         let mut headers = HeaderMap::new();
         headers.insert(hyper::http::header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {id}")).ok()?);
-        Some(Self { lead: lead.clone(), headers })
+        Some(Self { lead: lead.clone(), headers, key: None })
     }
 }
 
@@ -100,11 +116,11 @@ impl Access {
 const SIMULATED: &str = "sim:";
 
 /// What the gate calls an account that the venue calls so.
-pub(super) fn account_id(environment: Environment, id: &str) -> Option<AccountId> {
+pub(super) fn account_id(codec: Codec, environment: Environment, id: &str) -> Option<AccountId> {
     let prefix = match environment {
         Environment::Simulated => SIMULATED,
         Environment::Paper => "paper:",
         Environment::Live => "live:",
     };
-    AccountId::parse(&format!("{prefix}{}", id.to_ascii_lowercase())).ok()
+    AccountId::parse(&format!("{prefix}{}{}", codec.account_prefix(), id.to_ascii_lowercase())).ok()
 }

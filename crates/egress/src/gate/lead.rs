@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ringfence_model::net::HostName;
-use ringfence_model::trade::{Environment, Mode, Refusal, Rule};
+use ringfence_model::trade::{AccountId, Environment, Mode, Refusal, Rule};
 
 use super::{Gate, now_ms};
-use crate::trade::{Part, Venue, Venues};
+use crate::trade::{Codec, Part, Venue, Venues};
 
 /// The address that sandboxes are given for every name of a venue, whatever the mode: nobody's (RFC 5737).
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 80));
@@ -42,6 +42,8 @@ pub(super) struct Lead {
     pub(super) environment: Environment,
     pub(super) part: Part,
     pub(super) way: Way,
+    /// How the venue writes and reads.
+    pub(super) codec: Codec,
 }
 
 impl Leads {
@@ -77,6 +79,19 @@ impl Leads {
         self.venues.of(host)
     }
 
+    /// The name by which the gate itself sends orders to the venue of an account.
+    pub(super) fn host_of(&self, account: &AccountId) -> HostName {
+        let environment = account.environment().unwrap_or(Environment::Simulated);
+        self.trading_host(Codec::of_account(account.as_str()), environment)
+    }
+
+    /// The name by which the gate itself sends orders to a venue.
+    pub(super) fn trading_host(&self, codec: Codec, environment: Environment) -> HostName {
+        let venue = self.venues.speaking(codec);
+        let host = venue.trading_host(environment).or_else(|| venue.hosts().next());
+        host.expect("the files in venues/ name hosts").clone()
+    }
+
     /// Where a venue's name leads in an environment, whatever the mode is: for what the gate does by itself about orders that are
     /// there. No request of a program goes this way.
     pub(super) fn of(&self, environment: Environment, host: &HostName) -> Option<Lead> {
@@ -85,7 +100,7 @@ impl Leads {
             Environment::Simulated => Way::Exchange,
             Environment::Paper | Environment::Live => Way::Outside(venue.outside(environment, part)?.clone()),
         };
-        Some(Lead { environment, part, way })
+        Some(Lead { environment, part, way, codec: venue.codec })
     }
 
     /// Where a venue's name leads; none for other names.
@@ -98,6 +113,14 @@ impl Leads {
             let why = "live trading was armed until a time that has passed; the operator sets the mode with `ringfence trade mode`";
             return Some(Err(Refusal::because(Rule::EnvironmentLock, why)));
         };
+        if environment == Environment::Simulated && !venue.simulated {
+            let why = format!(
+                "`{}` has no simulated exchange, and its names lead nowhere in mode `simulated`; the operator sets another mode with \
+                 `ringfence trade mode`",
+                venue.name
+            );
+            return Some(Err(Refusal::because(Rule::EnvironmentLock, why)));
+        }
         if !venue.leads_in(host, environment) {
             let why = format!("`{host}` leads nowhere in mode `{environment}`");
             return Some(Err(Refusal::because(Rule::EnvironmentLock, why)));
@@ -112,7 +135,7 @@ impl Leads {
                 }
             },
         };
-        Some(Ok(Lead { environment, part, way }))
+        Some(Ok(Lead { environment, part, way, codec: venue.codec }))
     }
 }
 

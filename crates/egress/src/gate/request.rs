@@ -7,7 +7,7 @@ mod kept;
 pub(in crate::gate) mod leash;
 mod link;
 mod shape;
-mod signed;
+pub(super) mod signed;
 mod stream;
 mod trade;
 mod websocket;
@@ -182,7 +182,7 @@ impl Session {
         match answer {
             Turned::Denied(denial) => said(StatusCode::FORBIDDEN, denial.reason.code(), &denial.message, &denial.allow),
             Turned::Untrusted(denial) => said(StatusCode::BAD_GATEWAY, denial.reason.code(), &denial.message, ""),
-            Turned::Firewall(refusal) => trade::refused(&refusal),
+            Turned::Firewall(refusal) => self.refused(&refusal),
             Turned::Upstream(why) => said(StatusCode::BAD_GATEWAY, "upstream_failed", &why, ""),
             Turned::Unrecorded => said(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -1,7 +1,7 @@
 //! The fields of a message in one flat table, read so that nobody can read them in another way.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
@@ -70,10 +70,59 @@ impl Fields {
         self.0.get(name)
     }
 
+    /// These and others, of which none may be there twice.
+    pub(crate) fn and(mut self, others: Self) -> Result<Self, FieldError> {
+        for (name, value) in others.0 {
+            if self.0.insert(name.clone(), value).is_some() {
+                return Err(FieldError::Twice(name));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Without those of these names.
+    pub(crate) fn without(mut self, names: &[&str]) -> Self {
+        self.0.retain(|name, _| !names.contains(&name.as_str()));
+        self
+    }
+
+    /// With a text under this name.
+    pub(crate) fn with(mut self, name: &str, text: &str) -> Self {
+        self.0.insert(name.to_owned(), Value::Text(text.to_owned()));
+        self
+    }
+
+    /// The text of a field.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// As a query (application/x-www-form-urlencoded), in the order of the names. What is no text is left out.
+    pub(crate) fn query(&self) -> String {
+        let mut query = String::new();
+        for (name, value) in &self.0 {
+            if let Value::Text(text) = value {
+                let between = if query.is_empty() { "" } else { "&" };
+                let _ = write!(query, "{between}{}={}", escaped(name), escaped(text));
+            }
+        }
+        query
+    }
+
     /// All names, in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
+}
+
+/// A text as it stands in a query (RFC 3986, unreserved characters as they are).
+pub(super) fn escaped(text: &str) -> percent_encoding::PercentEncode<'_> {
+    const PLAIN: percent_encoding::AsciiSet =
+        percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    percent_encoding::utf8_percent_encode(text, &PLAIN)
 }
 
 fn decoded(text: &str) -> Result<String, FieldError> {

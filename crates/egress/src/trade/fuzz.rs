@@ -3,14 +3,17 @@
 use ringfence_model::trade::{AssetClass, CanonicalSymbol, Qty, Size};
 use serde_json::Value;
 
+use super::codec::Codec;
 use super::fields::Fields;
-use super::order::{Reading, Written};
+use super::order::Reading;
 use super::venue::Venues;
+use super::{alpaca, binance};
 
 /// Any bytes as the body of an order: no panic; what is read as an order is written in bytes that read as the same order, and every
 /// other reader of JSON, who takes the last of two equal names and rounds, finds the same symbol, side and quantity in what came.
 pub fn fuzz_order(bytes: &[u8]) {
     let venues = Venues::built_in();
+    let _ = parameters(&venues, bytes);
     let Some((alpaca, _)) = venues.hosts().find_map(|host| venues.of(host)) else { return };
     let read = |bytes: &[u8]| {
         let draft = Reading::of(alpaca).submit(&Fields::of_json(bytes).ok()?).ok()?;
@@ -21,7 +24,7 @@ pub fn fuzz_order(bytes: &[u8]) {
     let _ = std::str::from_utf8(bytes)
         .map(|text| Fields::of_form(text).map(|query| Reading::of(alpaca).close_size(&query).is_ok()));
     let Some(intent) = read(bytes) else { return };
-    let written = Written::submit(&intent);
+    let written = alpaca::submit(&intent);
     assert_eq!(read(&written.body).as_ref(), Some(&intent), "its own bytes");
     for bytes in [bytes, &written.body] {
         let others: Value = serde_json::from_slice(bytes).expect("what has one reading is JSON");
@@ -41,6 +44,24 @@ pub fn fuzz_order(bytes: &[u8]) {
             Size::Notional(_) => assert!(others["qty"].is_null()),
         }
     }
+}
+
+/// The same of parameters: an order that is read is written in parameters that read as the same order, none of them twice.
+fn parameters(venues: &Venues, bytes: &[u8]) -> Option<()> {
+    let venue = venues.speaking(Codec::Binance);
+    let read = |bytes: &[u8]| {
+        let asked = binance::asked("", bytes).ok()?;
+        let _ = binance::named(&asked).is_ok();
+        let (fields, post_only) = binance::read_order(&asked).ok()?;
+        let draft = Reading::of(venue).submit(&fields).ok()?;
+        let symbol = CanonicalSymbol::parse(&draft.symbol).ok().filter(|symbol| !symbol.as_str().contains('/'))?;
+        Some((draft.about(symbol, AssetClass::Crypto), post_only))
+    };
+    let (intent, post_only) = read(bytes)?;
+    let written = Codec::Binance.submit(&intent, post_only);
+    let (_, query) = written.target.split_once('?').expect("it has parameters");
+    assert_eq!(read(query.as_bytes()), Some((intent, post_only)), "its own bytes");
+    Some(())
 }
 
 #[cfg(test)]

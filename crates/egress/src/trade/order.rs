@@ -4,7 +4,6 @@ use ringfence_model::trade::{
     AssetClass, BadAmount, CanonicalSymbol, Changes, ClientOrderId, CloseSize, Exit, OrderIntent, OrderType, Percent,
     Price, Pricing, Qty, Refusal, Rule, Side, Size, StopLoss, Structure, TimeInForce, Trail, Usd,
 };
-use serde_json::{Map, json};
 
 use super::fields::{FieldError, Fields, Value};
 use super::venue::Venue;
@@ -239,7 +238,12 @@ impl<'v> Reading<'v> {
         name: &str,
     ) -> Read<Option<T>> {
         let Some(text) = self.text(fields, name)? else { return Ok(None) };
-        let text = self.venue.words.get(&text).unwrap_or(&text);
+        let text = match self.venue.words.get(&text) {
+            Some(ours) => ours,
+            // A venue with words of its own has no others: ours would be a second spelling.
+            None if self.venue.words.is_empty() => &text,
+            None => return Err(form(format!("`{text:.40}` is no `{}` that the gate judges", self.name(name)))),
+        };
         text.parse().map(Some).map_err(|error: ringfence_model::trade::BadName| form(error))
     }
 
@@ -257,82 +261,6 @@ impl<'v> Reading<'v> {
 }
 
 impl Written {
-    /// An order in Alpaca's words: every amount a text.
-    pub(crate) fn submit(intent: &OrderIntent) -> Self {
-        let mut body = Map::new();
-        let mut put = |name: &str, value: serde_json::Value| drop(body.insert(name.to_owned(), value));
-        put("symbol", json!(intent.symbol));
-        match intent.size {
-            Size::Qty(qty) => put("qty", json!(qty)),
-            Size::Notional(notional) => put("notional", json!(notional)),
-        }
-        put("side", json!(intent.side));
-        put("type", json!(intent.pricing.order_type()));
-        put("time_in_force", json!(intent.time_in_force));
-        match intent.pricing {
-            Pricing::Market => {}
-            Pricing::Limit { .. } if matches!(intent.structure, Structure::Oco { .. }) => {}
-            Pricing::Limit { limit } => put("limit_price", json!(limit)),
-            Pricing::Stop { stop } => put("stop_price", json!(stop)),
-            Pricing::StopLimit { stop, limit } => {
-                put("stop_price", json!(stop));
-                put("limit_price", json!(limit));
-            }
-            Pricing::TrailingStop { trail: Trail::Price(price) } => put("trail_price", json!(price)),
-            Pricing::TrailingStop { trail: Trail::Percent(percent) } => put("trail_percent", json!(percent)),
-        }
-        let loss = |stop: &StopLoss| match stop.limit {
-            Some(limit) => json!({"stop_price": stop.stop, "limit_price": limit}),
-            None => json!({"stop_price": stop.stop}),
-        };
-        if !matches!(intent.structure, Structure::Simple) {
-            put("order_class", json!(intent.structure.class()));
-        }
-        match &intent.structure {
-            Structure::Simple | Structure::Mleg(_) => {}
-            Structure::Bracket { take_profit, stop_loss } => {
-                put("take_profit", json!({ "limit_price": take_profit }));
-                put("stop_loss", loss(stop_loss));
-            }
-            Structure::Oco { stop_loss } => {
-                put("take_profit", json!({ "limit_price": intent.pricing.limit() }));
-                put("stop_loss", loss(stop_loss));
-            }
-            Structure::Oto(Exit::TakeProfit(price)) => put("take_profit", json!({ "limit_price": price })),
-            Structure::Oto(Exit::StopLoss(stop)) => put("stop_loss", loss(stop)),
-        }
-        if intent.extended_hours {
-            put("extended_hours", json!(true));
-        }
-        if let Some(id) = &intent.client_order_id {
-            put("client_order_id", json!(id));
-        }
-        Self { target: "/v2/orders".to_owned(), body: serde_json::Value::Object(body).to_string().into_bytes() }
-    }
-
-    /// Another order in place of the one with this id at the venue.
-    pub(crate) fn replace(id: &str, changes: &Changes) -> Self {
-        let mut body = Map::new();
-        let mut put = |name: &str, value: Option<serde_json::Value>| {
-            if let Some(value) = value {
-                body.insert(name.to_owned(), value);
-            }
-        };
-        put("qty", changes.qty.map(|qty| json!(qty)));
-        put("time_in_force", changes.time_in_force.map(|word| json!(word)));
-        put("limit_price", changes.limit.map(|price| json!(price)));
-        put("stop_price", changes.stop.map(|price| json!(price)));
-        put(
-            "trail",
-            changes.trail.map(|trail| match trail {
-                Trail::Price(price) => json!(price),
-                Trail::Percent(percent) => json!(percent),
-            }),
-        );
-        put("client_order_id", changes.client_order_id.as_ref().map(|id| json!(id)));
-        Self { target: format!("/v2/orders/{id}"), body: serde_json::Value::Object(body).to_string().into_bytes() }
-    }
-
     /// Without a body.
     pub(crate) fn plain(target: impl Into<String>) -> Self {
         Self { target: target.into(), body: vec![] }
@@ -369,7 +297,7 @@ mod tests {
             r#""type":"market","order_class":"simple","legs":null"#,
         ] {
             let intent = read(&format!("{{{simple},{rest}}}")).expect(rest);
-            let written = Written::submit(&intent);
+            let written = super::super::alpaca::submit(&intent);
             let again = read(std::str::from_utf8(&written.body).expect("JSON")).expect("its own bytes");
             assert_eq!(again, intent, "{rest}");
         }

@@ -7,6 +7,8 @@ use ringfence_model::net::{CanonicalPath, HostName};
 use ringfence_model::trade::{AssetClass, Environment};
 use serde::Deserialize;
 
+use super::codec::Codec;
+
 /// What is spoken at a host of a venue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,11 +82,18 @@ pub(crate) struct Route {
 pub(crate) struct Venue {
     /// What it is called.
     pub(crate) name: String,
+    /// How it writes and reads.
+    pub(crate) codec: Codec,
     /// What is traded there unless its assets say something else.
     pub(crate) asset_class: AssetClass,
+    /// Whether the exchange of this installation speaks as it does, so that its names lead there in mode `simulated`.
+    pub(crate) simulated: bool,
+    /// Assets there that are counted as dollars, the one to value others by first.
+    pub(crate) dollars: Vec<String>,
     hosts: BTreeMap<HostName, (Part, Option<Environment>)>,
     leads: BTreeMap<(Environment, Part), HostName>,
     requests: Vec<Request>,
+    refused: Vec<Refused>,
     /// Where the parts of an order stand.
     pub(crate) order: BTreeMap<String, String>,
     /// Its words for ours.
@@ -99,6 +108,13 @@ struct Request {
     asks: Asks,
 }
 
+/// A request that is refused as any other that is not in the file, with a sentence of its own.
+#[derive(Debug)]
+struct Refused {
+    path: Vec<Segment>,
+    because: String,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Segment {
     Is(String),
@@ -111,13 +127,20 @@ enum Segment {
 #[serde(deny_unknown_fields)]
 struct File {
     name: String,
+    codec: Codec,
     asset_class: AssetClass,
+    #[serde(default)]
+    simulated: bool,
+    #[serde(default)]
+    dollars: Vec<String>,
     host: Vec<FileHost>,
     #[serde(default)]
     paper: BTreeMap<Part, HostName>,
     #[serde(default)]
     live: BTreeMap<Part, HostName>,
     request: Vec<FileRequest>,
+    #[serde(default)]
+    refuse: Vec<FileRefusal>,
     order: BTreeMap<String, String>,
     #[serde(default)]
     words: BTreeMap<String, String>,
@@ -138,6 +161,13 @@ struct FileRequest {
     method: String,
     path: String,
     is: Asks,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRefusal {
+    path: String,
+    because: String,
 }
 
 /// Why a venue's file is none.
@@ -162,16 +192,17 @@ impl Venue {
                     Some(Method::from_bytes(method.as_bytes()).map_err(|_| VenueError::Method(method.to_owned()))?)
                 }
             };
-            let segments = request.path.split('/').skip(1).map(|segment| match segment {
-                "**" => Segment::Rest,
-                segment if segment.starts_with('{') => Segment::Named,
-                segment => Segment::Is(segment.to_owned()),
-            });
-            Ok(Request { part: request.part, method, path: segments.collect(), asks: request.is })
+            Ok(Request { part: request.part, method, path: segments(&request.path), asks: request.is })
         });
+        let refused =
+            file.refuse.into_iter().map(|one| Refused { path: segments(&one.path), because: one.because }).collect();
         Ok(Self {
             name: file.name,
+            codec: file.codec,
             asset_class: file.asset_class,
+            simulated: file.simulated,
+            dollars: file.dollars,
+            refused,
             hosts: file.host.into_iter().map(|host| (host.name, (host.part, host.only))).collect(),
             leads: leads.collect(),
             requests: requests.collect::<Result<_, VenueError>>()?,
@@ -195,6 +226,23 @@ impl Venue {
         self.leads.get(&(environment, part))
     }
 
+    /// The name by which the gate itself sends orders in this environment: the one that leads somewhere in all of them, if there is
+    /// such a name.
+    pub(crate) fn trading_host(&self, environment: Environment) -> Option<&HostName> {
+        let of = |wanted: Option<Environment>| {
+            self.hosts.iter().find(|(_, (part, only))| *part == Part::Trading && *only == wanted).map(|(name, _)| name)
+        };
+        of(None).or_else(|| of(Some(environment)))
+    }
+
+    /// What the file says of a request that nobody allowed, if it says something.
+    pub(crate) fn why_not(&self, target: &str) -> Option<&str> {
+        let path = target.split('?').next().unwrap_or_default();
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let refused = self.refused.iter().find(|refused| matches(&refused.path, &segments).is_some())?;
+        Some(&refused.because)
+    }
+
     /// All of its names.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &HostName> {
         self.hosts.keys()
@@ -216,6 +264,15 @@ impl Venue {
             fits.then(|| Route { asks: request.asks, named: named.map(str::to_owned) })
         })
     }
+}
+
+fn segments(path: &str) -> Vec<Segment> {
+    let segments = path.split('/').skip(1).map(|segment| match segment {
+        "**" => Segment::Rest,
+        segment if segment.starts_with('{') => Segment::Named,
+        segment => Segment::Is(segment.to_owned()),
+    });
+    segments.collect()
 }
 
 /// Whether the only escapes are those of letters that clients write so: a colon, and the slash never.
@@ -244,13 +301,18 @@ pub(crate) struct Venues(Vec<Venue>);
 impl Venues {
     /// Those whose files are compiled in.
     pub(crate) fn built_in() -> Self {
-        let files = [include_str!("../../venues/alpaca.toml")];
+        let files = [include_str!("../../venues/alpaca.toml"), include_str!("../../venues/binance.toml")];
         Self(files.iter().map(|text| Venue::parse(text).expect("the files in venues/ are tested")).collect())
     }
 
     /// The venue that a host belongs to.
     pub(crate) fn of(&self, host: &HostName) -> Option<(&Venue, Part)> {
         self.0.iter().find_map(|venue| Some((venue, venue.part(host)?)))
+    }
+
+    /// The venue that is spoken with so. Each has a codec of its own.
+    pub(crate) fn speaking(&self, codec: Codec) -> &Venue {
+        self.0.iter().find(|venue| venue.codec == codec).expect("every codec has its file in venues/")
     }
 
     /// The venue of this name.
@@ -307,6 +369,55 @@ mod tests {
         ] {
             check(alpaca, method, target, None);
         }
+    }
+
+    #[test]
+    fn at_binance_nothing_is_reached_by_which_money_leaves() {
+        let venues = Venues::built_in();
+        let (binance, part) = venues.of(&host("testnet.binance.vision")).expect("a venue");
+        assert_eq!((binance.codec, part), (Codec::Binance, Part::Trading));
+        let route = |method: &str, target: &str| {
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            binance.route(part, &method, target).map(|route| route.asks)
+        };
+        assert_eq!(route("POST", "/api/v3/order?symbol=A"), Some(Asks::Submit));
+        assert_eq!(route("DELETE", "/api/v3/order"), Some(Asks::Cancel));
+        assert_eq!(route("DELETE", "/api/v3/openOrders"), Some(Asks::CancelAll));
+        assert_eq!(route("GET", "/api/v3/myTrades"), Some(Asks::ReadOrders));
+        assert_eq!(route("POST", "/api/v3/order/test"), Some(Asks::Read));
+        assert_eq!(route("GET", "/api/v3/ticker/24hr"), Some(Asks::Read));
+        assert_eq!(route("GET", "/sapi/v1/capital/config/getall"), Some(Asks::Read));
+        for (method, target, why) in [
+            ("POST", "/sapi/v1/capital/withdraw/apply", Some("money leaves")),
+            ("POST", "/sapi/v1/capital/config/getall", Some("money leaves")),
+            ("POST", "/api/v3/order/cancelReplace", Some("cancel it")),
+            ("PUT", "/api/v3/order/amend/keepPriority", Some("cancel it")),
+            ("POST", "/api/v3/orderList/otoco", Some("one by one")),
+            ("GET", "/api/v3/allOrderList", None),
+            ("PUT", "/api/v3/order", None),
+            ("GET", "/api/v3/account/balance", None),
+            ("POST", "/wapi/v3/withdraw.html", None),
+        ] {
+            assert_eq!(route(method, target), None, "{method} {target}");
+            match (why, binance.why_not(target)) {
+                (Some(words), Some(why)) => assert!(why.contains(words), "{why}"),
+                (wanted, found) => assert_eq!(wanted, found, "{target}"),
+            }
+        }
+        for environment in [Environment::Simulated, Environment::Paper, Environment::Live] {
+            for name in binance.hosts() {
+                let wanted = if name.as_str().contains("testnet") { Environment::Paper } else { Environment::Live };
+                assert_eq!(binance.leads_in(name, environment), environment == wanted, "{name} {environment}");
+            }
+        }
+        let sends = |environment| binance.trading_host(environment).map(HostName::as_str);
+        assert_eq!(sends(Environment::Paper), Some("testnet.binance.vision"));
+        assert_eq!(binance.outside(Environment::Live, Part::Trading).map(HostName::as_str), Some("api.binance.com"));
+        assert!(sends(Environment::Live).is_some_and(|name| binance.leads_in(&host(name), Environment::Live)));
+        assert_eq!(
+            venues.speaking(Codec::Alpaca).trading_host(Environment::Live),
+            Some(&host("paper-api.alpaca.markets"))
+        );
     }
 
     #[test]

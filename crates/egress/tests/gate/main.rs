@@ -1,5 +1,6 @@
 //! The gateway from its sockets to real servers, with nothing of it replaced.
 
+mod binance;
 mod broker;
 mod cache;
 mod connections;
@@ -11,6 +12,7 @@ mod secrets;
 mod signing;
 mod smuggling;
 mod streams;
+mod testnet;
 mod trade;
 mod updates;
 mod venue;

@@ -1,92 +1,33 @@
 //! What the rules look at, as the venue says it: the account's clock, its equity and positions, and what the market says of a symbol.
-//! Whatever cannot be found out is missing, and the rules refuse what they cannot judge.
+//! Whatever cannot be found out is missing, and the rules refuse what they cannot judge. How it is asked for is each venue's own.
 
-use std::collections::HashMap;
+mod alpaca;
+mod binance;
 
 use hyper::http::Method;
 use ringfence_model::net::HostName;
 use ringfence_model::trade::{
-    AccountClock, AccountId, AssetClass, CanonicalSymbol, Environment, Equity, Facts, Position, Price, Qty, Reference,
-    Refusal, Rule, Session, TradeDate, Usd,
+    AccountClock, AccountId, AssetClass, CanonicalSymbol, Environment, Equity, Facts, Position, Price, Reference,
+    Refusal, Rule, Usd,
 };
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::wire::Said;
-use super::{Access, KNOWN_MAX, account_id};
-use crate::gate::lead::Lead;
+use super::{Access, KNOWN_MAX};
 use crate::gate::limits::lock;
 use crate::gate::{Gate, now_ms};
-use crate::trade::Part;
+use crate::trade::Codec;
 
-/// A trading day, in minutes of New York's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::gate) struct Day {
-    open: u16,
-    close: u16,
-    session_open: u16,
-    session_close: u16,
-    trades: bool,
-}
+pub(super) use alpaca::Day;
 
-#[derive(Deserialize)]
-struct ClockSaid {
-    timestamp: String,
-}
-
-#[derive(Deserialize)]
-struct DaySaid {
-    date: String,
-    open: String,
-    close: String,
-    session_open: Option<String>,
-    session_close: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct AccountSaid {
-    id: String,
-    equity: Option<String>,
-    last_equity: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct PositionSaid {
-    symbol: String,
-    asset_class: AssetClass,
-    qty: String,
-    current_price: Option<String>,
-    avg_entry_price: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct QuotesSaid {
-    quotes: HashMap<String, QuoteSaid>,
-}
-
-#[derive(Deserialize)]
-struct QuoteSaid {
-    t: String,
-    ap: Box<RawValue>,
-    bp: Box<RawValue>,
-}
-
-#[derive(Deserialize)]
-struct TradesSaid {
-    trades: HashMap<String, TradeSaid>,
-}
-
-#[derive(Deserialize)]
-struct TradeSaid {
-    t: String,
-    p: Box<RawValue>,
-}
-
-#[derive(Deserialize)]
-struct AssetSaid {
-    symbol: String,
-    class: AssetClass,
+/// What a venue was asked for a verdict.
+struct Read {
+    account: AccountId,
+    equity: Equity,
+    clock: AccountClock,
+    positions: Vec<Position>,
+    references: Vec<Reference>,
 }
 
 /// A refusal because the gate does not know enough.
@@ -108,24 +49,14 @@ fn price(text: &str) -> Option<Price> {
     Price::from_decimal(decimal(text, 9)?).filter(|price| price.is_positive())
 }
 
-/// `09:30` or `0930` as a minute of the day.
-fn minute(text: &str) -> Option<u16> {
-    let digits: String = text.chars().filter(|c| *c != ':').collect();
-    let (hour, minute) = (digits.get(..2)?.parse::<u16>().ok()?, digits.get(2..4)?.parse::<u16>().ok()?);
-    (hour < 24 && minute < 60).then_some(hour * 60 + minute)
+/// A refusal because something of the account or the market could not be found out.
+fn not(what: &str, why: &str) -> Refusal {
+    unknown(format!("the gate could not find out {what}: {why}"))
 }
 
-fn epoch_ms(text: &str) -> Option<u64> {
-    let at: jiff::Timestamp = text.parse().ok()?;
-    u64::try_from(at.as_millisecond()).ok()
-}
-
-/// Date and minute as the text itself has them: a venue's clock is New York's, and says its offset.
-fn local(text: &str) -> Option<(TradeDate, u16)> {
-    if text.ends_with(['Z', 'z']) {
-        return None;
-    }
-    Some((TradeDate::parse(text.get(..10)?)?, minute(text.get(11..16)?)?))
+/// A refusal because nobody says what a symbol is.
+fn unnamed(text: &str, why: &str) -> Refusal {
+    Refusal::because(Rule::PermittedSymbols, format!("the gate could not find out what `{text}` is: {why}"))
 }
 
 impl Gate {
@@ -144,18 +75,11 @@ impl Gate {
     }
 
     /// The account that a request is for.
-    pub(in crate::gate) async fn account(
-        &self,
-        access: &Access,
-        host: &HostName,
-    ) -> Result<(AccountId, Equity), Refusal> {
-        let said: AccountSaid = self
-            .read(access, host, "/v2/account".to_owned())
-            .await
-            .map_err(|why| unknown(format!("the gate could not find out about the account: {why}")))?;
-        let id = account_id(access.lead.environment, &said.id).ok_or_else(|| unknown("the account's id is none"))?;
-        let now = said.equity.as_deref().and_then(usd).ok_or_else(|| unknown("the account tells no equity"))?;
-        Ok((id, Equity { now, start_of_day: said.last_equity.as_deref().and_then(usd) }))
+    pub(in crate::gate) async fn whose(&self, access: &Access, host: &HostName) -> Result<AccountId, Refusal> {
+        match access.lead.codec {
+            Codec::Alpaca => self.alpaca_account(access, host).await.map(|(account, _)| account),
+            Codec::Binance => self.binance_id(access, host).await,
+        }
     }
 
     /// What is meant by a symbol, an asset's id, or another spelling.
@@ -171,104 +95,20 @@ impl Gate {
         if !plain {
             return Err(Refusal::because(Rule::CanonicalForm, "the symbol has characters that no symbol has"));
         }
-        let key = (access.lead.environment, text.to_owned());
+        let key = (access.lead.codec, access.lead.environment, text.to_owned());
         if let Some(known) = lock(&self.desk.assets).get(&key) {
             return Ok(known.clone());
         }
-        let target = format!("/v2/assets/{}", text.replace('/', "%2F"));
-        let said: AssetSaid = self.read(access, host, target).await.map_err(|why| {
-            Refusal::because(Rule::PermittedSymbols, format!("the gate could not find out what `{text}` is: {why}"))
-        })?;
-        let symbol = CanonicalSymbol::parse(&said.symbol)
-            .map_err(|error| Refusal::because(Rule::PermittedSymbols, error.to_string()))?;
+        let found = match access.lead.codec {
+            Codec::Alpaca => self.alpaca_asset(access, host, text).await?,
+            Codec::Binance => self.binance_asset(access, host, text).await?,
+        };
         let mut assets = lock(&self.desk.assets);
         if assets.len() >= KNOWN_MAX {
             assets.clear();
         }
-        assets.insert(key, (symbol.clone(), said.class));
-        Ok((symbol, said.class))
-    }
-
-    async fn clock(&self, access: &Access, host: &HostName) -> Result<AccountClock, String> {
-        let said: ClockSaid = self.read(access, host, "/v2/clock".to_owned()).await?;
-        let no_clock = || format!("its clock says `{:.40}`", said.timestamp);
-        let now_ms = epoch_ms(&said.timestamp).ok_or_else(no_clock)?;
-        let (date, minute) = local(&said.timestamp).ok_or_else(no_clock)?;
-        let day = self.day(access, host, date).await?;
-        let session = match minute {
-            _ if !day.trades => Session::Closed,
-            minute if (day.open..day.close).contains(&minute) => Session::Regular,
-            minute if (day.session_open..day.open).contains(&minute) => Session::PreMarket,
-            minute if (day.close..day.session_close).contains(&minute) => Session::AfterHours,
-            _ => Session::Closed,
-        };
-        Ok(AccountClock { now_ms, date, minute, session })
-    }
-
-    async fn day(&self, access: &Access, host: &HostName, date: TradeDate) -> Result<Day, String> {
-        let key = (access.lead.environment, date);
-        if let Some(day) = lock(&self.desk.days).get(&key) {
-            return Ok(*day);
-        }
-        let said: Vec<DaySaid> = self.read(access, host, format!("/v2/calendar?start={date}&end={date}")).await?;
-        let found = said.iter().find(|day| day.date == date.to_string());
-        let day = match found {
-            None => Day { open: 0, close: 0, session_open: 0, session_close: 0, trades: false },
-            Some(day) => {
-                let (open, close) = (minute(&day.open), minute(&day.close));
-                let (open, close) = open.zip(close).ok_or_else(|| "its calendar has no hours".to_owned())?;
-                let session_open = day.session_open.as_deref().and_then(minute).unwrap_or(open);
-                let session_close = day.session_close.as_deref().and_then(minute).unwrap_or(close);
-                Day { open, close, session_open, session_close, trades: true }
-            }
-        };
-        let mut days = lock(&self.desk.days);
-        if days.len() >= KNOWN_MAX {
-            days.clear();
-        }
-        days.insert(key, day);
-        Ok(day)
-    }
-
-    async fn positions(&self, access: &Access, host: &HostName) -> Result<Vec<Position>, String> {
-        let said: Vec<PositionSaid> = self.read(access, host, "/v2/positions".to_owned()).await?;
-        let positions = said.into_iter().map(|said| {
-            let symbol = CanonicalSymbol::parse(&said.symbol).ok()?;
-            let qty = Qty::from_decimal(decimal(&said.qty, 9)?)?;
-            let text = said.current_price.or(said.avg_entry_price)?;
-            Some(Position { symbol, asset_class: said.asset_class, qty, price: price(&text)? })
-        });
-        positions.collect::<Option<_>>().ok_or_else(|| "its positions could not be read".to_owned())
-    }
-
-    async fn reference(&self, access: &Access, symbol: &CanonicalSymbol) -> Option<Reference> {
-        let (venue, _) = self.leads.venues.of(&self.trading_host())?;
-        let host = venue.hosts().find(|host| venue.part(host) == Some(Part::Data))?;
-        let lead = self.leads.lead(host)?.ok()?;
-        let access =
-            Access { lead: Lead { environment: access.lead.environment, ..lead }, headers: access.headers.clone() };
-        let quotes = self.read::<QuotesSaid>(&access, host, format!("/v2/stocks/quotes/latest?symbols={symbol}"));
-        let trades = self.read::<TradesSaid>(&access, host, format!("/v2/stocks/trades/latest?symbols={symbol}"));
-        let (quotes, trades) = tokio::join!(quotes, trades);
-        let quote = quotes.ok().and_then(|mut said| said.quotes.remove(symbol.as_str()));
-        let trade = trades.ok().and_then(|mut said| said.trades.remove(symbol.as_str()));
-        let quoted =
-            quote.as_ref().and_then(|said| Some((epoch_ms(&said.t)?, price(said.bp.get()), price(said.ap.get()))));
-        let traded = trade.as_ref().and_then(|said| Some((epoch_ms(&said.t)?, price(said.p.get())?)));
-        match (quoted, traded) {
-            // Both sides say what it is worth now; the last trade may be older.
-            (Some((at_ms, bid @ Some(_), ask @ Some(_))), _) => {
-                Some(Reference { symbol: symbol.clone(), bid, ask, last: None, at_ms })
-            }
-            (Some((at_ms, bid, ask)), Some((traded_ms, last))) => {
-                Some(Reference { symbol: symbol.clone(), bid, ask, last: Some(last), at_ms: at_ms.min(traded_ms) })
-            }
-            (Some((at_ms, bid, ask)), None) => Some(Reference { symbol: symbol.clone(), bid, ask, last: None, at_ms }),
-            (None, Some((at_ms, last))) => {
-                Some(Reference { symbol: symbol.clone(), bid: None, ask: None, last: Some(last), at_ms })
-            }
-            (None, None) => None,
-        }
+        assets.insert(key, found.clone());
+        Ok(found)
     }
 
     /// Everything that a message about these symbols is judged by.
@@ -278,35 +118,46 @@ impl Gate {
         host: &HostName,
         symbols: &[CanonicalSymbol],
     ) -> Result<(AccountId, Facts), Refusal> {
-        let references = futures_join(symbols.iter().map(|symbol| self.reference(access, symbol)));
-        let (account, clock, positions, references) = tokio::join!(
-            self.account(access, host),
-            self.clock(access, host),
-            self.positions(access, host),
-            references,
-        );
-        let (account, equity) = account?;
-        let not = |what: &str, why: String| unknown(format!("the gate could not find out {what}: {why}"));
+        let read = match access.lead.codec {
+            Codec::Alpaca => Box::pin(self.alpaca_read(access, host, symbols)).await?,
+            Codec::Binance => Box::pin(self.binance_read(access, host, symbols)).await?,
+        };
         let facts = Facts {
-            clock: clock.map_err(|why| not("what time it is for the account", why))?,
+            clock: read.clock,
             host_ms: now_ms(),
             environment: access.lead.environment,
             mode: self.leads.mode(),
-            references: references.into_iter().flatten().collect(),
-            positions: positions.map_err(|why| not("the account's positions", why))?,
-            equity: Some(equity),
+            references: read.references,
+            positions: read.positions,
+            equity: Some(read.equity),
         };
-        Ok((account, facts))
+        Ok((read.account, facts))
     }
 
-    /// The name by which orders are sent.
+    /// What an account holds, as it is counted; none where the venue tells of positions by itself.
+    pub(in crate::gate) async fn counted(&self, access: &Access) -> Option<Result<Vec<Position>, Refusal>> {
+        match access.lead.codec {
+            Codec::Alpaca => None,
+            Codec::Binance => {
+                let read = Box::pin(self.binance_read(access, &self.host_of(access), &[])).await;
+                Some(read.map(|read| read.positions))
+            }
+        }
+    }
+
+    /// The name by which the exchange of this installation is spoken with.
     pub(in crate::gate) fn trading_host(&self) -> HostName {
-        HostName::parse("paper-api.alpaca.markets").expect("it is a name")
+        self.leads.trading_host(Codec::Alpaca, Environment::Simulated)
+    }
+
+    /// The name by which the gate itself speaks with the venue that somebody has access to.
+    pub(in crate::gate) fn host_of(&self, access: &Access) -> HostName {
+        self.leads.trading_host(access.lead.codec, access.lead.environment)
     }
 }
 
 /// Waits for all of them, one after the other: they are few.
-async fn futures_join<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+async fn one_by_one<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut found = Vec::new();
     for one in all {
         found.push(one.await);
@@ -317,21 +168,4 @@ async fn futures_join<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> 
 /// Whether an environment's facts may be asked for anew with each order.
 pub(in crate::gate) fn is_near(environment: Environment) -> bool {
     environment == Environment::Simulated
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_venues_texts_are_read_and_never_guessed() {
-        assert_eq!(local("2012-01-03T10:00:00.123456789-05:00"), TradeDate::new(2012, 1, 3).map(|date| (date, 600)));
-        assert_eq!(local("2012-01-03T15:00:00Z"), None, "whose noon?");
-        assert_eq!(epoch_ms("2012-01-03T10:00:00-05:00"), Some(1_325_602_800_000));
-        assert_eq!((minute("09:30"), minute("0400"), minute("2560"), minute("9")), (Some(570), Some(240), None, None));
-        assert_eq!(usd("100000.1234567"), Usd::parse("100000.123456").ok());
-        assert_eq!(usd("-3.5").map(Usd::units), Some(-3_500_000));
-        assert_eq!((price("0"), price("1e3"), price("NaN")), (None, None, None));
-        assert_eq!(price("\"12.30\""), Price::parse("12.3").ok());
-    }
 }

@@ -2,37 +2,24 @@
 
 use std::time::Duration;
 
-use hyper::http::{Method, StatusCode};
+use hyper::http::Method;
 use ringfence_model::net::HostName;
-use ringfence_model::trade::{OrderClass, Price, Qty, TradeDate, UpstreamId, Usd};
+use ringfence_model::trade::{OrderClass, Price, Qty, TradeDate, Usd};
 use ringfence_store::StoreError;
 use ringfence_store::gate::{Acknowledged, Fill, OrderRow};
-use rust_decimal::Decimal;
-use serde::Deserialize;
 
 use super::Access;
 use super::wire::{Answered, Said, WireError};
 use crate::gate::{Gate, now_ms};
+use crate::trade::{Heard, Placed};
+
+pub(in crate::gate) use crate::trade::OrderSaid;
 
 /// How often, and for how long, a venue is asked at once about an order of which nobody knows whether it has arrived.
 const ASKS: u32 = 5;
 const ASK_EVERY: Duration = Duration::from_millis(400);
 /// An order that a venue does not know after so long has never arrived.
 const LOST_MS: u64 = 60_000;
-
-/// An order as a venue tells it.
-#[derive(Debug, Clone, Deserialize)]
-pub(in crate::gate) struct OrderSaid {
-    pub(in crate::gate) id: String,
-    #[serde(default)]
-    pub(in crate::gate) client_order_id: String,
-    pub(in crate::gate) status: String,
-    filled_qty: Option<String>,
-    filled_avg_price: Option<String>,
-    filled_at: Option<String>,
-    updated_at: Option<String>,
-    legs: Option<Vec<OrderSaid>>,
-}
 
 /// What the venue has of an order that was sent.
 pub(in crate::gate) enum Sent {
@@ -46,35 +33,15 @@ pub(in crate::gate) enum Sent {
     InDoubt,
 }
 
-impl OrderSaid {
-    fn upstream(&self) -> Option<UpstreamId> {
-        UpstreamId::parse(&self.id).ok()
-    }
+/// What the ledger is told of an order that a venue has.
+fn acknowledged(said: &OrderSaid) -> Option<Acknowledged> {
+    let legs = said.legs.iter().flatten().filter_map(OrderSaid::upstream).collect();
+    Some(Acknowledged { id: said.upstream()?, legs })
+}
 
-    fn acknowledged(&self) -> Option<Acknowledged> {
-        let legs = self.legs.iter().flatten().filter_map(Self::upstream).collect();
-        Some(Acknowledged { id: self.upstream()?, legs })
-    }
-
-    /// Whether it and its legs trade no more.
-    fn is_over(&self) -> bool {
-        const OVER: [&str; 5] = ["filled", "canceled", "expired", "replaced", "rejected"];
-        OVER.contains(&self.status.as_str()) && self.legs.iter().flatten().all(Self::is_over)
-    }
-
-    fn filled(&self) -> Option<Qty> {
-        let text = self.filled_qty.as_deref().unwrap_or("0");
-        Qty::from_decimal(Decimal::from_str_exact(text).ok()?.trunc_with_scale(9))
-    }
-
-    fn average(&self) -> Option<Price> {
-        Price::from_decimal(Decimal::from_str_exact(self.filled_avg_price.as_deref()?).ok()?.trunc_with_scale(9))
-    }
-
-    /// When it was last filled, by the account's clock.
-    fn at(&self) -> Option<jiff::Timestamp> {
-        self.filled_at.as_deref().or(self.updated_at.as_deref())?.parse().ok()
-    }
+/// An order of the ledger as a venue is told of it.
+pub(in crate::gate) fn placed(order: &OrderRow) -> Placed<'_> {
+    Placed { symbol: &order.intent.symbol, id: order.upstream_id.as_ref(), client: &order.client_order_id }
 }
 
 /// The day of an instant in New York. What is filled by day falls on one day with either of its offsets.
@@ -108,21 +75,20 @@ impl Gate {
                 return self.look_up(access, host, order).await;
             }
         };
-        if answered.status.is_success() {
-            return match serde_json::from_slice::<OrderSaid>(&answered.body).ok().and_then(|said| said.acknowledged()) {
-                Some(said) => {
+        let codec = access.lead.codec;
+        match codec.heard(answered.status, &answered.body) {
+            Heard::Taken => {
+                if let Some(said) = codec.order(&answered.body).and_then(|said| acknowledged(&said)) {
                     self.store.trade_acknowledged(number, now_ms(), said).await?;
-                    Ok(Sent::Taken(answered))
+                    return Ok(Sent::Taken(answered));
                 }
-                None => self.look_up(access, host, order).await,
-            };
-        }
-        // Below 500 it was read and refused, but for the two that say that nobody looked at it in time.
-        let is_refusal = answered.status.is_client_error() && answered.status != StatusCode::REQUEST_TIMEOUT;
-        if is_refusal {
-            let why = String::from_utf8_lossy(answered.body.get(..300).unwrap_or(&answered.body)).into_owned();
-            self.store.trade_refused_upstream(number, now_ms(), answered.status.as_u16(), why).await?;
-            return Ok(Sent::Refused(answered));
+            }
+            Heard::Refused => {
+                let why = String::from_utf8_lossy(answered.body.get(..300).unwrap_or(&answered.body)).into_owned();
+                self.store.trade_refused_upstream(number, now_ms(), answered.status.as_u16(), why).await?;
+                return Ok(Sent::Refused(answered));
+            }
+            Heard::InDoubt => {}
         }
         self.look_up(access, host, order).await
     }
@@ -153,19 +119,18 @@ impl Gate {
         host: &HostName,
         order: &OrderRow,
     ) -> Result<Result<Option<Answered>, WireError>, StoreError> {
-        let id =
-            percent_encoding::utf8_percent_encode(order.client_order_id.as_str(), percent_encoding::NON_ALPHANUMERIC);
-        let target = format!("/v2/orders:by_client_order_id?client_order_id={id}");
+        let codec = access.lead.codec;
+        let target = codec.by_client_id(placed(order));
         let said = Said { method: Method::GET, host: host.clone(), target, body: vec![] };
         let answered = match self.say(access, said).await {
             Ok(answered) => answered,
             Err(error) => return Ok(Err(error)),
         };
-        if answered.status == StatusCode::NOT_FOUND {
+        if codec.is_not_found(answered.status, &answered.body) {
             return Ok(Ok(None));
         }
-        let found = answered.status.is_success().then(|| serde_json::from_slice::<OrderSaid>(&answered.body).ok());
-        match found.flatten().and_then(|said| said.acknowledged()) {
+        let found = answered.status.is_success().then(|| codec.order(&answered.body)).flatten();
+        match found.and_then(|said| acknowledged(&said)) {
             Some(said) => {
                 self.store.trade_acknowledged(order.number, now_ms(), said).await?;
                 Ok(Ok(Some(answered)))
@@ -176,7 +141,7 @@ impl Gate {
 
     /// Looks an order in doubt up once more; one that the venue does not know after a minute never arrived.
     pub(in crate::gate) async fn resolve(&self, access: &Access, order: &OrderRow) -> Result<(), StoreError> {
-        if let Ok(None) = self.asked_once(access, &self.trading_host(), order).await?
+        if let Ok(None) = self.asked_once(access, &self.host_of(access), order).await?
             && now_ms().saturating_sub(order.admitted_at_ms) > LOST_MS
         {
             self.store.trade_closed(order.number, now_ms(), "not_found".to_owned()).await?;
@@ -193,7 +158,7 @@ impl Gate {
         let number = row.number;
         let row = &self.store.read(move |view| view.trade_order(number)).await?;
         if row.state.is_unresolved()
-            && let Some(said) = said.acknowledged()
+            && let Some(said) = acknowledged(said)
         {
             self.store.trade_acknowledged(row.number, now_ms(), said).await?;
         }

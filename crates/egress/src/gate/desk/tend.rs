@@ -1,27 +1,26 @@
 //! What the gate does about orders without being asked: it hears what became of them, looks up those in doubt, cancels those of a
 //! sandbox that has ended or of an account that was halted, and halts where the venue has what the gate does not know.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use hyper::http::{HeaderMap, Method, StatusCode};
+use hyper::http::{HeaderMap, Method};
 use ringfence_model::SandboxId;
-use ringfence_model::trade::{AccountId, By, Cause, StateEvent, UpstreamId};
+use ringfence_model::trade::{AccountId, By, CanonicalSymbol, Cause, StateEvent, UpstreamId};
 use ringfence_store::StoreError;
 use ringfence_store::gate::OrderRow;
 use tokio::sync::OwnedMutexGuard;
 
 use super::Access;
-use super::settle::OrderSaid;
-use super::wire::Said;
+use super::settle::{OrderSaid, placed};
+use super::wire::{Answered, Said};
 use crate::gate::lead::Way;
 use crate::gate::limits::lock;
 use crate::gate::{Gate, now_ms};
 
 /// How often the venue is asked about open orders.
 const EVERY: Duration = Duration::from_secs(2);
-/// Orders that one answer of a venue lists.
-const LISTED_MAX: usize = 500;
 /// Keys of which the venue is asked whose account they are.
 const KEYS_TRIED_MAX: usize = 8;
 /// How often a key is looked for, of an account whose orders are open and that no sandbox is known to trade in.
@@ -63,7 +62,8 @@ impl Gate {
     /// switch is about all of it. With the keys of a sandbox that has traded in it, and else with any for which the venue says that
     /// they are this account's: by another account's keys its orders would be nowhere.
     pub(in crate::gate) async fn access(&self, account: &AccountId) -> Option<Access> {
-        let lead = self.leads.of(account.environment()?, &self.trading_host())?;
+        let host = self.leads.host_of(account);
+        let lead = self.leads.of(account.environment()?, &host)?;
         if lead.way == Way::Exchange {
             return Access::of_exchange(&lead, account);
         }
@@ -76,10 +76,11 @@ impl Gate {
         let mut tried: Vec<HeaderMap> = Vec::new();
         for room in others {
             let Some(access) = Access::of_secrets(&lead, &room.force()) else { continue };
-            if tried.len() == KEYS_TRIED_MAX || tried.contains(&access.headers) {
+            // One that signs shows in no header whose it is.
+            if tried.len() == KEYS_TRIED_MAX || (access.key.is_none() && tried.contains(&access.headers)) {
                 continue;
             }
-            if self.account(&access, &self.trading_host()).await.is_ok_and(|(found, _)| found == *account) {
+            if self.whose(&access, &host).await.is_ok_and(|found| found == *account) {
                 self.has_traded(account, &room.id);
                 return Some(access);
             }
@@ -132,22 +133,21 @@ impl Gate {
         if rows.is_empty() {
             return Ok(());
         }
-        let host = self.trading_host();
-        let ask = |target: String| Said { method: Method::GET, host: host.clone(), target, body: vec![] };
-        let target = format!("/v2/orders?status=open&nested=true&limit={LISTED_MAX}");
-        let Ok(answered) = self.say(access, ask(target)).await else { return Ok(()) };
-        let Ok(open) = serde_json::from_slice::<Vec<OrderSaid>>(&answered.body) else { return Ok(()) };
+        let symbols: BTreeSet<_> = rows.iter().map(|row| &row.intent.symbol).collect();
+        let Some(open) = self.open_at_venue(access, &symbols.into_iter().collect::<Vec<_>>()).await else {
+            return Ok(());
+        };
+        let (codec, host) = (access.lead.codec, self.host_of(access));
         for row in &rows {
             let Some(id) = &row.upstream_id else { continue };
             match open.iter().find(|said| said.id == id.as_str()) {
                 Some(said) => self.note_order(row, said).await?,
                 None => {
-                    let Ok(answered) = self.say(access, ask(format!("/v2/orders/{id}?nested=true"))).await else {
-                        continue;
-                    };
-                    match serde_json::from_slice::<OrderSaid>(&answered.body) {
-                        Ok(said) if answered.status.is_success() => self.note_order(row, &said).await?,
-                        _ if answered.status == StatusCode::NOT_FOUND => {
+                    let ask = Said { method: Method::GET, host: host.clone(), target: codec.by_id(id), body: vec![] };
+                    let Ok(answered) = self.say(access, ask).await else { continue };
+                    match codec.order(&answered.body) {
+                        Some(said) if answered.status.is_success() => self.note_order(row, &said).await?,
+                        _ if codec.is_not_found(answered.status, &answered.body) => {
                             self.store.trade_closed(row.number, now_ms(), "not_found".to_owned()).await?;
                         }
                         _ => {}
@@ -156,6 +156,34 @@ impl Gate {
             }
         }
         self.look_for_drift(account, &open).await
+    }
+
+    /// The account's open orders at the venue, as far as they are asked for where orders in these symbols are known. None when that
+    /// could not be found out.
+    async fn open_at_venue(&self, access: &Access, symbols: &[&CanonicalSymbol]) -> Option<Vec<OrderSaid>> {
+        let (codec, host) = (access.lead.codec, self.host_of(access));
+        let mut open = Vec::new();
+        for target in codec.open_orders(symbols) {
+            let ask = Said { method: Method::GET, host: host.clone(), target, body: vec![] };
+            open.extend(codec.orders(&self.say(access, ask).await.ok()?.body)?);
+        }
+        Some(open)
+    }
+
+    /// Cancels everything that is open in an account, also what the ledger does not know. Returns whether the venue did so.
+    async fn cancel_at_venue(&self, access: &Access) -> bool {
+        let (codec, host) = (access.lead.codec, self.host_of(access));
+        let open = match codec.cancels_by_symbol() {
+            true => self.open_at_venue(access, &[]).await,
+            false => Some(vec![]),
+        };
+        let Some(open) = open else { return false };
+        let mut done = true;
+        for target in codec.cancel_all(&open) {
+            let all = Said { method: Method::DELETE, host: host.clone(), target, body: vec![] };
+            done &= self.say(access, all).await.is_ok_and(|answered| answered.status.is_success());
+        }
+        done
     }
 
     async fn look_for_drift(&self, account: &AccountId, open: &[OrderSaid]) -> Result<(), StoreError> {
@@ -183,17 +211,26 @@ impl Gate {
 
     /// Cancels orders at the venue, one by one. Returns what it said of each.
     pub(in crate::gate) async fn cancel(&self, access: &Access, orders: &[OrderRow]) -> Vec<(OrderRow, u16)> {
+        let said = self.cancel_each(access, orders).await;
+        said.into_iter().map(|(order, answered)| (order, answered.map_or(502, |one| one.status.as_u16()))).collect()
+    }
+
+    /// Cancels orders at the venue, one by one. Returns its whole answers; none where there was none.
+    pub(in crate::gate) async fn cancel_each(
+        &self,
+        access: &Access,
+        orders: &[OrderRow],
+    ) -> Vec<(OrderRow, Option<Answered>)> {
         let mut said = Vec::new();
-        for order in orders {
-            let Some(id) = &order.upstream_id else { continue };
+        let by_name = access.lead.codec.cancels_by_name();
+        for order in orders.iter().filter(|order| by_name || order.upstream_id.is_some()) {
             let request = Said {
                 method: Method::DELETE,
-                host: self.trading_host(),
-                target: format!("/v2/orders/{id}"),
+                host: self.host_of(access),
+                target: access.lead.codec.cancel(placed(order), None),
                 body: vec![],
             };
-            let status = self.say(access, request).await.map_or(502, |answered| answered.status.as_u16());
-            said.push((order.clone(), status));
+            said.push((order.clone(), self.say(access, request).await.ok()));
         }
         said
     }
@@ -229,10 +266,7 @@ impl Gate {
     ) -> Result<u32, StoreError> {
         let orders = self.store.trade_open(account.clone(), None).await?;
         self.record_cancels(&orders, "trade.cancel_all").await?;
-        let all =
-            Said { method: Method::DELETE, host: self.trading_host(), target: "/v2/orders".to_owned(), body: vec![] };
-        let said = self.say(access, all).await;
-        if !said.as_ref().is_ok_and(|answered| answered.status.is_success()) {
+        if !self.cancel_at_venue(access).await {
             tracing::error!(%account, "the venue did not cancel all orders at once; they are cancelled one by one");
             self.cancel(access, &orders).await;
         }

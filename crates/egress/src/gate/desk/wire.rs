@@ -19,6 +19,7 @@ use crate::gate::Gate;
 use crate::gate::lead::{Lead, Way};
 use crate::gate::limits::lock;
 use crate::gate::pass::{CONNECT_TIME, prepare};
+use crate::secret::Echo;
 use crate::tls::server::Alpn;
 
 /// Longest wait for an answer. An order whose answer takes longer is looked up.
@@ -28,13 +29,14 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 /// Connections to one place that wait for the next request.
 const IDLE_MAX: usize = 8;
 
+/// A connection to a venue.
+type Sender = SendRequest<Full<Bytes>>;
+
 /// Connections that wait.
 #[derive(Default)]
 pub(in crate::gate) struct Wire {
     idle: Mutex<HashMap<(Way, HostName), Vec<Sender>>>,
 }
-
-type Sender = SendRequest<Full<Bytes>>;
 
 /// An answer, whole.
 #[derive(Debug, Clone)]
@@ -78,7 +80,8 @@ impl Gate {
 
     async fn say_now(&self, access: &Access, said: Said) -> Result<Answered, WireError> {
         let key = (access.lead.way.clone(), said.host.clone());
-        let mut request = Some(self.request(access, said)?);
+        let (request, echo) = self.request(access, said)?;
+        let mut request = Some(request);
         for _ in 0..=IDLE_MAX {
             let kept = lock(&self.desk.wire.idle).get_mut(&key).and_then(Vec::pop);
             let is_kept = kept.is_some();
@@ -100,7 +103,7 @@ impl Gate {
                     if idle.len() < IDLE_MAX {
                         idle.push(sender);
                     }
-                    return Ok(Answered { status: head.status, headers: head.headers, body });
+                    return Ok(unechoed(Answered { status: head.status, headers: head.headers, body }, echo.as_ref()));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if is_kept => request = Some(unsent),
@@ -112,10 +115,11 @@ impl Gate {
         Err(WireError::Unsent("every connection had ended".to_owned()))
     }
 
-    fn request(&self, access: &Access, said: Said) -> Result<Request<Full<Bytes>>, WireError> {
+    /// The request as it is sent, and what its answer is not to repeat.
+    fn request(&self, access: &Access, said: Said) -> Result<(Request<Full<Bytes>>, Option<Echo>), WireError> {
         let malformed = |error: &dyn std::fmt::Display| WireError::Unsent(error.to_string());
         let has_body = !said.body.is_empty();
-        let mut request = Request::new(Full::new(Bytes::from(said.body)));
+        let mut request = Request::new(Bytes::from(said.body));
         *request.method_mut() = said.method;
         *request.uri_mut() = said.target.parse().map_err(|error| malformed(&error))?;
         let host = access.lead.outside().unwrap_or(&said.host);
@@ -127,7 +131,13 @@ impl Gate {
         if has_body {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        Ok(request)
+        let codec = access.lead.codec;
+        if codec.signed_as().is_none() || codec.is_public(request.uri().path()) {
+            return Ok((request.map(Full::new), None));
+        }
+        let key = access.key.as_ref().ok_or_else(|| malformed(&"there is no key that signs for it"))?;
+        let (request, signature) = key.sign(request, host.as_str()).map_err(|error| malformed(&error))?;
+        Ok((request.map(Full::new), Some(Echo::new(signature.as_bytes()))))
     }
 
     async fn dial(&self, lead: &Lead) -> Result<SendRequest<Full<Bytes>>, WireError> {
@@ -149,6 +159,16 @@ impl Gate {
         };
         timeout(CONNECT_TIME, dialling).await.map_err(|_| unsent(&"it took too long"))?
     }
+}
+
+/// An answer without the signature of its question, which not every exchange makes for one path alone.
+fn unechoed(mut answered: Answered, echo: Option<&Echo>) -> Answered {
+    let Some(echo) = echo else { return answered };
+    let mut mask = echo.mask();
+    let mut body = mask.feed(answered.body).to_vec();
+    body.extend_from_slice(&mask.whole(Bytes::new()));
+    echo.headers(&mut answered.headers);
+    Answered { body: body.into(), ..answered }
 }
 
 async fn speak<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, WireError>

@@ -428,17 +428,17 @@ impl Sitting {
             headers.insert(name.clone(), value);
         }
         headers.remove(header::AUTHORIZATION);
-        Ok(Access { lead, headers })
+        Ok(Access { lead, headers, key: None })
     }
 
     async fn account(&mut self, access: &Access, host: &HostName) -> Result<ringfence_model::trade::AccountId, Over> {
         let gate = self.seat.terms.gate.clone();
         let found = tokio::select! {
-            found = timeout(ANSWER_TIME, gate.account(access, host)) => found,
+            found = timeout(ANSWER_TIME, gate.whose(access, host)) => found,
             message = &mut self.ended => return Err(Over::Refused(DenialReason::PolicyChanged, message, None)),
         };
         match found {
-            Ok(Ok((account, _))) => {
+            Ok(Ok(account)) => {
                 gate.has_traded(&account, &self.seat.terms.room.id);
                 Ok(account)
             }

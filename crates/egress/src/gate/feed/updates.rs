@@ -183,8 +183,8 @@ impl Updates {
         if !matches!(self.login, Login::Account(_)) {
             return Ok(());
         }
-        match gate.account(&self.access, &gate.trading_host()).await {
-            Ok((account, _)) if account == self.account => Ok(()),
+        match gate.whose(&self.access, &gate.trading_host()).await {
+            Ok(account) if account == self.account => Ok(()),
             Ok(_) => Err(Over::Refused(Refusal::internal("the account is another one now"))),
             Err(refusal) => Err(Over::Lost(refusal.to_string())),
         }

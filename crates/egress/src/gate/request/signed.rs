@@ -12,6 +12,7 @@ use ringfence_model::net::DenialReason;
 use ringfence_store::gate::NonceKey;
 use tokio::time::timeout;
 
+use crate::gate::desk::Key;
 use crate::gate::room::Force;
 use crate::secret::{BoundSecret, Destination, Injected, Placement, Refusal, Scanner, Signing};
 use crate::sign::{self, Signed, Signer, UnixMicros};
@@ -150,6 +151,12 @@ pub(super) fn plan(force: &Force, to: Destination<'_>, parts: &Parts, body: &Byt
 }
 
 impl Plan {
+    /// The key, for what the gate says in its own words in place of the request.
+    pub(super) fn into_key(self) -> Key {
+        let [secret, _] = self.secrets;
+        Key::new(secret, self.signer, self.signing)
+    }
+
     /// The key whose next nonce is drawn for it, and the time as those count; none when it wants no nonce.
     pub(super) fn nonce(&self) -> Option<(NonceKey, u64)> {
         self.signer.wants_nonce().then(|| (self.nonce_key, now().in_unit(self.signing.nonce)))
@@ -188,7 +195,8 @@ pub(super) fn in_body(secret: &str) -> String {
     format!("the placeholder of secret `{secret}` stands in the body, where it is not bound to be")
 }
 
-fn now() -> UnixMicros {
+/// The time as signatures have it.
+pub(in crate::gate) fn now() -> UnixMicros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

@@ -1,6 +1,9 @@
 //! Requests to a venue that the pre-trade controls judge, phase after phase as any other request, with the ledger in the place of
 //! the plain decision.
 
+mod message;
+mod orders;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,24 +13,23 @@ use hyper::http::request::Parts;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use ring::digest;
 use ringfence_model::net::{DenialReason, HostName};
-use ringfence_model::trade::{
-    CanonicalSymbol, CloseSize, Message, OrderRef, Pricing, Refusal, Rule, Trail, UpstreamId,
-};
+use ringfence_model::trade::{CanonicalSymbol, CloseSize, Message, Refusal, Rule, UpstreamId};
 use ringfence_store::StoreError;
 use ringfence_store::gate::{Admitted, OrderRow, TradeAsk, TradeRuling};
 use serde_json::{Value, json};
 
+use self::message::Meant;
 use super::body::Answer;
 use super::shape::Asked;
 use super::signed;
 use super::{Session, Turned};
-use crate::gate::desk::settle::{OrderSaid, Sent};
+use crate::gate::desk::settle::{Sent, placed};
 use crate::gate::desk::wire::{Answered, Said};
 use crate::gate::desk::{Access, facts};
 use crate::gate::lead::Lead;
 use crate::gate::record::{Passage, rule_name};
 use crate::gate::room::Force;
-use crate::trade::{Asks, Fields, Reading, Route, Written};
+use crate::trade::{Asks, Codec, Fields, Route, Written, binance};
 
 /// Headers of a venue's answer that clients read.
 const KEPT: [HeaderName; 5] = [
@@ -37,13 +39,11 @@ const KEPT: [HeaderName; 5] = [
     HeaderName::from_static("x-ratelimit-remaining"),
     HeaderName::from_static("x-ratelimit-reset"),
 ];
-/// Bytes of a message about an order.
-const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
-/// A refusal as a venue says it, which official clients read as a permission that is missing.
-pub(super) fn refused(refusal: &Refusal) -> Response<Answer> {
+/// A refusal as a venue says it.
+fn refused(codec: Codec, refusal: &Refusal) -> Response<Answer> {
     let status = StatusCode::from_u16(Refusal::STATUS).unwrap_or(StatusCode::FORBIDDEN);
-    json_answer(status, refusal.body().to_string().into())
+    json_answer(status, codec.refusal(refusal).to_string().into())
 }
 
 fn json_answer(status: StatusCode, body: Bytes) -> Response<Answer> {
@@ -51,12 +51,6 @@ fn json_answer(status: StatusCode, body: Bytes) -> Response<Answer> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-/// An error in a venue's words that no client takes for one to try again.
-fn trouble(message: &str) -> Response<Answer> {
-    let body = json!({"code": 50_010_000, "message": message}).to_string();
-    json_answer(StatusCode::BAD_GATEWAY, body.into())
 }
 
 /// A request on its way through the desk.
@@ -69,9 +63,11 @@ struct Trade<'s> {
     access: Access,
     rule: Option<String>,
     secrets: Vec<String>,
-    /// Of the request as it came.
+    /// Of the request as it came, or of what it asks for, where it is signed anew at every try.
     digest: [u8; 32],
     body: Bytes,
+    /// What it asks for, where that stands in query and body alike.
+    fields: Fields,
 }
 
 /// Marks an order's answer as lost, unless it was given.
@@ -96,6 +92,12 @@ impl Drop for Answering<'_> {
 }
 
 impl Session {
+    /// A refusal in the words of the venue that the connection is to.
+    pub(super) fn refused(&self, refusal: &Refusal) -> Response<Answer> {
+        let venue = self.name.as_ref().and_then(|host| self.gate.leads.venue(host));
+        refused(venue.map_or(Codec::Alpaca, |(venue, _)| venue.codec), refusal)
+    }
+
     /// What a request to a venue asks for.
     pub(super) async fn route(&self, parts: &Parts, asked: &Asked, lead: &Lead) -> Result<Route, Turned> {
         let venue = asked.host.as_ref().and_then(|host| self.gate.leads.venue(host));
@@ -106,10 +108,17 @@ impl Session {
                 Refusal::because(Rule::EndpointAllowList, "a replayed clock is there in mode `simulated` alone")
             }
             Some(route) => return Ok(route),
-            None => Refusal::because(
-                Rule::EndpointAllowList,
-                format!("`{} {:.200}` is nothing that a sandbox may ask a venue for", parts.method, parts.uri.path()),
-            ),
+            None => {
+                let mut why = format!(
+                    "`{} {:.200}` is nothing that a sandbox may ask a venue for",
+                    parts.method,
+                    parts.uri.path()
+                );
+                if let Some(more) = venue.and_then(|(venue, _)| venue.why_not(target)) {
+                    why = format!("{why}: {more}");
+                }
+                Refusal::because(Rule::EndpointAllowList, why)
+            }
         };
         Err(self.firewall(parts, asked, refusal).await)
     }
@@ -137,23 +146,57 @@ impl Session {
         if let Err(reason) = self.gate.check_given(&self.room, host, self.to) {
             return Err(self.deny(&parts, Some(asked), reason, None).await);
         }
-        let mut injected = parts.clone();
-        let secrets = match force.injector.inject(self.destination(asked, Some(lead)), &mut injected) {
-            Ok(injected) => injected.secrets,
-            Err(refusal) => return Err(self.unsigned(&parts, asked, refusal.into()).await),
+        let destination = self.destination(asked, Some(lead));
+        let (access, secrets) = match lead.codec.signed_as() {
+            None => {
+                let mut injected = parts.clone();
+                match force.injector.inject(destination, &mut injected) {
+                    Ok(found) => (Access::of_request(lead, &injected.headers), found.secrets),
+                    Err(refusal) => return Err(self.unsigned(&parts, asked, refusal.into()).await),
+                }
+            }
+            Some(_) => {
+                let plan = match signed::plan(&force, destination, &parts, &body) {
+                    Ok(Some(plan)) => plan,
+                    Ok(None) => {
+                        let why = "it is not signed with the placeholders of a key that this sandbox has for this host";
+                        let refusal = Refusal::because(Rule::CredentialBinding, why);
+                        return Err(self.firewall(&parts, asked, refusal).await);
+                    }
+                    Err(why) => return Err(self.unsigned(&parts, asked, why).await),
+                };
+                // What the client has signed goes nowhere; that it could be signed is what lets the gate sign its own words.
+                let carried = plan.carry_out(&force, destination, &mut parts.clone(), body.clone(), None);
+                let secrets = match carried {
+                    Ok((injected, _)) => injected.secrets,
+                    Err(why) => return Err(self.unsigned(&parts, asked, why).await),
+                };
+                if secrets.iter().any(|name| !allowed.secrets.contains(&name.as_str())) {
+                    return Err(self.deny(&parts, Some(asked), DenialReason::PlaceholderMisplaced, None).await);
+                }
+                (Access::signing(lead, Arc::new(plan.into_key())), secrets)
+            }
         };
         if let Err(why) = signed::misplaced(force.injector.scanner(), &body) {
             return Err(self.unsigned(&parts, asked, why).await);
         }
-        let mut hash = digest::Context::new(&digest::SHA256);
-        for part in [parts.method.as_str().as_bytes(), target.as_bytes(), &body] {
-            hash.update(&(part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let mut digest = [0; 32];
-        digest.copy_from_slice(hash.finish().as_ref());
+        let (fields, digest) = match lead.codec {
+            Codec::Alpaca => (Fields::default(), hashed(&[parts.method.as_str().as_bytes(), target.as_bytes(), &body])),
+            // The time and the signature are others at every try; what is asked for is the same.
+            Codec::Binance => {
+                let fields = message::is_form(&parts, &body)
+                    .and_then(|()| binance::asked(parts.uri.query().unwrap_or_default(), &body));
+                match fields {
+                    Ok(fields) => {
+                        let (method, path, query) = (parts.method.as_str(), parts.uri.path(), fields.query());
+                        let digest = hashed(&[method.as_bytes(), path.as_bytes(), query.as_bytes()]);
+                        (fields, digest)
+                    }
+                    Err(refusal) => return Err(self.firewall(&parts, asked, refusal).await),
+                }
+            }
+        };
         let rule = rule_name(&force.rulebook, allowed.rule);
-        let access = Access::of_request(lead, &injected.headers);
         let trade = Trade {
             session: self,
             asked,
@@ -165,6 +208,7 @@ impl Session {
             secrets,
             digest,
             body,
+            fields,
         };
         let answered = Box::pin(trade.run(route)).await;
         drop(place);
@@ -199,6 +243,18 @@ impl From<StoreError> for Told {
     }
 }
 
+/// One hash of parts that cannot run into one another.
+fn hashed(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(hash.finish().as_ref());
+    digest
+}
+
 fn form(why: impl ToString) -> Refusal {
     Refusal::because(Rule::CanonicalForm, why.to_string())
 }
@@ -209,92 +265,10 @@ impl Trade<'_> {
             Asks::ReadOrders => self.read_orders().await,
             Asks::ReadOrder => self.read_order(route.named.as_deref()).await,
             asks => {
-                let (message, changes_of) = self.message(asks, route.named.as_deref()).await?;
-                self.judge(message, self.digest, changes_of).await
+                let meant = self.meant(asks, route.named.as_deref()).await?;
+                self.judge(meant, self.digest).await
             }
         }
-    }
-
-    /// The message in the gate's form, and the text of a replacement's order.
-    async fn message(&self, asks: Asks, named: Option<&str>) -> Result<(Message, Option<String>), Told> {
-        let gate = &self.session.gate;
-        let (venue, _) = gate.leads.venue(self.host).ok_or_else(|| form("this is no venue"))?;
-        let reading = Reading::of(venue);
-        let query = Fields::of_form(self.parts.uri.query().unwrap_or_default()).map_err(Refusal::from)?;
-        let named = named.unwrap_or_default();
-        let nothing = |fields: &Fields| match fields.names().next() {
-            None => Ok(()),
-            Some(name) => Err(form(format!("`{name}` is nothing that this request has"))),
-        };
-        if matches!(asks, Asks::Submit | Asks::Replace) {
-            nothing(&query)?;
-            self.is_json()?;
-        } else if !self.body.is_empty() && self.body.as_ref() != b"{}" {
-            return Err(form("a request of this kind has no body").into());
-        }
-        let order = || OrderRef::Upstream(UpstreamId::parse(named).unwrap_or_else(|_| nobodys()));
-        Ok(match asks {
-            Asks::Submit => {
-                let fields = Fields::of_json(&self.body).map_err(Refusal::from)?;
-                let draft = reading.submit(&fields)?;
-                let (symbol, class) = gate.asset(&self.access, self.host, &draft.symbol).await?;
-                (Message::Submit(draft.about(symbol, class)), None)
-            }
-            Asks::Replace => {
-                let fields = Fields::of_json(&self.body).map_err(Refusal::from)?;
-                let percent = self.trails_in_percent(named).await?;
-                let changes = reading.changes(&fields, percent)?;
-                (Message::Replace { of: order(), changes }, Some(named.to_owned()))
-            }
-            Asks::Cancel => {
-                nothing(&query)?;
-                (Message::Cancel { of: order() }, Some(named.to_owned()))
-            }
-            Asks::CancelAll => {
-                nothing(&query)?;
-                (Message::CancelAll, None)
-            }
-            Asks::ClosePosition => {
-                let size = reading.close_size(&query)?;
-                let (symbol, _) = gate.asset(&self.access, self.host, named).await?;
-                (Message::ClosePosition { symbol, size }, None)
-            }
-            Asks::CloseAll => {
-                let cancel_orders = match query.names().next() {
-                    None => false,
-                    Some("cancel_orders") => {
-                        matches!(query.get("cancel_orders"), Some(crate::trade::Value::Text(t)) if t.eq_ignore_ascii_case("true"))
-                    }
-                    Some(other) => return Err(form(format!("`{other}` is nothing that this request has")).into()),
-                };
-                (Message::CloseAll { cancel_orders }, None)
-            }
-            _ => (Message::Read, None),
-        })
-    }
-
-    fn is_json(&self) -> Result<(), Refusal> {
-        if self.body.len() > MESSAGE_BYTES_MAX {
-            return Err(form(format!("an order has at most {MESSAGE_BYTES_MAX} bytes")));
-        }
-        let mut kinds = self.parts.headers.get_all(header::CONTENT_TYPE).iter();
-        let kind = kinds.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
-        let kind = kind.split(';').next().unwrap_or_default().trim().to_owned();
-        let encoded = self.parts.headers.contains_key(header::CONTENT_ENCODING);
-        if kind != "application/json" || kinds.next().is_some() || encoded {
-            return Err(form("an order is sent as `Content-Type: application/json`, without a coding"));
-        }
-        Ok(())
-    }
-
-    /// In what the order trails that is replaced.
-    async fn trails_in_percent(&self, named: &str) -> Result<bool, Told> {
-        let (account, _) = self.session.gate.account(&self.access, self.host).await?;
-        let of = OrderRef::Upstream(UpstreamId::parse(named).unwrap_or_else(|_| nobodys()));
-        let owned = self.session.gate.store.trade_owned(account, self.session.room.id.clone(), of).await?;
-        Ok(owned.is_some_and(|owned| {
-            matches!(owned.order.intent.pricing, Pricing::TrailingStop { trail: Trail::Percent(_) })
-        }))
     }
 
     /// The symbols whose references a message is judged by.
@@ -304,7 +278,7 @@ impl Trade<'_> {
             Message::ClosePosition { symbol, .. } => vec![symbol.clone()],
             Message::Replace { of, .. } => {
                 let gate = &self.session.gate;
-                let (account, _) = gate.account(&self.access, self.host).await?;
+                let account = gate.whose(&self.access, self.host).await?;
                 let owned = gate.store.trade_owned(account, self.session.room.id.clone(), of.clone()).await?;
                 owned.map(|owned| owned.order.intent.symbol).into_iter().collect()
             }
@@ -312,10 +286,10 @@ impl Trade<'_> {
         })
     }
 
-    async fn judge(&self, message: Message, digest: [u8; 32], named: Option<String>) -> Result<Response<Answer>, Told> {
+    async fn judge(&self, meant: Meant, digest: [u8; 32]) -> Result<Response<Answer>, Told> {
         let gate = &self.session.gate;
-        let symbols = self.symbols(&message).await?;
-        let (account, _) = gate.account(&self.access, self.host).await?;
+        let symbols = self.symbols(&meant.message).await?;
+        let account = gate.whose(&self.access, self.host).await?;
         gate.has_traded(&account, &self.session.room.id);
         let turn = gate.turn(&account).await;
         // What has been filled meanwhile is noted first. What is filled from here on is counted twice, and not at all never.
@@ -327,19 +301,16 @@ impl Trade<'_> {
         let mut decision =
             self.asked.about(self.session.to).decision(&self.session.room, ringfence_store::gate::Verdict::Allow);
         decision.rule = self.rule.clone();
+        decision.signed = self.codec().signed_as().map(|exchange| exchange.as_str().to_owned());
         decision.secrets =
             self.secrets.iter().map(|name| ringfence_store::gate::SecretName::parse(name)).collect::<Result<_, _>>()?;
-        let changes = match &message {
-            Message::Replace { changes, .. } => Some(changes.clone()),
-            _ => None,
-        };
-        let ask = TradeAsk { decision, account, facts, message, body: digest };
+        let ask = TradeAsk { decision, account, facts, message: meant.message.clone(), body: digest };
         let ruling = gate.store.trade_admit(ask).await?;
         drop(turn);
         match ruling {
             TradeRuling::Allowed { permit, action } => {
                 let passage = Passage::new(gate, &permit);
-                let response = self.carry_out(action, changes, named).await?;
+                let response = self.carry_out(action, meant).await?;
                 passage.answered(response.status().as_u16());
                 passage.sent(self.body.len());
                 Ok(response)
@@ -355,11 +326,11 @@ impl Trade<'_> {
                     tracing::warn!(account = %moved.account, state = moved.state.as_str(), "a refusal has moved a state");
                 }
                 self.tell(&refusal);
-                Ok(refused(&refusal))
+                Ok(refused(self.codec(), &refusal))
             }
             TradeRuling::Held { refusal, .. } => {
                 self.tell(&refusal);
-                Ok(refused(&refusal))
+                Ok(refused(self.codec(), &refusal))
             }
         }
     }
@@ -370,31 +341,31 @@ impl Trade<'_> {
         self.session.gate.told(&self.session.room, &about, DenialReason::TradeRefused, refusal.to_string());
     }
 
-    async fn carry_out(
-        &self,
-        action: Admitted,
-        changes: Option<ringfence_model::trade::Changes>,
-        named: Option<String>,
-    ) -> Result<Response<Answer>, Told> {
-        let gate = &self.session.gate;
+    async fn carry_out(&self, action: Admitted, meant: Meant) -> Result<Response<Answer>, Told> {
+        let (gate, codec) = (&self.session.gate, self.codec());
+        let changes = match meant.message {
+            Message::Replace { changes, .. } => Some(changes),
+            _ => None,
+        };
         match action {
             Admitted::Forward => self.forward().await,
             Admitted::Send { order, replaces } => {
-                let said = match (&replaces, changes) {
-                    (Some(of), Some(mut changes)) => {
-                        changes.client_order_id = Some(order.client_order_id.clone());
-                        self.said(Method::PATCH, Written::replace(of.as_str(), &changes))
-                    }
-                    _ => self.said(Method::POST, Written::submit(&order.intent)),
+                let replacement = replaces.zip(changes).and_then(|(of, mut changes)| {
+                    changes.client_order_id = Some(order.client_order_id.clone());
+                    codec.replace(of.as_str(), &changes)
+                });
+                let said = match replacement {
+                    Some(replacement) => self.said(Method::PATCH, replacement),
+                    None => self.said(Method::POST, codec.submit(&order.intent, meant.post_only)),
                 };
                 let mut answering = Answering { session: self.session, number: order.number, given: false };
                 let response = match gate.send_order(&self.access, self.host, &order, said).await? {
                     Sent::Taken(answered) => self.answer(answered),
                     Sent::Refused(answered) => self.answer(answered),
-                    Sent::Unsent(why) => trouble(&why),
+                    Sent::Unsent(why) => self.trouble(&why),
                     Sent::InDoubt => {
                         // The same request again is answered with what has become of this one.
-                        return Ok(trouble(&format!(
+                        return Ok(self.trouble(&format!(
                             "the venue did not say whether it has the order; it is looked up as `{}`, and never sent again",
                             order.client_order_id
                         )));
@@ -404,13 +375,14 @@ impl Trade<'_> {
                 Ok(response)
             }
             Admitted::ReplaceLeg { order } => {
-                let Some((id, changes)) = named.zip(changes) else { return Err(form("it names no leg").into()) };
-                let said = self.said(Method::PATCH, Written::replace(&id, &changes));
+                let written = meant.named.zip(changes).and_then(|(id, changes)| codec.replace(&id, &changes));
+                let Some(written) = written else { return Err(form("it names no leg").into()) };
+                let said = self.said(Method::PATCH, written);
                 let answered = match gate.say(&self.access, said).await {
                     Ok(answered) => answered,
-                    Err(error) => return Ok(trouble(&error.to_string())),
+                    Err(error) => return Ok(self.trouble(&error.to_string())),
                 };
-                let new = serde_json::from_slice::<OrderSaid>(&answered.body).ok();
+                let new = codec.order(&answered.body);
                 if let Some(new) = new.filter(|_| answered.status.is_success())
                     && let Ok(new) = UpstreamId::parse(&new.id)
                 {
@@ -419,19 +391,12 @@ impl Trade<'_> {
                 Ok(self.answer(answered))
             }
             Admitted::Cancel { order } => {
-                let id = named.or_else(|| order.upstream_id.as_ref().map(ToString::to_string)).unwrap_or_default();
-                let said = self.said(Method::DELETE, Written::plain(format!("/v2/orders/{id}")));
-                let response = self.say(said).await;
+                let target = codec.cancel(placed(&order), meant.named.as_deref());
+                let response = self.say(self.said(Method::DELETE, Written::plain(target))).await;
                 self.sync_soon(&order);
                 Ok(response)
             }
-            Admitted::CancelOwn { orders } => {
-                let said = gate.cancel(&self.access, &orders).await;
-                let list: Vec<Value> =
-                    said.iter().map(|(order, status)| json!({"id": order.upstream_id, "status": status})).collect();
-                orders.iter().for_each(|order| self.sync_soon(order));
-                Ok(json_answer(StatusCode::MULTI_STATUS, Value::from(list).to_string().into()))
-            }
+            Admitted::CancelOwn { orders } => Ok(self.cancel_own(orders, meant.symbol.as_deref()).await),
             Admitted::CloseEach { orders, symbols } => {
                 gate.cancel(&self.access, &orders).await;
                 let mut list = Vec::new();
@@ -442,7 +407,7 @@ impl Trade<'_> {
                     hash.update(symbol.as_str().as_bytes());
                     let mut digest = [0; 32];
                     digest.copy_from_slice(hash.finish().as_ref());
-                    let response = Box::pin(self.judge(message, digest, None)).await?;
+                    let response = Box::pin(self.judge(Meant::of(message), digest)).await?;
                     let status = response.status().as_u16();
                     let body = response.into_body().collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
                     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -453,6 +418,29 @@ impl Trade<'_> {
         }
     }
 
+    /// Cancels the sandbox's own open orders, where a symbol is named those in it. What is told of them is each venue's own.
+    async fn cancel_own(&self, mut orders: Vec<OrderRow>, symbol: Option<&str>) -> Response<Answer> {
+        let gate = &self.session.gate;
+        orders.retain(|order| symbol.is_none_or(|symbol| binance::symbol(&order.intent.symbol) == symbol));
+        let response = match self.codec() {
+            Codec::Alpaca => {
+                let said = gate.cancel(&self.access, &orders).await;
+                let list: Vec<Value> =
+                    said.iter().map(|(order, status)| json!({"id": order.upstream_id, "status": status})).collect();
+                json_answer(StatusCode::MULTI_STATUS, Value::from(list).to_string().into())
+            }
+            // The answers to those that were cancelled.
+            Codec::Binance => {
+                let said = gate.cancel_each(&self.access, &orders).await;
+                let done = said.into_iter().filter_map(|(_, answered)| answered.filter(|one| one.status.is_success()));
+                let list: Vec<Value> = done.filter_map(|one| serde_json::from_slice(&one.body).ok()).collect();
+                json_answer(StatusCode::OK, Value::from(list).to_string().into())
+            }
+        };
+        orders.iter().for_each(|order| self.sync_soon(order));
+        response
+    }
+
     /// What became of the first of two equal requests.
     async fn first(&self, order: &OrderRow) -> Result<Response<Answer>, Told> {
         let gate = &self.session.gate;
@@ -461,7 +449,7 @@ impl Trade<'_> {
                 drop(Answering { session: self.session, number: order.number, given: true });
                 Ok(self.answer(answered))
             }
-            _ => Ok(trouble(&format!(
+            _ => Ok(self.trouble(&format!(
                 "the same order was sent before as `{}`, and the venue has not said yet whether it has it",
                 order.client_order_id
             ))),
@@ -484,14 +472,30 @@ impl Trade<'_> {
 
     /// The request as it is, in the gate's own bytes.
     async fn forward(&self) -> Result<Response<Answer>, Told> {
-        let target = self.parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        Ok(self.say(self.said(self.parts.method.clone(), Written::plain(target))).await)
+        Ok(self.say(self.said(self.parts.method.clone(), Written::plain(self.target()))).await)
+    }
+
+    /// Path and query as the gate sends them.
+    fn target(&self) -> String {
+        match self.codec() {
+            Codec::Alpaca => self.parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+            Codec::Binance => binance::target(self.parts.uri.path(), &self.fields.query()),
+        }
+    }
+
+    fn codec(&self) -> Codec {
+        self.access.lead.codec
+    }
+
+    /// An error in the venue's words that no client takes for one to try again.
+    fn trouble(&self, message: &str) -> Response<Answer> {
+        json_answer(StatusCode::BAD_GATEWAY, self.codec().trouble(message).to_string().into())
     }
 
     async fn say(&self, said: Said) -> Response<Answer> {
         match self.session.gate.say(&self.access, said).await {
             Ok(answered) => self.answer(answered),
-            Err(error) => trouble(&error.to_string()),
+            Err(error) => self.trouble(&error.to_string()),
         }
     }
 
@@ -507,10 +511,10 @@ impl Trade<'_> {
             status => status,
         };
         if again && serde_json::from_slice::<Value>(&body).is_err() {
-            body = json!({"code": 42_910_000, "message": "the venue asks for fewer requests"}).to_string().into_bytes();
+            body = self.codec().slower().to_string().into_bytes();
         }
         let mut headers = HeaderMap::new();
-        for name in &KEPT {
+        for name in KEPT.iter().chain(self.codec().headers()) {
             headers.extend(answered.headers.get(name).map(|value| (name.clone(), value.clone())));
         }
         self.force.injector.mask_headers(&mut headers);
@@ -523,67 +527,8 @@ impl Trade<'_> {
     /// Writes down that a request which changes nothing is let through.
     async fn allow(&self) -> Result<Arc<Passage>, Told> {
         let about = self.asked.about(self.session.to);
-        Ok(self.session.gate.allow(&self.session.room, &about, self.rule.clone(), &self.secrets).await?)
+        let (gate, room) = (&self.session.gate, &self.session.room);
+        let signed = self.codec().signed_as().map(|exchange| (exchange, None));
+        Ok(gate.allow_signed(room, &about, self.rule.clone(), &self.secrets, signed, false).await?.0)
     }
-
-    /// The orders of the account, of which those are told that are the sandbox's own.
-    async fn read_orders(&self) -> Result<Response<Answer>, Told> {
-        let passage = self.allow().await?;
-        let gate = &self.session.gate;
-        let target = self.parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let said = self.said(Method::GET, Written::plain(target));
-        let mut answered = match gate.say(&self.access, said).await {
-            Ok(answered) => answered,
-            Err(error) => return Ok(trouble(&error.to_string())),
-        };
-        passage.answered(answered.status.as_u16());
-        if answered.status.is_success() {
-            let (account, _) = gate.account(&self.access, self.host).await?;
-            let Ok(listed) = serde_json::from_slice::<Vec<Box<serde_json::value::RawValue>>>(&answered.body) else {
-                return Ok(trouble("the venue's list of orders could not be read"));
-            };
-            let mut own = Vec::new();
-            for order in listed {
-                let Ok(said) = serde_json::from_str::<OrderSaid>(order.get()) else { continue };
-                let Ok(id) = UpstreamId::parse(&said.id) else { continue };
-                let owner = self.session.room.id.clone();
-                if gate.store.trade_owned(account.clone(), owner, OrderRef::Upstream(id)).await?.is_some() {
-                    own.push(order);
-                }
-            }
-            answered.body = serde_json::to_vec(&own).unwrap_or_else(|_| b"[]".to_vec()).into();
-        }
-        Ok(self.answer(answered))
-    }
-
-    /// One order, if it is the sandbox's own.
-    async fn read_order(&self, named: Option<&str>) -> Result<Response<Answer>, Told> {
-        let gate = &self.session.gate;
-        let query = Fields::of_form(self.parts.uri.query().unwrap_or_default()).map_err(Refusal::from)?;
-        let of = match (named, query.get("client_order_id")) {
-            (Some(id), _) => UpstreamId::parse(id).ok().map(OrderRef::Upstream),
-            (None, Some(crate::trade::Value::Text(id))) => {
-                ringfence_model::trade::ClientOrderId::parse(id).ok().map(OrderRef::Client)
-            }
-            _ => None,
-        };
-        let (account, _) = gate.account(&self.access, self.host).await?;
-        let owned = match of {
-            Some(of) => gate.store.trade_owned(account, self.session.room.id.clone(), of).await?,
-            None => None,
-        };
-        let passage = self.allow().await?;
-        if owned.is_none() {
-            // As a venue says it of an order that it does not have: whose it is is nobody's business.
-            passage.answered(404);
-            let body = json!({"code": 40_410_000, "message": "order not found"}).to_string();
-            return Ok(json_answer(StatusCode::NOT_FOUND, body.into()));
-        }
-        self.forward().await
-    }
-}
-
-/// An id that no order has.
-fn nobodys() -> UpstreamId {
-    UpstreamId::parse("-").expect("it has the shape of one")
 }

@@ -412,5 +412,7 @@ fn decided(decision: Decision, detail: Map<String, Value>, outcome: Outcome) -> 
             Verdict::Refuse { reason }
         }
     };
-    (Decision { verdict, ..decision }, detail.into(), outcome)
+    // What is refused is signed by nobody.
+    let signed = decision.signed.filter(|_| verdict == Verdict::Allow);
+    (Decision { verdict, signed, ..decision }, detail.into(), outcome)
 }

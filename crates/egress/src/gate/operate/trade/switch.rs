@@ -201,8 +201,13 @@ impl Gate {
     ) -> Result<Option<String>, StoreError> {
         let entry = AuditEntry::new(now_ms(), Actor::Operator, "trade.flatten").detail(json!({ "account": account }));
         let _receipt = self.store.append(entry).await?;
-        let target = "/v2/positions?cancel_orders=true".to_owned();
-        let said = Said { method: Method::DELETE, host: self.trading_host(), target, body: vec![] };
+        let Some(target) = access.lead.codec.close_all() else {
+            return Ok(Some(
+                "positions were not closed: this venue has no request for that, close them there".to_owned(),
+            ));
+        };
+        let target = target.to_owned();
+        let said = Said { method: Method::DELETE, host: self.host_of(access), target, body: vec![] };
         Ok(match self.say(access, said).await {
             Ok(answered) if answered.status.is_success() => None,
             Ok(answered) => Some(format!("positions were not closed: the venue answered {}", answered.status.as_u16())),
