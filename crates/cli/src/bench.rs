@@ -12,6 +12,7 @@ mod leftovers;
 mod packages;
 mod result;
 mod subject;
+mod trade;
 
 use anyhow::{Context, bail};
 use ringfence_model::api::{Actor, BuildRequest, TemplateRequest};
@@ -111,6 +112,12 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
         let (found, of_export) = export::run(&subject, args.rounds).await?;
         rows.extend(found);
         outcomes.extend(of_export);
+    }
+    if is_wanted(Part::Trade) {
+        output::note("bench: trading");
+        let (found, of_trade) = trade::run(&daemon.home, TEMPLATE).await?;
+        rows.extend(found);
+        outcomes.extend(of_trade);
     }
     let report = json!({
         "success": outcomes.iter().all(|outcome| outcome.is_good),

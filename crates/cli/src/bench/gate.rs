@@ -1,8 +1,8 @@
 //! What the gate adds to a request, beside a direct connection and beside mitmproxy, and how many it can take.
 
-mod home;
+pub(super) mod home;
 mod mitmproxy;
-mod server;
+pub(super) mod server;
 
 use std::{
     path::{Path, PathBuf},

@@ -22,9 +22,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The daemon, and its directory, which goes with it.
-pub(super) struct Home {
-    pub(super) path: PathBuf,
-    pub(super) daemon: Daemon,
+pub(in crate::bench) struct Home {
+    pub(in crate::bench) path: PathBuf,
+    pub(in crate::bench) daemon: Daemon,
 }
 
 impl Home {
@@ -32,7 +32,12 @@ impl Home {
     ///
     /// # Errors
     /// Something of it cannot be made.
-    pub(super) async fn start(theirs: &Path, template: &str, names: &[&str], roots: &str) -> anyhow::Result<Self> {
+    pub(in crate::bench) async fn start(
+        theirs: &Path,
+        template: &str,
+        names: &[&str],
+        roots: &str,
+    ) -> anyhow::Result<Self> {
         let theirs = theirs.canonicalize().with_context(|| format!("looking for {}", theirs.display()))?;
         let name = theirs.file_name().unwrap_or_default().to_string_lossy();
         let path = theirs.with_file_name(format!("{name}-bench-{}", std::process::id()));
@@ -55,7 +60,7 @@ impl Home {
     ///
     /// # Errors
     /// It does not end.
-    pub(super) async fn end(self) -> anyhow::Result<()> {
+    pub(in crate::bench) async fn end(self) -> anyhow::Result<()> {
         self.daemon.stop().await?;
         let begin = Instant::now();
         while self.daemon.exists().await {

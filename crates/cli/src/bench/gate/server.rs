@@ -18,10 +18,10 @@ use tokio_rustls::{
 };
 
 /// A server on a thread of its own, which ends with this process.
-pub(super) struct Server {
-    pub(super) port: u16,
+pub(in crate::bench) struct Server {
+    pub(in crate::bench) port: u16,
     /// The authority that signed its certificate.
-    pub(super) authority: String,
+    pub(in crate::bench) authority: String,
 }
 
 impl Server {
@@ -29,7 +29,7 @@ impl Server {
     ///
     /// # Errors
     /// There is no port, or no thread.
-    pub(super) fn start(names: &[&str]) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn start(names: &[&str]) -> anyhow::Result<Self> {
         let (config, authority) = identity(names)?;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").context("opening a port for the server")?;
         listener.set_nonblocking(true)?;
@@ -42,7 +42,7 @@ impl Server {
         Ok(Self { port, authority })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(in crate::bench) fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()
     }
 }
