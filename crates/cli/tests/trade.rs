@@ -512,3 +512,65 @@ say(len(seen))
     let run = scene.run(&sandbox, &code).await;
     assert_eq!(run.output, "4\n", "{}", run.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bars_that_are_imported_are_traded_at_once() {
+    let scene = Scene::new().await;
+    assert_eq!(venue(&scene.home, "GET", "/v2/assets/ACME", "").0, 404);
+    let file = scene.home.join("acme.csv");
+    let days = ["2011-12-29", "2011-12-30", "2012-01-03", "2012-01-04"];
+    let rows: String = days.iter().map(|day| format!("{day},50,52,49,51,1000000\n")).collect();
+    std::fs::write(&file, format!("date,open,high,low,close,volume\n{rows}")).expect("written");
+    let path = file.display().to_string();
+    let done = common::ringfence(&scene.home, &["data", "import", &path, "--symbol", "ACME"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let sandbox = trader(&scene).await;
+    let code = format!(
+        "{BEGIN}\nbought = until(market('ACME', 4), 'filled')\nsay(bought.symbol, 49 <= float(bought.filled_avg_price) <= 52)"
+    );
+    let run = scene.run(&sandbox, &code).await;
+    assert_eq!(run.output, "ACME True\n", "{}", run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_kill_switch_ends_what_a_dead_sandbox_left_and_trading_stays_halted() {
+    let scene = Scene::new().await;
+    // The operator lets orders outlive their sandbox.
+    let set = common::ringfence(&scene.home, &["trade", "limits", "set", "cancel_on_disconnect=no"]);
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+    let sandbox = trader(&scene).await;
+    let run = scene.run(&sandbox, &format!("{BEGIN}\nfor n in range(3): limit('MSFT', 1, 20 + n)\nsay('sent')")).await;
+    assert_eq!(run.output, "sent\n", "{}", run.stderr);
+    let request = SandboxRequest { sandbox_id: sandbox.to_string() };
+    scene.api.delete(Actor::Agent, request).await.expect("it is deleted");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let open = |home: &Path| {
+        record(home).iter().filter(|order| order["status"] == "new" || order["status"] == "accepted").count()
+    };
+    assert_eq!(open(&scene.home), 3, "they outlive it, as the operator said");
+    let halted = common::ringfence(&scene.home, &["trade", "halt", "--reason", "enough"]);
+    assert!(halted.status.success(), "{}", String::from_utf8_lossy(&halted.stderr));
+    eventually("the end of every order", || open(&scene.home) == 0).await;
+    let other = trader(&scene).await;
+    let code = format!("{BEGIN}{RAW}\nsay(*raw('POST', '/v2/orders', order()))");
+    assert_eq!(scene.run(&other, &code).await.output, "403 trading_state\n");
+    let resumed = common::ringfence(&scene.home, &["trade", "resume"]);
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    assert_eq!(scene.run(&other, &code).await.output, "200 None\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strategy_steps_the_clock_from_python() {
+    let scene = Scene::new().await;
+    let sandbox = trader(&scene).await;
+    let code = format!(
+        r#"{BEGIN}
+import ringfence
+say(ringfence.clock.step(to="2012-01-05T10:00:00-05:00") is not None, client.get_clock().timestamp.date())
+order = until(market("IBM", 1), "filled")
+say(order.filled_at.date())
+"#
+    );
+    let run = scene.run(&sandbox, &code).await;
+    assert_eq!(run.output, "True 2012-01-05\n2012-01-05\n", "{}", run.stderr);
+}

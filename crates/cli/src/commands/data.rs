@@ -1,11 +1,13 @@
 //! `ringfence data`: the bars that the simulated exchange replays. It works on the state directory itself, whether a
-//! daemon runs or not; a venue that runs goes on with what it has read until it reads again.
+//! daemon runs or not; a venue that runs is told to read it again.
 
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::ErrorKind,
+    io::{ErrorKind, Read as _, Write as _},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -94,6 +96,10 @@ pub(crate) struct RemoveArgs {
     interval: Option<Interval>,
 }
 
+/// Longest wait for a venue that reads its bars again.
+const REREAD_TIME: Duration = Duration::from_secs(60);
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
 fn symbol(text: &str) -> Result<Symbol, String> {
     Symbol::parse(text).map_err(|e| e.to_string())
 }
@@ -127,7 +133,7 @@ fn import(dir: &Path, args: ImportArgs, as_json: bool) -> anyhow::Result<i32> {
             action::actions(&path.display().to_string(), &text)?
         }
     };
-    let _lock = lock(dir)?;
+    let held = lock(dir)?;
     let mut library = Library::open(dir)?;
     let known = known_actions(&library, &given)?;
     let (reports, sets) = read_all(&args.files, args.about, &known)?;
@@ -151,7 +157,35 @@ fn import(dir: &Path, args: ImportArgs, as_json: bool) -> anyhow::Result<i32> {
             show_changes(&changes)?;
         }
     }
+    // Whoever reads the library waits until nobody changes it.
+    drop(held);
+    if !is_refused {
+        reread(dir);
+    }
     Ok(if is_refused { failure::FAILED } else { 0 })
+}
+
+/// Has the daemon's venue read the bars again, if one runs.
+fn reread(dir: &Path) {
+    let Some(home) = dir.parent() else { return };
+    let Ok(stream) = UnixStream::connect(home.join("run/venue/api.sock")) else { return };
+    match ask_to_reread(stream) {
+        Ok(true) => output::note("The exchange of the daemon that runs has read them."),
+        Ok(false) => {
+            output::note("The exchange of the daemon that runs did not take them; it reads them when it starts anew.")
+        }
+        Err(error) => output::note(&format!("The exchange of the daemon that runs was not told: {error}")),
+    }
+}
+
+fn ask_to_reread(mut stream: UnixStream) -> std::io::Result<bool> {
+    const ASKED: &str = "POST /ringfence/v1/data/reload HTTP/1.1\r\nHost: paper-api.alpaca.markets\r\n\
+        APCA-API-KEY-ID: operator\r\nAPCA-API-SECRET-KEY: operator\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    stream.set_read_timeout(Some(REREAD_TIME))?;
+    stream.write_all(ASKED.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    Ok(answer.starts_with(b"HTTP/1.1 200 "))
 }
 
 fn list(dir: &Path, as_json: bool) -> anyhow::Result<i32> {
@@ -202,7 +236,7 @@ fn stored(set: &Dataset, actions: &[ringfence_market::Action]) -> Report {
 }
 
 fn remove(dir: &Path, args: &RemoveArgs, as_json: bool) -> anyhow::Result<i32> {
-    let _lock = lock(dir)?;
+    let held = lock(dir)?;
     let mut library = Library::open(dir)?;
     let wanted = args.interval.map(Holds::from);
     let has =
@@ -219,6 +253,8 @@ fn remove(dir: &Path, args: &RemoveArgs, as_json: bool) -> anyhow::Result<i32> {
     } else {
         output::line(&format!("Removed {removed} of {} symbols.", args.symbols.len()))?;
     }
+    drop(held);
+    reread(dir);
     Ok(0)
 }
 
