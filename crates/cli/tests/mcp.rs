@@ -154,7 +154,7 @@ fn a_server_starts_the_daemon_and_outlives_it() {
     let mut server = Server::of(home);
     server.greet();
     let tools = server.ask("tools/list", json!({}));
-    assert_eq!(tools["tools"].as_array().map(Vec::len), Some(23), "{tools}");
+    assert_eq!(tools["tools"].as_array().map(Vec::len), Some(24), "{tools}");
     let list = server.call("sandbox_list", json!({}));
     assert_eq!(list["structuredContent"], json!({"success": true, "sandboxes": [], "count": 0}));
     common::stop(home);
@@ -285,7 +285,7 @@ fn the_inspector_finds_and_uses_the_tools() {
     );
     for server in [&stdio[..], &http[..]] {
         let listed = inspector.ask(server, &["--method", "tools/list"]);
-        assert_eq!(listed["tools"].as_array().map(Vec::len), Some(23), "{listed}");
+        assert_eq!(listed["tools"].as_array().map(Vec::len), Some(24), "{listed}");
         let call = |tool: &str, arguments: &[&str]| {
             let method = [&["--method", "tools/call", "--tool-name", tool, "--tool-arg"], arguments].concat();
             inspector.ask(server, &method)["structuredContent"].clone()

@@ -31,7 +31,7 @@ UNKNOWN = "i0000000000unknown000"
 TOOLS = """
     sandbox_create sandbox_configure sandbox_execute execution_status sandbox_status sandbox_list sandbox_stop
     sandbox_pause sandbox_resume sandbox_delete sandbox_upload sandbox_download sandbox_logs export_template template_list
-    template_get template_delete audit_log trading_status trading_limits trading_halt orders_list system_health
+    template_get template_delete audit_log trading_status trading_limits trading_halt orders_list positions_list system_health
 """.split()
 
 CHECKS = []

@@ -42,7 +42,7 @@ pub trait Trading: Send + Sync + 'static {
     /// Orders of sandboxes, newest first.
     fn trade_orders(&self, actor: Actor, request: TradeOrdersRequest) -> Answering<'_, TradeOrdersAnswer>;
 
-    /// Positions, as the venue says them. Not offered over MCP.
+    /// Positions, as the venue says them.
     fn trade_positions(&self, actor: Actor, request: TradePositionsRequest) -> Answering<'_, TradePositionsAnswer>;
 
     /// Orders that wait for a person. Not offered over MCP.

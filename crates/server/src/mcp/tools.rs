@@ -9,7 +9,8 @@ use ringfence_model::{
     api::{
         Actor, AuditLogRequest, ConfigureRequest, CreateRequest, DownloadRequest, ExecuteRequest, ExecutionRequest,
         ExportRequest, HealthRequest, ListRequest, LogsRequest, SandboxRequest, TemplateListRequest, TemplateRequest,
-        TradeHaltRequest, TradeOrdersRequest, TradeStatusRequest, TradeTightenRequest, UploadRequest,
+        TradeHaltRequest, TradeOrdersRequest, TradePositionsRequest, TradeStatusRequest, TradeTightenRequest,
+        UploadRequest,
     },
 };
 use rmcp::model::{Tool, ToolAnnotations};
@@ -284,6 +285,14 @@ fn table() -> Vec<Entry> {
             "Lists orders that sandboxes have sent, newest first, as the gate's ledger has them: size, price, what was filled, \
              and how far each is. `ambiguous` means that nobody knows yet whether the venue has it; it is looked up, and must \
              not be sent again. Refused orders are not in the list: they are in `denials` of the execution."
+        ),
+        entry!(
+            "positions_list",
+            "List positions",
+            Reads,
+            trade_positions(TradePositionsRequest),
+            "Lists what each account holds, as its venue says: symbol, quantity (below zero when short), price and value. All \
+             sandboxes that trade in one account share its positions. `problem` says where a venue could not be asked."
         ),
         entry(
             "system_health",
