@@ -12,6 +12,7 @@ mod leftovers;
 mod packages;
 mod result;
 mod subject;
+mod templates;
 mod trade;
 
 use anyhow::{Context, bail};
@@ -112,6 +113,9 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
         let (found, of_export) = export::run(&subject, args.rounds).await?;
         rows.extend(found);
         outcomes.extend(of_export);
+    }
+    if is_wanted(Part::Templates) {
+        rows.extend(templates::run(&daemon.api, &daemon.home, args.rounds.div_ceil(15)).await?);
     }
     if is_wanted(Part::Trade) {
         output::note("bench: trading");

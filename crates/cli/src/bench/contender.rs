@@ -105,10 +105,17 @@ pub(super) fn rootfs(home: &Path) -> Option<PathBuf> {
 /// # Errors
 /// The kernel refuses.
 pub(super) fn lay_out(home: &Path, layers: &[String]) -> anyhow::Result<()> {
-    let root = root_of(home);
-    fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
     sys::unshare(sys::CLONE_NEWNS).context("making a mount namespace")?;
     sys::mount("none", "/", "", sys::MS_REC | sys::MS_PRIVATE, "").context("making mounts private")?;
+    mount(home, layers, &root_of(home))
+}
+
+/// Mounts a template's layers at a directory, in the mount namespace of [`lay_out`], which comes first.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn mount(home: &Path, layers: &[String], root: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(root).with_context(|| format!("making {}", root.display()))?;
     let at = |layer: &String| home.join("layers").join(layer).join("rootfs").display().to_string();
     let target = root.display().to_string();
     match layers {

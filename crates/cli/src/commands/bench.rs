@@ -63,6 +63,8 @@ pub(crate) enum Part {
     Packages,
     /// A template with the seed document's packages: its export, and a hundred sandboxes of it
     Export,
+    /// A sandbox of every template with a first program, and programs of Node beside Node itself
+    Templates,
     /// Orders through the gate beside the exchange alone, bars to a hundred sandboxes, and how quickly a market is replayed
     Trade,
     /// 200 sandboxes that ask ten times a second each, beside the same
