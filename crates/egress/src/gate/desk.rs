@@ -36,6 +36,8 @@ pub(super) struct Desk {
     wire: Wire,
     assets: Mutex<Assets>,
     days: Mutex<HashMap<(Environment, TradeDate), Day>>,
+    /// Accounts whose keys the gate uses by itself, of which the audit chain knows.
+    on_record: Mutex<HashSet<AccountId>>,
     /// One for each account: see [`Gate::turn`](super::Gate::turn).
     turns: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
     /// When a key was last looked for, of accounts that no sandbox is known to trade in.

@@ -145,6 +145,11 @@ async fn an_order_goes_out_in_the_gates_own_bytes_under_the_gates_signature() {
     let decision = decision.expect("it is recorded");
     assert_eq!((decision.verdict.as_str(), &decision.secrets[..]), ("allow", &["ID".to_owned(), "KEY".to_owned()][..]));
     assert_eq!(decision.signed.as_deref(), Some("binance"));
+    // What the rules look at was asked with the key as well, and that was written down first.
+    let asked = scene.world.decisions().await.into_iter().find(|one| {
+        one.request.as_deref() == Some("GET /api/v3/account") && one.verdict == "allow" && one.number < decision.number
+    });
+    assert_eq!(asked.expect("it is recorded").secrets, decision.secrets);
     // In the order's own words, and by what the market says of it.
     let (_, told) = scene.ask("GET", "/api/v3/order", &format!("symbol=BTCUSDT&origClientOrderId={name}")).await;
     assert_eq!(told["orderId"], order["orderId"]);

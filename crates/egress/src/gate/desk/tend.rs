@@ -67,6 +67,9 @@ impl Gate {
         if lead.way == Way::Exchange {
             return Access::of_exchange(&lead, account);
         }
+        if !self.is_on_record(account).await {
+            return None;
+        }
         let traders = lock(&self.desk.traders).get(account).cloned().unwrap_or_default();
         let rooms: Vec<_> = lock(&self.rooms).values().cloned().collect();
         let (known, others): (Vec<_>, Vec<_>) = rooms.iter().partition(|room| traders.contains(&room.id));
@@ -87,6 +90,26 @@ impl Gate {
             tried.push(access.headers);
         }
         None
+    }
+
+    /// That the gate uses keys of an account by itself is written down before it does so first; what it asks then, it asks every other
+    /// second for as long as an order is open.
+    async fn is_on_record(&self, account: &AccountId) -> bool {
+        if lock(&self.desk.on_record).contains(account) {
+            return true;
+        }
+        let entry = ringfence_store::AuditEntry::new(now_ms(), ringfence_store::Actor::System, "trade.access")
+            .detail(serde_json::json!({ "account": account }));
+        match self.store.append(entry).await {
+            Ok(_receipt) => {
+                lock(&self.desk.on_record).insert(account.clone());
+                true
+            }
+            Err(error) => {
+                tracing::error!(%account, %error, "the use of a key could not be recorded, and the venue is not asked");
+                false
+            }
+        }
     }
 
     /// The same for what comes again every other second: whose keys they are is not asked that often.

@@ -27,7 +27,7 @@ use crate::gate::desk::settle::{Sent, placed};
 use crate::gate::desk::wire::{Answered, Said};
 use crate::gate::desk::{Access, facts};
 use crate::gate::lead::Lead;
-use crate::gate::record::{Passage, rule_name};
+use crate::gate::record::{About, Passage, rule_name};
 use crate::gate::room::Force;
 use crate::trade::{Asks, Codec, Fields, Route, Written, binance};
 
@@ -171,9 +171,6 @@ impl Session {
                     Ok((injected, _)) => injected.secrets,
                     Err(why) => return Err(self.unsigned(&parts, asked, why).await),
                 };
-                if secrets.iter().any(|name| !allowed.secrets.contains(&name.as_str())) {
-                    return Err(self.deny(&parts, Some(asked), DenialReason::PlaceholderMisplaced, None).await);
-                }
                 (Access::signing(lead, Arc::new(plan.into_key())), secrets)
             }
         };
@@ -196,7 +193,28 @@ impl Session {
                 }
             }
         };
+        if secrets.iter().any(|name| !allowed.secrets.contains(&name.as_str())) {
+            return Err(self.deny(&parts, Some(asked), DenialReason::PlaceholderMisplaced, None).await);
+        }
         let rule = rule_name(&force.rulebook, allowed.rule);
+        // What the rules look at is asked with the key before there is a verdict. That it is asked is on disk before.
+        let _asks = match lead.outside() {
+            None => None,
+            Some(_) => {
+                let path = match lead.codec {
+                    Codec::Alpaca => "/v2/account",
+                    Codec::Binance => "/api/v3/account",
+                };
+                let about = About { request: Some(("GET", path)), ..asked.about(self.to) };
+                match self.gate.allow(&self.room, &about, rule.clone(), &secrets).await {
+                    Ok(passage) => Some(passage),
+                    Err(error) => {
+                        tracing::error!(sandbox = %self.room.id, %error, "a question to a venue could not be recorded, and is not asked");
+                        return Err(Turned::Unrecorded);
+                    }
+                }
+            }
+        };
         let trade = Trade {
             session: self,
             asked,
