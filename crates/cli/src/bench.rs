@@ -10,6 +10,7 @@ mod gate;
 mod latency;
 mod leftovers;
 mod packages;
+mod place;
 mod result;
 mod subject;
 mod templates;

@@ -12,12 +12,12 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use futures::future::{join_all, try_join_all};
 use ringfence_engine::api::SharedSandboxes;
-use ringfence_model::api::{Actor, CreateRequest, ExecuteRequest, ExecutionStatus, Network, SandboxRequest};
+use ringfence_model::api::{Actor, CreateRequest, Network, SandboxRequest};
 use serde_json::{Value, json};
 
 use self::{home::Home, mitmproxy::Mitmproxy, server::Server};
 use super::{
-    contender,
+    contender, place,
     result::{Outcome, Row},
 };
 use crate::output;
@@ -231,37 +231,14 @@ impl Scene {
             whole.extend(plan.clone());
         }
         let code = format!("import json\nPLAN = json.loads({:?})\n{CLIENT}", whole.to_string());
-        let printed = if way.inside { self.inside(sandbox, code).await? } else { self.outside(&code).await? };
+        let printed = if way.inside {
+            place::inside(&self.api, sandbox, code).await?
+        } else {
+            place::outside(&self.rootfs, &code).await?
+        };
         let tenths: Vec<f64> = serde_json::from_str(&printed).with_context(|| format!("reading {printed:.200}"))?;
         ensure!(!tenths.is_empty(), "nothing was measured");
         Ok(tenths.into_iter().map(|tenth| tenth / 1e7).collect())
-    }
-
-    async fn inside(&self, sandbox: &str, code: String) -> anyhow::Result<String> {
-        let request = ExecuteRequest {
-            sandbox_id: sandbox.to_owned(),
-            code,
-            language: Some("python".to_owned()),
-            timeout: Some(300.0),
-            ..ExecuteRequest::default()
-        };
-        let answer = self.api.execute(Actor::Operator, request).await?;
-        ensure!(answer.status == ExecutionStatus::Completed, "it ended as {:?}: {}", answer.status, answer.stderr);
-        Ok(answer.output)
-    }
-
-    /// The template's own interpreter on its own root file system, in the host's network.
-    async fn outside(&self, code: &str) -> anyhow::Result<String> {
-        let mut command = tokio::process::Command::new("chroot");
-        command
-            .arg(&self.rootfs)
-            .args(["/usr/bin/python3", "-c", code])
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin:/usr/sbin");
-        let done = command.stdin(std::process::Stdio::null()).output().await.context("running chroot")?;
-        let said = String::from_utf8_lossy(&done.stderr);
-        ensure!(done.status.success(), "it ended with {}: {said:.2000}", done.status);
-        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
     }
 }
 

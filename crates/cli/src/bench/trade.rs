@@ -15,12 +15,13 @@ use ringfence_market::{
     Symbol,
     tape::{BarTape, replay},
 };
-use ringfence_model::api::{Actor, CreateRequest, EnvVars, ExecuteRequest, ExecutionStatus, TradeLimitsSetRequest};
+use ringfence_model::api::{Actor, CreateRequest, EnvVars, TradeLimitsSetRequest};
 use serde_json::{Value, json};
 
 use super::{
     contender,
     gate::{home::Home, server::Server},
+    place,
     result::{Outcome, Row},
 };
 
@@ -82,7 +83,11 @@ impl Scene {
                 let vary = u32::from(UNIX_EPOCH.elapsed()?.subsec_millis() as u16);
                 let plan = json!({"port": port, "count": count, "forks": forks, "seconds": HURRIED_S, "vary": vary});
                 let code = format!("import json\nPLAN = json.loads({:?})\n{CLIENT}", plan.to_string());
-                let printed = if port == 0 { self.inside(&sandbox, code).await? } else { self.outside(&code).await? };
+                let printed = if port == 0 {
+                    place::inside(&self.api, &sandbox, code).await?
+                } else {
+                    place::outside(&self.rootfs, &code).await?
+                };
                 let tenths: Vec<f64> =
                     serde_json::from_str(&printed).with_context(|| format!("reading {printed:.200}"))?;
                 let mut row = Row::of(&what, who, tenths.into_iter().map(|tenth| tenth / 1e7).collect())?;
@@ -123,33 +128,6 @@ impl Scene {
         Ok(self.api.create(Actor::Operator, request, None).await?.sandbox_id.to_string())
     }
 
-    async fn inside(&self, sandbox: &str, code: String) -> anyhow::Result<String> {
-        let request = ExecuteRequest {
-            sandbox_id: sandbox.to_owned(),
-            code,
-            language: Some("python".to_owned()),
-            timeout: Some(300.0),
-            ..ExecuteRequest::default()
-        };
-        let answer = self.api.execute(Actor::Operator, request).await?;
-        ensure!(answer.status == ExecutionStatus::Completed, "it ended as {:?}: {}", answer.status, answer.stderr);
-        Ok(answer.output)
-    }
-
-    /// The template's own interpreter on its own root file system, in the host's network.
-    async fn outside(&self, code: &str) -> anyhow::Result<String> {
-        let mut command = tokio::process::Command::new("chroot");
-        command
-            .arg(&self.rootfs)
-            .args(["/usr/bin/python3", "-c", code])
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin:/usr/sbin");
-        let done = command.stdin(Stdio::null()).output().await.context("running chroot")?;
-        let said = String::from_utf8_lossy(&done.stderr);
-        ensure!(done.status.success(), "it ended with {}: {said:.2000}", done.status);
-        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
-    }
-
     /// Bars to many sandboxes at once: everybody gets all of them, in order.
     async fn listen(&self) -> anyhow::Result<Outcome> {
         let sandboxes = try_join_all((0..LISTENING).map(|_| self.create())).await?;
@@ -158,11 +136,11 @@ impl Scene {
              method='PUT', data=json.dumps({{'speed': {SPEED}}}).encode(), headers={{'Content-Type': 'application/json', \
              'APCA-API-KEY-ID': 'PKBENCH', 'APCA-API-SECRET-KEY': 'bench'}})\nprint(urllib.request.urlopen(request).status)"
         );
-        ensure!(self.inside(&sandboxes[0], clock).await?.trim() == "200", "the clock was not set");
+        ensure!(place::inside(&self.api, &sandboxes[0], clock).await?.trim() == "200", "the clock was not set");
         let start = SystemTime::now().duration_since(UNIX_EPOCH)? + START_PATIENCE;
         let plan = json!({"seconds": LISTENING_S, "start": start.as_secs_f64()});
         let code = format!("import json\nPLAN = json.loads({:?})\n{STREAM}", plan.to_string());
-        let heard = join_all(sandboxes.iter().map(|sandbox| self.inside(sandbox, code.clone()))).await;
+        let heard = join_all(sandboxes.iter().map(|sandbox| place::inside(&self.api, sandbox, code.clone()))).await;
         let mut counts = Vec::new();
         for heard in heard {
             counts.push(heard?.trim().parse::<u64>().context("a count")?);
