@@ -14,10 +14,14 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := btrfs-progs debian-archive-keyring ca-certificates gcc
 BENCH_PACKAGES := bubblewrap crun
 SUITE_PACKAGES := chromium fonts-dejavu-core python3-venv
+TOOLS := target/tools
+DENY := $(TOOLS)/bin/cargo-deny
+AUDITABLE := $(TOOLS)/bin/cargo-auditable
+FUZZ := $(TOOLS)/bin/cargo-fuzz
 # rustup's place, for a root shell that has not read the profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help deps bench-deps suite-deps build template demo test root checks unit integration bench suites fuzz clean install
+.PHONY: help deps bench-deps suite-deps build dist template demo test root checks unit integration bench suites deny fuzz clean install
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,8 +33,16 @@ deps: ## Install the system packages that are missing (apt-get; sudo unless root
 bench-deps:
 	@$(call install-missing,$(BENCH_PACKAGES))
 
-suite-deps:
+suite-deps: $(DENY)
 	@$(call install-missing,$(SUITE_PACKAGES))
+
+# Programs of others that check or build, compiled once; cargo verifies what it fetches.
+$(DENY):
+	$(CARGO) install --locked --root $(TOOLS) cargo-deny@0.20.2
+$(AUDITABLE):
+	$(CARGO) install --locked --root $(TOOLS) cargo-auditable@0.7.7
+$(FUZZ):
+	$(CARGO) install --locked --root $(TOOLS) cargo-fuzz@0.13.2
 
 # Names what is missing, installs that, and is silent when nothing is.
 define install-missing
@@ -51,6 +63,11 @@ endef
 
 build: ## Compile target/release/ringfence
 	$(CARGO) build --release --locked
+
+# In a directory of its own: the wrapper of cargo-auditable would have everything compiled anew at each turn.
+dist: $(AUDITABLE) ## Build target/dist/release/ringfence, which carries the list of what it was built of
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) auditable build --release --locked --target-dir target/dist
+	python3 xtask/dist.py target/dist/release/ringfence Cargo.lock
 
 template: build ## Build the Python template (minutes the first time; needs root and the network)
 	$(SUDO) $(BIN) template build python
@@ -103,17 +120,24 @@ integration: root
 bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubblewrap, crun and bare python3
 	$(SUDO) $(BIN) bench
 
-suites: suite-deps ## The integration tests with the long ones: attacks, thousands of cycles, pages in a browser
+suites: suite-deps deny ## The integration tests with the long ones: attacks, MCP conformance, tests of others, pages in a browser
 	@RINGFENCE_LONG=1 $(MAKE) --no-print-directory test
+
+# Advisories need RustSec's database from GitHub. Where it cannot be had, that is said and counts for nothing; the rest needs no network.
+deny: $(DENY) ## Check licences, sources, bans and advisories of dependencies (deny.toml)
+	$(DENY) --all-features --locked check bans licenses sources
+	@if $(DENY) --all-features --locked fetch db >target/deny-fetch.log 2>&1; then \
+		$(DENY) --all-features --locked check --disable-fetch advisories; \
+	else \
+		echo "deny: ADVISORIES WERE NOT CHECKED: RustSec's database could not be fetched (target/deny-fetch.log)"; \
+	fi
 
 # What a run finds is kept in target/fuzz-corpora; what of it reaches something new is brought into the repository by hand, with
 # `cargo fuzz cmin`. The properties are beside the code that they are about: `make test` runs them over fuzz/corpus.
 FUZZ_SECONDS ?= 900
-FUZZ_TARGETS ?= hello http dns websocket policy frames control image archive
-FUZZ := target/fuzz-tools/bin/cargo-fuzz
+FUZZ_TARGETS ?= hello http dns websocket order policy frames control image archive plan
 FUZZ_BUILD := --fuzz-dir fuzz --sanitizer none --release --debug-assertions --target-dir target/fuzz
-fuzz: ## Run every fuzz target for FUZZ_SECONDS (900) each; ends with a line for each
-	@test -x $(FUZZ) || $(CARGO) install --locked --root target/fuzz-tools cargo-fuzz
+fuzz: $(FUZZ) ## Run every fuzz target for FUZZ_SECONDS (900) each; ends with a line for each
 	@$(FUZZ) build $(FUZZ_BUILD)
 	@mkdir -p target/fuzz-runs; status=0; \
 	for target in $(FUZZ_TARGETS); do \

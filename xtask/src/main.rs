@@ -1,15 +1,17 @@
 //! Chores of this repository that no other tool does: rules about the source itself. `cargo run -p xtask` checks them
 //! all; each is a test too.
 
+mod dependencies;
 mod layering;
 mod promises;
 mod sources;
+mod threats;
 
 use std::{path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
     let root = root();
-    let rules = [layering::findings, sources::findings, promises::findings];
+    let rules = [layering::findings, sources::findings, promises::findings, threats::findings, dependencies::findings];
     let findings: Vec<String> =
         rules.iter().flat_map(|rule| rule(root).unwrap_or_else(|unusable| vec![unusable.to_string()])).collect();
     for finding in &findings {

@@ -10,13 +10,18 @@ pub(crate) fn findings(root: &Path) -> Result<Vec<String>, Unusable> {
     let mut missing: Vec<&str> = tests_named(&specification).collect();
     for path in sources::sources(root)? {
         let text = read(&path)?;
-        missing.retain(|name| !text.contains(&format!("fn {name}(")) && !text.contains(&format!("def {name}(")));
+        missing.retain(|name| !is_defined(&text, name));
     }
     Ok(missing.iter().map(|name| format!("SPECIFICATION.md names the test `{name}`, which does not exist")).collect())
 }
 
+/// Whether a source of Rust or Python has a function of that name.
+pub(crate) fn is_defined(text: &str, name: &str) -> bool {
+    [format!("fn {name}("), format!("def {name}(")].iter().any(|definition| text.contains(definition))
+}
+
 /// What stands in backticks in the last cell of a table's row and looks like the name of a test.
-fn tests_named(markdown: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn tests_named(markdown: &str) -> impl Iterator<Item = &str> {
     let rows = markdown.lines().filter(|line| line.starts_with('|'));
     let last_cells = rows.filter_map(|line| line.trim_end_matches('|').rsplit('|').next());
     let quoted = last_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));

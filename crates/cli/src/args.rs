@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ringfence_model::Project;
 
 use crate::commands::{
-    audit, bench, data, demo, doctor, egress, mcp, preview, run, sandbox, secret, serve, status, stop, template, trade,
-    venue,
+    audit, backup, bench, credits, data, demo, doctor, egress, mcp, pipeline, preview, reconcile, run, sandbox, secret,
+    serve, soak, status, stop, story, swarm, sweep, task, template, token, trade, venue,
 };
 
 /// Runs code that nobody trusts, in sandboxes that are ready in milliseconds.
@@ -26,6 +27,8 @@ Examples:
   ringfence sandbox create --allow api.example.com   the only host that it may reach
   ringfence secret set ALPACA_API_KEY           a key that programs use and never see
   ringfence trade status                        where orders go, and what limits them
+  ringfence sweep sma_cross --param fast=10,20 --param slow=50,100   backtests, ranked
+  ringfence swarm init mesh --agents 3          agents, each with a sandbox, that vote
   ringfence preview lab 8000                    the address of what listens there
   ringfence mcp config                          connect an MCP client
   ringfence doctor                              what this host offers and what it lacks
@@ -54,6 +57,16 @@ pub(crate) struct Global {
         help_heading = "Everywhere"
     )]
     pub(crate) home: Option<PathBuf>,
+    /// See and make what belongs to this project alone
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "RINGFENCE_PROJECT",
+        value_parser = project,
+        help_heading = "Everywhere"
+    )]
+    pub(crate) project: Option<Project>,
     /// Print data as JSON, errors too
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub(crate) json: bool,
@@ -72,19 +85,42 @@ pub(crate) enum Command {
     Egress(egress::EgressCommand),
     #[command(subcommand)]
     Trade(trade::TradeCommand),
+    Sweep(Box<sweep::SweepArgs>),
+    #[command(subcommand)]
+    Swarm(swarm::SwarmCommand),
+    #[command(subcommand)]
+    Task(task::TaskCommand),
     Preview(preview::PreviewArgs),
+    #[command(subcommand)]
+    Pipeline(pipeline::PipelineCommand),
     #[command(subcommand)]
     Data(data::DataCommand),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    #[command(subcommand)]
+    Project(token::ProjectCommand),
+    #[command(subcommand)]
+    Credits(credits::CreditsCommand),
+    Usage(credits::UsageArgs),
+    Story(story::StoryArgs),
     Mcp(mcp::McpArgs),
     Serve(serve::ServeArgs),
     Venue(venue::VenueArgs),
     Stop(stop::StopArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Demo(demo::DemoArgs),
     Bench(bench::BenchArgs),
+    Soak(soak::SoakArgs),
+}
+
+fn project(text: &str) -> Result<Project, String> {
+    Project::parse(text).map_err(|error| error.message)
 }
 
 /// `NAME=value` of an environment variable.
@@ -177,6 +213,7 @@ mod tests {
             "sandbox create",
             "sandbox create python --allow api.example.com --allow *.example.org:8443 --secret EXAMPLE_KEY",
             "sandbox create node --network packages",
+            "sandbox create --trade-account lab --trade-start 2012-06-01 --trade-speed 60",
             "sandbox configure lab --allow api.example.com:443",
             "sandbox configure ihhhhhhhhhhhhhhhhhhhh --network none --allow a.test:8000-8010",
             "sandbox configure lab --secret EXAMPLE_KEY --network open",
@@ -191,6 +228,7 @@ mod tests {
             "preview lab 8000",
             "preview public lab 8000",
             "preview public lab 8000 --off --json",
+            "preview rotate lab 8000",
             "egress tail lab -f -n 5 --json",
             "trade mode",
             "trade mode simulated",
@@ -207,6 +245,19 @@ mod tests {
             "trade holds",
             "trade approve 3",
             "trade refuse 3",
+            "swarm init mesh --agents 3",
+            "swarm init hierarchical --strategy specialized --name desk",
+            "swarm spawn --type risk --name cautious",
+            "swarm spawn swarm_aaaaaaaaaaaaaaaa",
+            "swarm status",
+            "swarm ls --all",
+            "swarm scale 5 --swarm desk",
+            "swarm destroy desk",
+            "task run",
+            "task run Technical --input a.json --consensus two_thirds --strategy adaptive --priority high",
+            "task run --code vote.py --rounds 2 --timeout 2m --parallelism 4 --swarm desk",
+            "task status task_aaaaaaaaaaaaaaaa --wait 30",
+            "task cancel task_aaaaaaaaaaaaaaaa",
             "sandbox exec lab -c print(1)",
             "sandbox exec lab file.py",
             "sandbox exec lab",
@@ -216,6 +267,13 @@ mod tests {
             "sandbox configure lab --env A=1 --unset B --timeout 1d --run true",
             "template build python --rebuild",
             "template build",
+            "pipeline run examples/pipeline/pipeline.toml",
+            "pipeline run - --background --json",
+            "pipeline show pipeline_0123456789abcdef",
+            "pipeline list -n 5",
+            "pipeline resume pipeline_0123456789abcdef --from analyse",
+            "pipeline cancel pipeline_0123456789abcdef",
+            "pipeline output pipeline_0123456789abcdef analyse signal.json -o /tmp/signal.json",
             "data import AAPL.csv more.parquet --interval day --timezone UTC --name X --symbol AAPL --actions a.csv",
             "data import --actions a.csv",
             "data list --json",
@@ -224,11 +282,51 @@ mod tests {
             "data remove AAPL --interval minute",
             "audit tail -n 20 --follow",
             "audit verify",
+            "audit verify --file a.jsonl --file b.jsonl --json",
+            "audit export - --format jsonl --since 2026-01-31T09:00:00Z",
+            "audit query --chain gate --event egress --text example.com -n 5",
+            "audit head",
+            "audit export - --format ocsf",
+            "audit prune --keep-days 90 --export /srv/a.jsonl",
+            "audit prune --before 2026-01-01T00:00:00Z --no-export",
+            "story lab",
+            "story lab --out lab.html",
+            "audit key --json",
             "health",
+            "sweep sma_cross",
+            "sweep sma_cross --symbols AAPL,MSFT --param fast=10,20 --param slow=5..50:5 --set short=true --json",
+            "sweep run momentum,breakout --walk-forward 500:60 --anchored --metric calmar --search random --budget 5",
+            "sweep show",
+            "sweep show mine --all --json",
+            "sweep list -n 3",
+            "sweep cancel mine",
+            "sweep rm mine --json",
+            "sweep prune --older-than 30 --dry-run",
+            "pipeline prune --older-than 0",
+            "swarm prune --older-than 7",
+            "task prune --older-than 7 --json",
+            "sweep export mine --csv a.csv --parquet b.parquet",
+            "sweep report mine a.html",
             "status",
             "doctor --json",
             "demo --json",
             "bench --alive 1000 --cycles 10000",
+            "backup /srv/monday.tar.zst",
+            "backup --disks /srv/monday.tar.zst --json",
+            "restore /srv/monday.tar.zst --home /srv/x",
+            "reconcile",
+            "reconcile --yes --json",
+            "soak",
+            "soak --minutes 0.5 --callers 8 --no-kills",
+            "soak --operations 10000 --seed 7",
+            "usage",
+            "usage --by day --days 7 --json",
+            "usage --by project -n 5",
+            "usage --sandbox lab",
+            "credits balance --project fund",
+            "credits grant 12.5 --project fund --key invoice-2026-07",
+            "credits budget unlimited",
+            "credits budget 0",
         ] {
             check(line, true);
         }
@@ -268,11 +366,52 @@ mod tests {
             "trade mode live --yes",
             "trade approve",
             "trade approve x",
+            "sweep sma_cross --param fast",
+            "sweep sma_cross --metric luck",
+            "sweep sma_cross --anchored",
+            "sweep export mine",
+            "sweep cancel",
+            "sweep rm",
+            "sweep prune",
+            "task prune --older-than 36501",
+            "swarm",
+            "swarm init",
+            "swarm init grid",
+            "swarm init mesh --agents 0",
+            "swarm init mesh --agents 101",
+            "swarm destroy",
+            "swarm scale",
+            "task",
+            "task run --code a.py --handler risk",
+            "task status",
+            "task cancel",
             "preview",
             "preview lab",
             "preview lab 0",
             "preview lab 65536",
             "preview public lab",
+            "preview rotate lab",
+            "pipeline",
+            "pipeline run",
+            "pipeline output pipeline_0123456789abcdef analyse",
+            "audit prune --keep-days 90",
+            "audit prune --no-export",
+            "audit prune --keep-days 0 --no-export",
+            "audit prune --keep-days 9 --no-export --export a.jsonl",
+            "story",
+            "story lab --out a.html --json",
+            "backup",
+            "restore",
+            "soak --minutes 0",
+            "soak --minutes 1 --operations 10",
+            "soak --callers 0",
+            "usage --by year",
+            "usage --days 0",
+            "credits",
+            "credits grant",
+            "credits grant 1.2345",
+            "credits grant -- -1",
+            "credits budget much",
         ] {
             check(line, false);
         }

@@ -7,14 +7,18 @@ mod contender;
 mod cycles;
 mod export;
 mod gate;
+mod kernel;
 mod latency;
 mod leftovers;
 mod packages;
 mod place;
 mod result;
+pub(crate) mod soak;
 mod subject;
+mod sweep;
 mod templates;
 mod trade;
+pub(crate) mod trials;
 
 use anyhow::{Context, bail};
 use ringfence_model::api::{Actor, BuildRequest, TemplateRequest};
@@ -38,6 +42,11 @@ const TEMPLATE: &str = "python";
 pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32> {
     if !rustix::process::geteuid().is_root() {
         bail!("the benchmark reads cgroups and the layers of templates: run it as root");
+    }
+    if args.only == [Part::Kernel] {
+        // It needs no sandbox.
+        let (rows, outcomes) = kernel::run(&args.out).await?;
+        return finish(global, args, &rows, &outcomes);
     }
     let daemon = daemon::connect(global.home.as_deref()).await?;
     let (sender, shown) = progress::shown(&format!("template {TEMPLATE}"));
@@ -91,9 +100,9 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
     }
     if is_wanted(Part::Audit) {
         output::note("bench: the audit chain");
-        let (found, outcome) = audit::run(&daemon.home).await?;
+        let (found, of_chain) = audit::run(&daemon.home, args.entries).await?;
         rows.extend(found);
-        outcomes.push(outcome);
+        outcomes.extend(of_chain);
     }
     if is_wanted(Part::Gate) || is_wanted(Part::Polling) {
         output::note("bench: the gate");
@@ -124,6 +133,26 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
         rows.extend(found);
         outcomes.extend(of_trade);
     }
+    if is_wanted(Part::Trials) {
+        let (found, of_trials) = trials::run(&daemon.home, args.trials).await?;
+        rows.extend(found);
+        outcomes.extend(of_trials);
+    }
+    if is_wanted(Part::Sweep) {
+        let (found, of_sweeps) = sweep::run(daemon.research.as_ref(), &daemon.home, args.trials).await?;
+        rows.extend(found);
+        outcomes.extend(of_sweeps);
+    }
+    if is_wanted(Part::Kernel) {
+        let (found, agree) = kernel::run(&args.out).await?;
+        rows.extend(found);
+        outcomes.extend(agree);
+    }
+    finish(global, args, &rows, &outcomes)
+}
+
+/// Shows and keeps what was found: the exit code.
+fn finish(global: &Global, args: &BenchArgs, rows: &[Row], outcomes: &[Outcome]) -> anyhow::Result<i32> {
     let report = json!({
         "success": outcomes.iter().all(|outcome| outcome.is_good),
         "build": roles::build_id(),
@@ -135,8 +164,8 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<i32
     if global.json {
         output::json(&report)?;
     } else {
-        output::line(&result::table(&rows))?;
-        for outcome in &outcomes {
+        output::line(&result::table(rows))?;
+        for outcome in outcomes {
             output::line(&format!(
                 "{} {}: {}",
                 if outcome.is_good { "ok  " } else { "BAD " },

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 use anyhow::Context;
 use ringfence_egress::cache::CacheConfig;
 use ringfence_engine::TemplateSettings;
-use ringfence_model::net::HostName;
+use ringfence_model::{
+    credit::{CreditSettings, MilliCredits, Prices},
+    net::HostName,
+};
 use serde::{Deserialize, Serialize};
 
 /// The whole file.
@@ -21,6 +24,60 @@ pub(crate) struct Config {
     /// Trading.
     #[serde(default)]
     pub(crate) trade: TradeConfig,
+    /// Credits.
+    #[serde(default)]
+    pub(crate) credits: CreditConfig,
+}
+
+/// What sandboxes cost. Amounts are credits with at most three decimals. Serialised for the role `serve`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CreditConfig {
+    /// For making a sandbox. 2 unless it says otherwise.
+    pub(crate) create: Option<Price>,
+    /// For each started minute in which a sandbox runs or is paused. 1 unless it says otherwise.
+    pub(crate) minute: Option<Price>,
+    /// For each started GB of a sandbox's files above the first, and day. 1 unless it says otherwise.
+    pub(crate) storage: Option<Price>,
+    /// What a project begins with of which nobody has said anything. Without it that is unlimited.
+    pub(crate) budget: Option<Price>,
+    /// Seconds for which sandboxes go on when nothing is left. 300 unless it says otherwise.
+    pub(crate) grace_seconds: Option<u32>,
+}
+
+/// An amount that is not negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "MilliCredits", into = "MilliCredits")]
+pub(crate) struct Price(MilliCredits);
+
+impl TryFrom<MilliCredits> for Price {
+    type Error = String;
+    fn try_from(amount: MilliCredits) -> Result<Self, String> {
+        if amount.0 < 0 { Err(format!("{amount} credits are negative")) } else { Ok(Self(amount)) }
+    }
+}
+
+impl From<Price> for MilliCredits {
+    fn from(price: Price) -> Self {
+        price.0
+    }
+}
+
+impl CreditConfig {
+    /// As the engine has them.
+    pub(crate) fn settings(&self) -> CreditSettings {
+        let CreditSettings { prices, grace_ms, .. } = CreditSettings::default();
+        let or = |price: Option<Price>, usual| price.map_or(usual, MilliCredits::from);
+        CreditSettings {
+            prices: Prices {
+                create: or(self.create, prices.create),
+                minute: or(self.minute, prices.minute),
+                storage: or(self.storage, prices.storage),
+            },
+            grace_ms: self.grace_seconds.map_or(grace_ms, |seconds| u64::from(seconds) * 1000),
+            budget: self.budget.map(MilliCredits::from),
+        }
+    }
 }
 
 /// What concerns trading. Serialised for the gateway role.
@@ -39,6 +96,9 @@ pub(crate) struct TemplateConfig {
     /// Whether what a recipe says of the network (`none` or `packages`) holds for sandboxes of which nobody says it. Otherwise
     /// they reach nothing.
     pub(crate) network_defaults: bool,
+    /// Whether a recipe that begins with an image (`oci`) may download packages (`lock`, `node`). It does so with the programs of the
+    /// image, which share the host's network then, its loopback too.
+    pub(crate) image_downloads: bool,
     /// MiB of memory for the sandboxes of one template that are made ahead. A fiftieth of the host's unless it says otherwise.
     pub(crate) shelf_mib: Option<u64>,
     /// MiB of layers that no template has any more and that builds could use again; 0 for none. 4096 unless it says otherwise, and
@@ -48,7 +108,7 @@ pub(crate) struct TemplateConfig {
 
 impl Default for TemplateConfig {
     fn default() -> Self {
-        Self { network_defaults: true, shelf_mib: None, cache_mib: None }
+        Self { network_defaults: true, image_downloads: false, shelf_mib: None, cache_mib: None }
     }
 }
 
@@ -61,6 +121,7 @@ impl TemplateConfig {
         let cache_mib = self.cache_mib.unwrap_or((disk_mib / PART_OF_DISK).min(CACHE_MIB_MAX));
         TemplateSettings {
             network_defaults: self.network_defaults,
+            image_downloads: self.image_downloads,
             shelf_mib: self.shelf_mib,
             cache_bytes_max: cache_mib.saturating_mul(1 << 20),
         }
@@ -166,6 +227,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn credits_are_as_the_operator_says() {
+        assert_eq!(Config::default().credits.settings(), CreditSettings::default());
+        let config: Config =
+            toml::from_str("[credits]\ncreate = 2.5\nbudget = 100\ngrace_seconds = 0\n").expect("right");
+        // As the role is told.
+        let said = serde_json::to_string(&config.credits).expect("plain");
+        let settings = serde_json::from_str::<CreditConfig>(&said).expect("the same").settings();
+        assert_eq!(settings.prices, Prices { create: MilliCredits(2500), ..Prices::default() });
+        assert_eq!((settings.budget, settings.grace_ms), (Some(MilliCredits::whole(100)), 0));
+    }
+
+    #[test]
     fn a_home_without_a_file_has_the_defaults_and_a_mistake_is_named() {
         let home = tempfile::tempdir().expect("a directory");
         assert_eq!(Config::load(home.path()).expect("defaults"), Config::default());
@@ -179,6 +252,9 @@ mod tests {
         for (wrong, named) in [
             ("[trade]\nlive = true\n", "live"),
             ("[gate]\nopen = true\n", "open"),
+            ("[credits]\nminute = -1\n", "negative"),
+            ("[credits]\nminute = 0.0001\n", "decimals"),
+            ("[credits]\nprice = 1\n", "price"),
             ("[gate.pins]\n\"10.0.0.5\" = []\n", "10.0.0.5"),
         ] {
             fs::write(home.path().join("config.toml"), wrong).expect("a file");

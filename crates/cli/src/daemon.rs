@@ -9,13 +9,14 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use ringfence_engine::api::SharedSandboxes;
-use ringfence_model::api::Actor;
+use ringfence_model::{Project, api::Actor};
+use ringfence_research::api::SharedResearch;
 use ringfence_server::Client;
 use tokio::net::UnixStream;
 
@@ -33,19 +34,44 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one that runs may take to answer before it is called slow.
 const SOON: Duration = Duration::from_secs(1);
 
+/// As whom this program's commands come to a daemon.
+struct Identity {
+    project: Option<Project>,
+    token: Option<String>,
+}
+
+/// Set once, before the first command runs; without it commands are the operator's and of all projects.
+static IDENTITY: OnceLock<Identity> = OnceLock::new();
+
+/// From now on commands are of this project alone, and come with this token.
+pub(crate) fn identify(project: Option<Project>, token: Option<String>) {
+    // A second command in one process would be a fault of ours, and it keeps the first one's identity.
+    let _ = IDENTITY.set(Identity { project, token: token.filter(|token| !token.is_empty()) });
+}
+
 /// A daemon that answers.
 pub(crate) struct Daemon {
     /// Its state directory.
     pub(crate) home: PathBuf,
     /// Its API.
     pub(crate) api: SharedSandboxes,
+    /// Its research.
+    pub(crate) research: SharedResearch,
     client: Arc<Client>,
 }
 
 impl Daemon {
     fn new(home: PathBuf) -> Self {
-        let client = Arc::new(Client::new(&socket(&home), roles::build_id()));
-        Self { home, api: client.clone(), client }
+        let mut client = Client::new(&socket(&home), roles::build_id());
+        let identity = IDENTITY.get();
+        if let Some(project) = identity.and_then(|identity| identity.project.as_ref()) {
+            client = client.of_project(project);
+        }
+        if let Some(token) = identity.and_then(|identity| identity.token.as_ref()) {
+            client = client.with_token(token);
+        }
+        let client = Arc::new(client);
+        Self { home, api: client.clone(), research: client.clone(), client }
     }
 
     /// Waits for its first answer: the socket is there a little before who answers on it.
@@ -56,6 +82,11 @@ impl Daemon {
             Ok(Err(_)) => self.client.other_build().is_some(),
             Err(_) => false,
         }
+    }
+
+    /// Both of its APIs.
+    pub(crate) fn services(&self) -> ringfence_server::Services {
+        ringfence_server::Services { sandboxes: self.api.clone(), research: self.research.clone() }
     }
 
     /// Asks it to end. It goes on answering for a moment.

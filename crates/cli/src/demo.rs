@@ -2,13 +2,14 @@
 
 mod client;
 mod sma;
+mod sweep;
 mod timings;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use futures::future::try_join_all;
-use ringfence_model::api::{Actor, BuildRequest};
+use ringfence_model::api::{Actor, BuildRequest, SweepAnswer};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -39,6 +40,7 @@ struct Report {
     timings: Timings,
     backtests: Vec<sma::Backtest>,
     five_at_once_seconds: f64,
+    sweep: SweepAnswer,
     connect: Value,
 }
 
@@ -67,7 +69,7 @@ pub(crate) async fn run(global: &Global) -> anyhow::Result<()> {
     let mut made = Vec::new();
     let shown = show(&mcp, &mut made, &say).await;
     let removed = remove(&mcp, &made).await;
-    let (timings, backtests, five_at_once_seconds) = shown?;
+    let (timings, backtests, five_at_once_seconds, sweep) = shown?;
     removed?;
     mcp.close().await?;
     say.line("\nEvery output was checked, and the sandboxes were removed. The daemon goes on running; `ringfence stop` ends it.")?;
@@ -82,6 +84,7 @@ pub(crate) async fn run(global: &Global) -> anyhow::Result<()> {
             timings,
             backtests,
             five_at_once_seconds,
+            sweep,
             connect,
         };
         output::json(&report)?;
@@ -149,7 +152,7 @@ async fn wait_until_warm(daemon: &Daemon) -> anyhow::Result<()> {
     }
 }
 
-type Shown = (Timings, Vec<sma::Backtest>, f64);
+type Shown = (Timings, Vec<sma::Backtest>, f64, SweepAnswer);
 
 async fn show(mcp: &McpClient, made: &mut Vec<String>, say: &Say) -> anyhow::Result<Shown> {
     say.heading("A sandbox, and the seed document's two programs in it")?;
@@ -200,10 +203,21 @@ async fn show(mcp: &McpClient, made: &mut Vec<String>, say: &Say) -> anyhow::Res
     say.line(&sma::table(&backtests))?;
     say.line(sma::CONVENTIONS)?;
 
+    say.heading(
+        "The seed document's exercises: five symbols, three pairs of averages, and how likely the best is to be luck",
+    )?;
+    let sweep = sweep::run(mcp, &backtests).await?;
+    say.line(&sweep::table(&sweep))?;
+    say.line(&sweep.summary)?;
+    say.line(&format!(
+        "`ringfence sweep report {} report.html` writes charts, trades and every figure\n",
+        sweep.sweep_id
+    ))?;
+
     say.heading("What it took, measured in the client, beside the seed document's figures")?;
     let timings = Timings::of(&create, &first, &backtest, three_seconds)?;
     say.line(&timings.table())?;
-    Ok((timings, backtests, five_seconds))
+    Ok((timings, backtests, five_seconds, sweep))
 }
 
 async fn create(mcp: &McpClient, name: &str) -> anyhow::Result<Call> {

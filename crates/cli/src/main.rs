@@ -31,6 +31,10 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() {
+    if let Err(error) = roles::hide_memory() {
+        eprintln!("ringfence: {error:#}");
+        std::process::exit(1);
+    }
     if let Some(code) = roles::dispatch() {
         std::process::exit(code);
     }

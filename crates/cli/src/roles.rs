@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::config::{Config, TemplateConfig};
+use crate::config::{Config, CreditConfig, TemplateConfig};
 use ringfence_jail::{boot, build, host::Uids, installation::Installation, supervise, sys};
 use ringfence_model::LayerDigest;
 
@@ -34,6 +34,12 @@ pub(crate) struct ServeOptions {
     pub tcp: Option<SocketAddr>,
 }
 
+/// Name under which the benchmark of trials starts a daemon of its own, with a socket to it as standard input.
+pub(crate) const BENCH_ROLE: &str = "ringfence-bench";
+
+/// Name of what is `serve` in that daemon.
+pub(crate) const BENCH_SERVE_ROLE: &str = "ringfence-bench-serve";
+
 /// Descriptors that `serve` finds, after its socket to the jailer and its door.
 const UNIX_FD: i32 = 5;
 const TOKEN_FD: i32 = 6;
@@ -49,10 +55,11 @@ pub(crate) fn dispatch() -> Option<i32> {
         supervise::SERVE_ROLE => serve_role,
         supervise::GATEWAY_ROLE => gateway::role,
         supervise::VENUE_ROLE => venue::role,
+        BENCH_ROLE => bench_role,
+        BENCH_SERVE_ROLE => bench_serve_role,
         _ => return None,
     };
-    let ended = hide_memory().and_then(|()| role(&args));
-    Some(match ended {
+    Some(match role(&args) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{name}: {error:#}");
@@ -61,9 +68,13 @@ pub(crate) fn dispatch() -> Option<i32> {
     })
 }
 
-/// What passes through a role's memory is nobody else's: no core file, and no look by another process of its user. (The limit
-/// on core files is left alone: the jailer's children could not raise it again.)
-fn hide_memory() -> anyhow::Result<()> {
+/// What passes through the memory of a role or a command (`secret set`, keys in calls of MCP, logins that `serve` reads from the host) is
+/// nobody else's: no core file, and no look by another process of its user. (The limit on core files is left alone: the jailer's
+/// children could not raise it again.)
+///
+/// # Errors
+/// prctl(2).
+pub(crate) fn hide_memory() -> anyhow::Result<()> {
     sys::set_dumpable(false).context("hiding from ptrace")
 }
 
@@ -106,6 +117,11 @@ fn jailer(args: &[String]) -> anyhow::Result<i32> {
 /// # Errors
 /// It could not start: not root, another daemon has the state directory, a socket cannot be bound.
 pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
+    serve_as(options, None)
+}
+
+/// With the socket of a benchmark, that takes the place of the faces.
+fn serve_as(options: &ServeOptions, bench: Option<OwnedFd>) -> anyhow::Result<i32> {
     if !rustix::process::geteuid().is_root() {
         bail!("the daemon needs root to build sandboxes: run `sudo ringfence serve` (`ringfence doctor` explains)");
     }
@@ -133,7 +149,8 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
     let owner = invoking_user();
     let unix = bind_unix(&home, owner)?;
     let (token, token_fd) = token(&home, owner)?;
-    let mut fds = vec![OwnedFd::from(unix), token_fd];
+    let serve_role = if bench.is_some() { BENCH_SERVE_ROLE } else { supervise::SERVE_ROLE };
+    let mut fds = bench.map_or_else(|| vec![OwnedFd::from(unix), token_fd], |bench| vec![bench]);
     if let Some(address) = options.tcp {
         if !address.ip().is_loopback() {
             bail!("{address} is not a loopback address; the API over TCP is for this machine alone");
@@ -144,14 +161,18 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<i32> {
         eprintln!("ringfence: listening on http://{address} (MCP at /mcp; the token is in {})", token.display());
         fds.push(OwnedFd::from(listener));
     }
-    eprintln!("ringfence: listening on {}", home.join("run/api.sock").display());
+    if serve_role == supervise::SERVE_ROLE {
+        eprintln!("ringfence: listening on {}", home.join("run/api.sock").display());
+    }
     let tcp = if options.tcp.is_some() { "tcp" } else { "" };
     let owner = owner.unwrap_or(0).to_string();
     let templates = serde_json::to_string(&config.templates).context("the settings of templates")?;
-    let serve_args = vec![data.to_string(), trust.to_string(), build_id(), owner, tcp.to_owned(), templates];
+    let credits = serde_json::to_string(&config.credits).context("the settings of credits")?;
+    let serve_args = vec![data.to_string(), trust.to_string(), build_id(), owner, tcp.to_owned(), templates, credits];
     let daemon = supervise::Daemon {
         home,
         installation,
+        serve_role,
         serve_args,
         serve_fds: fds,
         gateway_args: gateway::arguments(&config)?,
@@ -261,9 +282,7 @@ fn token(home: &Path, owner: Option<u32>) -> anyhow::Result<(PathBuf, OwnedFd)> 
 }
 
 fn serve_role(args: &[String]) -> anyhow::Result<i32> {
-    let [home, data, trust, build, owner, tcp, templates] = args else { bail!("wrong arguments") };
-    let jailer = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to the jailer")?;
-    let door = sys::inherited_fd(supervise::DOOR_FD).context("taking the door")?;
+    let [home, data, trust, build, owner, tcp, templates, credits] = args else { bail!("wrong arguments") };
     let unix = UnixListener::from(sys::inherited_fd(UNIX_FD).context("taking the Unix socket")?);
     let token = sys::inherited_fd(TOKEN_FD).context("taking the token")?;
     let tcp = match tcp.as_str() {
@@ -277,18 +296,46 @@ fn serve_role(args: &[String]) -> anyhow::Result<i32> {
     unix_uids.extend(owner.parse::<u32>().ok().filter(|uid| *uid != 0));
     let address =
         tcp.as_ref().map(TcpListener::local_addr).transpose().context("asking for the TCP socket's address")?;
-    let config = ringfence_engine::Config {
+    let config = engine_config(home, data, trust, build, [templates, credits], address)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(serve_api(config, build.clone(), unix, unix_uids, tcp, &token))
+}
+
+/// A daemon for the benchmark of trials.
+fn bench_role(args: &[String]) -> anyhow::Result<i32> {
+    let home = args.first().context("no state directory")?;
+    let socket =
+        rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 10).context("taking the benchmark's socket")?;
+    serve_as(&ServeOptions { home: home.into(), tcp: None }, Some(socket))
+}
+
+fn bench_serve_role(args: &[String]) -> anyhow::Result<i32> {
+    let [home, data, trust, build, _, _, templates, credits] = args else { bail!("wrong arguments") };
+    sys::raise_descriptor_limit().context("raising the descriptor limit")?;
+    log_to_stderr(&[])?;
+    crate::bench::trials::play(engine_config(home, data, trust, build, [templates, credits], None)?)
+}
+
+/// What an engine is started with in the role of `serve`.
+fn engine_config(
+    home: &str,
+    data: &str,
+    trust: &str,
+    build: &str,
+    [templates, credits]: [&str; 2],
+    tcp: Option<SocketAddr>,
+) -> anyhow::Result<ringfence_engine::Config> {
+    Ok(ringfence_engine::Config {
         home: PathBuf::from(home),
         data: LayerDigest::parse(data)?,
         trust: LayerDigest::parse(trust)?,
-        jailer,
-        door,
-        tcp: address,
-        build: build.clone(),
+        jailer: sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to the jailer")?,
+        door: sys::inherited_fd(supervise::DOOR_FD).context("taking the door")?,
+        tcp,
+        build: build.to_owned(),
         templates: serde_json::from_str::<TemplateConfig>(templates)?.settings(Path::new(home)),
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(serve_api(config, build.clone(), unix, unix_uids, tcp, &token))
+        credits: serde_json::from_str::<CreditConfig>(credits)?.settings(),
+    })
 }
 
 /// Prints what a role has to say; `quiet` are libraries that would say too much.
@@ -310,7 +357,10 @@ async fn serve_api(
     tcp: Option<TcpListener>,
     token: &OwnedFd,
 ) -> anyhow::Result<i32> {
+    let research =
+        ringfence_research::Settings { dir: config.home.join("engine/research"), market: config.home.join("market") };
     let (engine, gone) = ringfence_engine::Engine::start(config).await?;
+    let desk = ringfence_research::Desk::start(engine.clone(), research).await.context("the desk of research")?;
     unix.set_nonblocking(true)?;
     let tcp = match tcp {
         Some(listener) => {
@@ -328,7 +378,7 @@ async fn serve_api(
     let stop = ringfence_server::Stop::default();
     let server = ringfence_server::serve(
         ringfence_server::Config {
-            sandboxes: Arc::new(engine.clone()),
+            services: ringfence_server::Services { sandboxes: Arc::new(engine.clone()), research: Arc::new(desk) },
             previews: Some(engine.clone()),
             build,
             unix: tokio::net::UnixListener::from_std(unix)?,

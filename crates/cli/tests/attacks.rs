@@ -12,6 +12,8 @@ mod evasion;
 mod exhaustion;
 #[path = "attacks/mischief.rs"]
 mod mischief;
+#[path = "attacks/random_calls.rs"]
+mod random_calls;
 #[path = "attacks/stage.rs"]
 mod stage;
 #[path = "attacks/surface.rs"]

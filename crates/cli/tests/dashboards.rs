@@ -195,7 +195,7 @@ async fn computed(python: &Sandbox, symbol: &str) -> Value {
 /// The page of a port, opened in Chromium by the address of its preview: figures as pandas has them, candles and curves drawn from
 /// the bars, nothing that it complains of; with `edit`, it follows its sources.
 async fn is_seen(sandbox: &Sandbox, port: u16, picture: &str, edit: bool) {
-    let request = PreviewRequest { sandbox_id: sandbox.id.clone(), port: port.into(), public: None };
+    let request = PreviewRequest { sandbox_id: sandbox.id.clone(), port: port.into(), ..PreviewRequest::default() };
     let url = sandbox.api.preview(Actor::Operator, request).await.expect("an address").url.expect("the daemon listens");
     let pictures = target().join("pictures");
     fs::create_dir_all(&pictures).expect("a directory");

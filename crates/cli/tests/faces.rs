@@ -15,7 +15,7 @@ use std::{
 use fake::Fake;
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, CreateRequest, SandboxRequest};
-use ringfence_server::{Config, Stop, serve};
+use ringfence_server::{Config, Services, Stop, serve};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -35,7 +35,8 @@ impl Daemon {
         std::fs::create_dir(home.path().join("run")).expect("a directory");
         let uid = std::fs::metadata(home.path()).expect("it is there").uid();
         let (fake, stop) = (Arc::new(Fake::default()), Stop::default());
-        let (sandboxes, ending, socket) = (fake.clone(), stop.clone(), home.path().join("run/api.sock"));
+        let services = Services { sandboxes: fake.clone(), research: fake.clone() };
+        let (ending, socket) = (stop.clone(), home.path().join("run/api.sock"));
         let (bound, is_bound) = std::sync::mpsc::channel();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -43,7 +44,7 @@ impl Daemon {
                 let unix = UnixListener::bind(socket).expect("a socket");
                 bound.send(()).expect("somebody waits");
                 let config =
-                    Config { sandboxes, previews: None, build: "fake".into(), unix, unix_uids: vec![uid], tcp: None };
+                    Config { services, previews: None, build: "fake".into(), unix, unix_uids: vec![uid], tcp: None };
                 serve(config, ending).await.expect("it serves");
             });
         });

@@ -6,6 +6,8 @@ mod alpaca;
 #[path = "gate/attacks.rs"]
 mod attacks;
 mod common;
+#[path = "gate/cores.rs"]
+mod cores;
 #[path = "gate/keys.rs"]
 mod keys;
 #[path = "gate/node.rs"]

@@ -2,6 +2,10 @@
 
 mod common;
 
+#[path = "images/elsewhere.rs"]
+mod elsewhere;
+#[path = "images/hostile.rs"]
+mod hostile;
 #[path = "images/layout.rs"]
 mod layout;
 #[path = "images/own.rs"]

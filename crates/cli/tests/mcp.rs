@@ -2,13 +2,15 @@
 //! Inspector, a generic checker of the REST description, and bytes on standard input.
 
 mod common;
+#[path = "mcp/strict.rs"]
+mod strict;
 
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Mutex, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
@@ -154,7 +156,7 @@ fn a_server_starts_the_daemon_and_outlives_it() {
     let mut server = Server::of(home);
     server.greet();
     let tools = server.ask("tools/list", json!({}));
-    assert_eq!(tools["tools"].as_array().map(Vec::len), Some(24), "{tools}");
+    assert_eq!(tools["tools"].as_array().map(Vec::len), Some(42), "{tools}");
     let list = server.call("sandbox_list", json!({}));
     assert_eq!(list["structuredContent"], json!({"success": true, "sandboxes": [], "count": 0}));
     common::stop(home);
@@ -268,6 +270,17 @@ impl Inspector {
     }
 }
 
+#[track_caller]
+fn inspector() -> Inspector {
+    // The tests share it; one of them installs it.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    Inspector::install(
+        "@modelcontextprotocol/inspector@2.12.0",
+        "@modelcontextprotocol/inspector/clients/launcher/build/index.js",
+    )
+}
+
 #[test]
 fn the_inspector_finds_and_uses_the_tools() {
     if !is_long("the MCP Inspector") {
@@ -279,13 +292,10 @@ fn the_inspector_finds_and_uses_the_tools() {
     let header = format!("Authorization: Bearer {}", token.trim());
     let stdio = [BIN, "mcp", "--home", home.to_str().expect("plain")];
     let http = [url.as_str(), "--transport", "http", "--header", header.as_str()];
-    let inspector = Inspector::install(
-        "@modelcontextprotocol/inspector@2.12.0",
-        "@modelcontextprotocol/inspector/clients/launcher/build/index.js",
-    );
+    let inspector = inspector();
     for server in [&stdio[..], &http[..]] {
         let listed = inspector.ask(server, &["--method", "tools/list"]);
-        assert_eq!(listed["tools"].as_array().map(Vec::len), Some(24), "{listed}");
+        assert_eq!(listed["tools"].as_array().map(Vec::len), Some(42), "{listed}");
         let call = |tool: &str, arguments: &[&str]| {
             let method = [&["--method", "tools/call", "--tool-name", tool, "--tool-arg"], arguments].concat();
             inspector.ask(server, &method)["structuredContent"].clone()

@@ -8,8 +8,12 @@ mod common;
 
 #[path = "recovery/daemon.rs"]
 mod daemon;
+#[path = "recovery/damaged.rs"]
+mod damaged;
 #[path = "recovery/deaths.rs"]
 mod deaths;
+#[path = "recovery/descriptors.rs"]
+mod descriptors;
 #[path = "recovery/full.rs"]
 mod full;
 #[path = "recovery/load.rs"]

@@ -2,6 +2,8 @@
 //! judged by the exchange's own record.
 
 mod common;
+#[path = "gate/exchange.rs"]
+mod exchange;
 #[path = "gate/scene.rs"]
 mod scene;
 #[path = "gate/websocket.rs"]
@@ -9,8 +11,6 @@ mod websocket;
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
-    os::unix::net::UnixStream,
     path::Path,
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ use ringfence_model::{
 };
 use serde_json::Value;
 
-use crate::scene::Scene;
+use crate::{exchange::venue, scene::Scene};
 
 /// What every program begins with: keys as a user has them, and no word of a proxy.
 const BEGIN: &str = r#"
@@ -63,23 +63,6 @@ async fn trader(scene: &Scene) -> SandboxId {
     let network = Some(network.expect("a policy"));
     let request = CreateRequest { template: "python".into(), env_vars: keys(), network, ..CreateRequest::default() };
     scene.api.create(Actor::Agent, request, None).await.expect("a sandbox").sandbox_id
-}
-
-/// What the exchange itself says, asked past the gate, as root may.
-fn venue(home: &Path, method: &str, target: &str, body: &str) -> (u16, Value) {
-    let mut stream = UnixStream::connect(home.join("run/venue/api.sock")).expect("the exchange listens");
-    write!(
-        stream,
-        "{method} {target} HTTP/1.1\r\nHost: paper-api.alpaca.markets\r\nAPCA-API-KEY-ID: x\r\nAPCA-API-SECRET-KEY: y\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, serde_json::from_str(body).unwrap_or(Value::Null))
 }
 
 /// Every order that the exchange has, as it records them.

@@ -1,5 +1,5 @@
 //! Modes, limits and switches of trading over a real daemon with its gateway: what holds, what is refused, and what outlasts a
-//! restart. No template, no sandbox and no exchange is needed. These tests need root.
+//! restart. No exchange is needed, and a sandbox by one test alone. These tests need root.
 
 mod common;
 
@@ -16,8 +16,8 @@ use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     ApiError, Code, SandboxId,
     api::{
-        Actor, TradeHaltRequest, TradeLimitsSetRequest, TradeModeRequest, TradeOrdersRequest, TradeStateRequest,
-        TradeStatusRequest, TradeTightenRequest,
+        Actor, CreateRequest, SandboxRequest, TradeHaltRequest, TradeLimitsSetRequest, TradeModeRequest,
+        TradeOrdersRequest, TradeStateRequest, TradeStatusRequest, TradeTightenRequest,
     },
     trade::Limits,
 };
@@ -127,16 +127,17 @@ async fn an_agent_tightens_and_halts_and_the_operator_loosens_and_resumes() {
     daemon.run(2, &["trade", "limits", "set", "max_everything=1"]);
     assert!(daemon.run(1, &["trade", "limits", "set", &format!("{NAME}=much")]).contains(NAME));
 
-    // A sandbox that this node does not know: its limits and its state hold all the same.
+    // A sandbox that this node does not know: its limits and its state hold all the same. For an agent there is none.
     let (api, sandbox) = (daemon.client(), SandboxId::from_random([5; 20]).to_string());
     let tighten = |value: &str| TradeTightenRequest {
         sandbox_id: Some(sandbox.clone()),
         tighten: [(NAME.to_owned(), value.to_owned())].into(),
     };
-    let tightened = api.trade_tighten(Actor::Agent, tighten("400")).await.expect("tightened");
+    let unknown = api.trade_tighten(Actor::Agent, tighten("400")).await.expect_err("no sandbox of an agent's");
+    assert_eq!(unknown.code, Code::SandboxNotFound, "{unknown:?}");
+    let tightened = api.trade_tighten(Actor::Operator, tighten("400")).await.expect("tightened");
     let of_sandbox = tightened.limits.iter().find(|limit| limit.name == NAME).expect("listed");
     assert_eq!((of_sandbox.value.as_str(), of_sandbox.set_by.as_str()), ("400", "client (sandbox)"));
-    assert!(denied(api.trade_tighten(Actor::Agent, tighten("450")).await).contains(NAME));
     let loosen = TradeLimitsSetRequest { limits: tighten("600").tighten, ..TradeLimitsSetRequest::default() };
     denied(api.trade_limits_set(Actor::Agent, loosen).await);
     denied(api.trade_mode_set(Actor::Agent, TradeModeRequest { mode: "paper".into(), ..Default::default() }).await);
@@ -170,6 +171,26 @@ async fn an_agent_tightens_and_halts_and_the_operator_loosens_and_resumes() {
     daemon.run(1, &["trade", "approve", "1"]);
     let chain = daemon.json(&["audit", "verify"]);
     assert_eq!(chain["success"], true, "{chain}");
+}
+
+#[tokio::test]
+async fn an_agent_tightens_what_holds_for_its_sandbox_and_loosens_nothing() {
+    const NAME: &str = "max_notional_per_order";
+    let home = common::shared();
+    let api: Arc<dyn Sandboxes> = Arc::new(Client::new(&home.join("run/api.sock"), "test"));
+    let request = CreateRequest { template: "python".into(), ..CreateRequest::default() };
+    let sandbox = api.create(Actor::Agent, request, None).await.expect("made").sandbox_id.to_string();
+    let tighten = |value: &str| TradeTightenRequest {
+        sandbox_id: Some(sandbox.clone()),
+        tighten: [(NAME.to_owned(), value.to_owned())].into(),
+    };
+    let tightened = api.trade_tighten(Actor::Agent, tighten("400")).await.expect("tightened");
+    let of_sandbox = tightened.limits.iter().find(|limit| limit.name == NAME).expect("listed");
+    assert_eq!((of_sandbox.value.as_str(), of_sandbox.set_by.as_str()), ("400", "client (sandbox)"));
+    assert!(denied(api.trade_tighten(Actor::Agent, tighten("450")).await).contains(NAME));
+    let loosen = TradeLimitsSetRequest { limits: tighten("600").tighten, ..TradeLimitsSetRequest::default() };
+    denied(api.trade_limits_set(Actor::Agent, loosen).await);
+    api.delete(Actor::Agent, SandboxRequest { sandbox_id: sandbox }).await.expect("deleted");
 }
 
 #[tokio::test]

@@ -91,22 +91,35 @@ impl<S: Read + Write> Client<S> {
 
 const KEYS: &str = "APCA-API-KEY-ID: anybody\r\nAPCA-API-SECRET-KEY: anything\r\n";
 
-#[test]
-fn alpaca_py_finds_everything_that_it_looks_for() {
+/// Runs a client of the tests at a venue of its own, and answers what it printed.
+#[track_caller]
+fn client(requirements: &str, program: &str) -> String {
     let home = tempfile::tempdir().expect("a directory");
     let venue = Alone::start(home.path());
-    let python = common::venv("venue");
+    let python = common::venv(requirements);
     // Without -P its own directory comes first, and in it an `alpaca.py` of ours.
     let ran = Command::new(python)
         .arg("-P")
         .arg("-B")
-        .arg(common::clients().join("venue.py"))
+        .arg(common::clients().join(program))
         .arg(format!("http://{}", venue.address))
         .output()
         .expect("python runs");
-    let printed = String::from_utf8_lossy(&ran.stdout);
+    let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
     print!("{printed}");
     assert!(ran.status.success(), "{printed}{}", String::from_utf8_lossy(&ran.stderr));
+    printed
+}
+
+#[test]
+fn alpaca_py_finds_everything_that_it_looks_for() {
+    client("venue", "venue.py");
+}
+
+#[test]
+fn every_answer_is_one_that_alpacas_own_description_has() {
+    let printed = client("openapi", "openapi.py");
+    assert!(printed.contains("58 operations, "), "what is asked grew less: {printed}");
 }
 
 #[test]
@@ -153,6 +166,38 @@ fn what_can_be_read_in_two_ways_is_refused_and_changes_nothing() {
     assert_eq!((status, orders), (200, json!([])));
     let (status, order) = client.send("POST", "/v2/orders", &json_type, good.as_bytes()).expect("an answer");
     assert_eq!((status, &order["status"]), (200, &json!("pending_new")));
+}
+
+#[test]
+fn what_an_order_is_judged_by_is_what_clients_read() {
+    let home = tempfile::tempdir().expect("a directory");
+    let venue = Alone::start(home.path());
+    let mut client = venue.connect();
+    let mut ask = |target: &str| client.ask("GET", target, &Value::Null).expect("an answer");
+    let mut setting = venue.connect();
+    let stepped = setting.ask("PUT", "/ringfence/v1/clock", &json!({"mode": "stepped"})).expect("an answer");
+    assert_eq!(stepped.0, 200, "{stepped:?}");
+    for symbol in ["AAPL", "MSFT"] {
+        let order = json!({"symbol": symbol, "qty": "3", "side": "buy", "type": "market", "time_in_force": "day"});
+        assert_eq!(setting.ask("POST", "/v2/orders", &order).expect("an answer").0, 200);
+    }
+    setting.ask("POST", "/ringfence/v1/clock/step", &json!({"by": 60})).expect("an answer");
+    let (status, facts) = ask("/ringfence/v1/facts?symbols=AAPL,MSFT");
+    assert_eq!(status, 200, "{facts}");
+    for part in ["account", "clock", "positions"] {
+        assert_eq!(facts[part], ask(&format!("/v2/{part}")).1, "{part}");
+    }
+    assert_eq!(facts["positions"].as_array().map(Vec::len), Some(2));
+    let mut data = venue.connect();
+    data.host = "data.alpaca.markets";
+    for part in ["quotes", "trades"] {
+        let target = format!("/v2/stocks/{part}/latest?symbols=AAPL,MSFT");
+        let (_, latest) = data.ask("GET", &target, &Value::Null).expect("an answer");
+        assert_eq!((&facts[part], facts[part].as_object().map(serde_json::Map::len)), (&latest[part], Some(2)));
+    }
+    assert_eq!(ask("/ringfence/v1/facts?symbols=NOSUCH").1["quotes"], json!({}));
+    assert_eq!(ask("/ringfence/v1/facts").1["trades"], json!({}));
+    assert_eq!(ask("/ringfence/v1/facts?symbols=%00").0, 200, "what is no symbol has neither");
 }
 
 /// A number below `n` from a seed that is printed.

@@ -7,6 +7,8 @@
 mod admit;
 mod connection;
 mod desk;
+mod evidence;
+mod exchange;
 mod feed;
 mod lead;
 mod limits;
@@ -31,7 +33,7 @@ use ringfence_model::net::{HostName, Policy, Rule};
 use ringfence_model::trade::Mode;
 use ringfence_model::{ApiError, SandboxId};
 use ringfence_store::gate::{EnvelopeKey, GateStore};
-use ringfence_store::{KeyError, OpenError, SealingKey, SecretValue, StoreError};
+use ringfence_store::{AuditKey, KeyError, OpenError, SealingKey, SecretValue, StoreError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
@@ -155,6 +157,8 @@ pub struct Gateway {
 /// What all connections share.
 struct Gate {
     store: GateStore,
+    /// What heads and cuts of the audit chain are signed with.
+    audit_key: Arc<AuditKey>,
     events: UnboundedSender<FromGate>,
     resolver: Resolver,
     leads: Leads,
@@ -204,6 +208,7 @@ impl Gateway {
             exchange,
         } = config;
         let store = GateStore::open(&home.join("gate.db"), SealingKey::load_or_create(&home.join("gate.key"))?)?;
+        let audit_key = Arc::new(AuditKey::load_or_create(&home.join("audit.key"))?);
         let envelope = EnvelopeKey::load_or_create(&home.join("envelope.key"))?;
         let authority = Arc::new(Authority::load_or_create(&home, SystemTime::now())?);
         let (events, told) = mpsc::unbounded_channel();
@@ -211,6 +216,7 @@ impl Gateway {
         let leads = Leads::new(exchange, Mode::default());
         let gate = Arc::new(Gate {
             store,
+            audit_key: Arc::clone(&audit_key),
             events,
             resolver: Resolver::new(pins).leading(leads.venues.hosts().map(ToString::to_string), lead::ADDRESS),
             leads,
@@ -241,6 +247,7 @@ impl Gateway {
             tracing::warn!(in_doubt, "orders were on their way when the gateway ended; they are looked up");
         }
         tokio::spawn(desk::tend(Arc::downgrade(&gate)));
+        tokio::spawn(evidence::sign_heads(Arc::downgrade(&gate), audit_key));
         Ok((Self { gate }, told))
     }
 
@@ -345,6 +352,9 @@ impl Gate {
             let secrets = self.bound_secrets(&row.sandbox).await?;
             let force = self.force(policy, secrets, false).map_err(|error| unusable(error.message))?;
             room.put(force);
+        }
+        for (sandbox, account) in self.store.chosen_accounts().await? {
+            self.room(&sandbox).choose(account);
         }
         let with_placeholders = self.store.placeholders().await?;
         let rooms: HashSet<_> = with_placeholders.into_iter().map(|(row, _)| row.sandbox).collect();

@@ -1,7 +1,10 @@
 //! The one trait through which sandboxes are reached. The engine is one implementation; a client of the REST API is
 //! another, so that a face does not know whether the engine is in its process.
 
+mod access;
+mod credit;
 mod trading;
+mod trial;
 
 use std::sync::Arc;
 
@@ -9,20 +12,26 @@ use futures::future::BoxFuture;
 use ringfence_model::{
     ApiError,
     api::{
-        Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
-        CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
-        DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer,
-        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer, ImageRequest, ImportAnswer,
-        ImportRequest, ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, Progress,
-        PruneAnswer, PruneRequest, SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest,
-        SecretSetRequest, StatusAnswer, TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest,
-        TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+        Actor, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer, AuditPruneRequest, AuditVerifyAnswer,
+        AuditVerifyRequest, BuildAnswer, BuildRequest, CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest,
+        CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest,
+        ExecuteRequest, ExecutionAnswer, ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer,
+        ImageRequest, ImportAnswer, ImportRequest, ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer,
+        PreviewRequest, Progress, PruneAnswer, PruneRequest, SandboxRequest, SecretAnswer, SecretListAnswer,
+        SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer, TemplateDeleteAnswer,
+        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
     },
 };
 use tokio::sync::mpsc;
 
 pub use crate::export::Chunks;
+pub use access::Access;
+pub use credit::Credits;
 pub use trading::Trading;
+pub use trial::{
+    Conversation, TRIAL_INPUT_MAX, TRIAL_OUTPUT_MAX, TRIAL_PURPOSE_MAX, TRIAL_TIMEOUT_MAX_S, TrialAnswer, TrialRequest,
+    Trials,
+};
 
 /// The answer of every method, later.
 pub type Answering<'a, T> = BoxFuture<'a, Result<T, ApiError>>;
@@ -43,7 +52,7 @@ pub type SharedSandboxes = Arc<dyn Sandboxes>;
 ///
 /// # Errors
 /// Every method answers an [`ApiError`] with a stable code and a sentence that says what to do.
-pub trait Sandboxes: Trading + Send + Sync + 'static {
+pub trait Sandboxes: Access + Credits + Trading + Send + Sync + 'static {
     /// Makes a sandbox. A template that is not built yet is built first; its progress goes to `progress`.
     fn create(
         &self,
@@ -135,6 +144,9 @@ pub trait Sandboxes: Trading + Send + Sync + 'static {
 
     /// Whether the audit chain holds. Not offered over MCP.
     fn audit_verify(&self, actor: Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer>;
+
+    /// Cuts old entries off the beginning of the audit chains. Not offered over MCP, and operators only.
+    fn audit_prune(&self, actor: Actor, request: AuditPruneRequest) -> Answering<'_, AuditPruneAnswer>;
 
     /// What the gate decided. Not offered over MCP.
     fn egress_list(&self, actor: Actor, request: EgressRequest) -> Answering<'_, EgressAnswer>;

@@ -3,14 +3,20 @@
 use ringfence_model::{
     ApiError, Code,
     api::{
-        self, AuditEntryView, AuditHeadView, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest,
-        GateChain,
+        self, AuditCut, AuditEntryView, AuditHeadView, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer,
+        AuditPruneRequest, AuditVerifyAnswer, AuditVerifyRequest, GateChain,
     },
     net::control::{GateAnswer, GateOp},
 };
-use ringfence_store::{AuditFilter, AuditHash, Verification};
+use ringfence_store::{AuditFilter, AuditHash, AuditHead, Cut, DatabaseKind, Verification};
 
-use crate::{engine::Engine, error::Failure, lookup::Found, service::count, view};
+use crate::{
+    engine::Engine,
+    error::Failure,
+    lookup::Found,
+    service::{count, operators_only},
+    view,
+};
 
 impl Engine {
     pub(crate) async fn do_audit_log(&self, request: AuditLogRequest) -> Result<AuditLogAnswer, Failure> {
@@ -82,10 +88,18 @@ impl Engine {
             match record {
                 Some(record) if record.seq == remembered.seq && record.hash == hash => {}
                 _ => {
-                    let fault = format!(
-                        "entry {} is not the one that was remembered: the chain was cut or written anew",
-                        remembered.seq
-                    );
+                    let cut = self.inner.store.audit_checkpoint().await?.map(|checkpoint| checkpoint.cut);
+                    let fault = match cut {
+                        Some(cut) if remembered.seq <= cut.last.seq => format!(
+                            "entry {} was pruned: whether it was that one is in the export with SHA-256 {}; \
+                             `ringfence audit verify --file` checks it",
+                            remembered.seq, cut.export_sha256
+                        ),
+                        _ => format!(
+                            "entry {} is not the one that was remembered: the chain was cut or written anew",
+                            remembered.seq
+                        ),
+                    };
                     return Ok(broken(0, remembered.seq, fault));
                 }
             }
@@ -104,6 +118,36 @@ impl Engine {
         }
     }
 
+    /// Has each role cut its own chain, with a checkpoint that it signs.
+    pub(crate) async fn do_audit_prune(
+        &self,
+        by: api::Actor,
+        request: AuditPruneRequest,
+    ) -> Result<AuditPruneAnswer, Failure> {
+        operators_only(by, "pruning the audit chain")?;
+        let cuts = request.cuts.iter().map(parse_cut).collect::<Result<Vec<_>, _>>()?;
+        let mut chains: Vec<DatabaseKind> = cuts.iter().map(|cut| cut.chain).collect();
+        chains.sort_unstable();
+        chains.dedup();
+        if cuts.is_empty() || chains.len() != cuts.len() {
+            let text = "name one cut for each chain that is to be pruned, and at least one";
+            return Err(ApiError::new(Code::InvalidArgument, text).into());
+        }
+        for (cut, asked) in cuts.into_iter().zip(&request.cuts) {
+            match cut.chain {
+                DatabaseKind::Engine => {
+                    let key = std::sync::Arc::clone(&self.inner.audit_key);
+                    self.inner.store.prune_audit(key, cut, crate::engine::now_ms()).await?;
+                }
+                DatabaseKind::Gate => {
+                    self.inner.gate.call(GateOp::PruneAudit { cut: asked.clone() }).await?;
+                }
+            }
+            tracing::info!(chain = %cut.chain, seq = cut.last.seq, entries = cut.entries, "an audit chain was pruned");
+        }
+        Ok(AuditPruneAnswer { success: true, pruned: request.cuts })
+    }
+
     /// The gateway's own chain; `None` when it cannot be asked.
     async fn gate_chain(&self) -> Option<GateChain> {
         match self.inner.gate.call(GateOp::Verify).await {
@@ -115,4 +159,18 @@ impl Engine {
             }
         }
     }
+}
+
+/// What was asked, read strictly.
+fn parse_cut(cut: &AuditCut) -> Result<Cut, ApiError> {
+    let wrong = |what: &str| ApiError::new(Code::InvalidArgument, format!("`{what}` of a cut is not what it must be"));
+    let hash = |what: &str, text: &str| AuditHash::parse(text).ok_or_else(|| wrong(what));
+    Ok(Cut {
+        chain: DatabaseKind::parse(&cut.chain).ok_or_else(|| wrong("chain"))?,
+        last: AuditHead { seq: cut.seq, hash: hash("hash", &cut.hash)? },
+        entries: cut.entries,
+        first_at_ms: cut.first_at_ms,
+        last_at_ms: cut.last_at_ms,
+        export_sha256: hash("export_sha256", &cut.export_sha256)?,
+    })
 }

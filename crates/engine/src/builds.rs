@@ -311,7 +311,8 @@ impl Engine {
         let recipe = match &request.recipe {
             Some(source) => {
                 let recipe = self.own_recipe(&name, source).await?;
-                let (recipe, file) = self.inner.images.taken(recipe, request.image.as_deref())?;
+                let downloads = self.inner.templates.image_downloads;
+                let (recipe, file) = self.inner.images.taken(recipe, request.image.as_deref(), downloads)?;
                 image = file;
                 recipe
             }

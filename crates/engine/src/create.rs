@@ -22,6 +22,7 @@ use crate::{
     keys::Kept,
     language::Language,
     lookup::not_running,
+    machine::Files,
     network,
     run::Program,
     sandbox::{Environment, Lifetime, Made, Next, Sandbox, State},
@@ -126,19 +127,25 @@ impl Engine {
             deleted_at_ms: None,
             lifetime_s,
             env_version: 0,
-            swarm_id: None,
-            agent_id: None,
+            swarm_id: request.swarm_id.clone(),
+            agent_id: request.agent_id.clone(),
             failure: None,
+            project: request.project.clone(),
         };
         let names: Vec<&String> = kept.values.keys().take(AUDITED_NAMES_MAX).collect();
-        let detail = serde_json::json!({
+        let mut detail = serde_json::json!({
             "name": name, "template": template.name, "template_version": template.row.version, "lifetime_s": lifetime_s,
             "limits": limits, "env_names": names, "env_count": kept.values.len(), "sealed": kept.sealed, "exposed": kept.exposed, "network": request.network.as_ref().unwrap_or(&api::Network::default()), "secrets": request.secrets,
         });
+        for (name, id) in [("swarm_id", &request.swarm_id), ("agent_id", &request.agent_id)] {
+            if let Some(id) = id {
+                detail[name] = serde_json::json!(id);
+            }
+        }
         let entry = Self::entry(actor, "sandbox.create").sandbox(&ready.id).detail(detail);
         let (values, exposed) = (secrets(&kept.values), kept.exposed.clone());
         let (id, disk) = (ready.id.clone(), ready.disk.0);
-        let startup = request.startup_script.clone();
+        let (startup, project) = (request.startup_script.clone(), request.project.clone());
         let written = store
             .write_with_audit(entry, move |tx| {
                 tx.insert_sandbox(&row)?;
@@ -146,17 +153,19 @@ impl Engine {
                 if let Some(script) = startup {
                     tx.set_startup(&id, &script)?;
                 }
+                let budget = tx.budget(&project)?;
                 if values.is_empty() {
-                    return Ok(0);
+                    return Ok((0, budget));
                 }
                 let version = tx.set_environment(&id, &values, StoredEnvMode::Merge, &[])?.version;
                 tx.mark_exposed(&id, &exposed)?;
-                Ok(version)
+                Ok((version, budget))
             })
             .await;
         let env_version = match written {
-            Ok((version, receipt)) => {
+            Ok(((version, budget), receipt)) => {
                 drop(receipt);
+                self.inner.purse.note(&request.project, budget);
                 version
             }
             Err(error) => {
@@ -176,6 +185,7 @@ impl Engine {
         let sandbox = Arc::new(Sandbox::new(Made {
             id: ready.id.clone(),
             name: name.clone(),
+            project: request.project.clone(),
             template: Arc::clone(&template),
             limits,
             disk: ready.disk,
@@ -188,6 +198,7 @@ impl Engine {
                 values: kept.values,
             },
             public_ports: Vec::new(),
+            preview_generation: 0,
         }));
         self.add_live(Arc::clone(&sandbox));
         if let Some(shell) = &sandbox.state.lock().await.shell {
@@ -199,21 +210,29 @@ impl Engine {
         }
         let furnished = async {
             self.open_network(actor, &sandbox, request.network.as_ref(), &request.secrets).await?;
-            self.install(actor, &sandbox, &request.install_packages).await
+            let chosen = match request.trading.clone() {
+                Some(choice) => Some(self.choose_account(actor, &sandbox.id, choice).await?),
+                None => None,
+            };
+            self.install(actor, &sandbox, &request.install_packages).await?;
+            Ok::<_, Failure>(chosen)
         };
-        if let Err(error) = furnished.await {
-            // Nobody would ever learn of it.
-            let reason = "what it was to have could not be given to it";
-            let _ = self.end(&sandbox, Actor::System, SandboxStatus::Deleted, reason).await;
-            return Err(error);
-        }
+        let trading = match furnished.await {
+            Ok(trading) => trading,
+            Err(error) => {
+                // Nobody would ever learn of it.
+                let reason = "what it was to have could not be given to it";
+                let _ = self.undo(&sandbox, reason).await;
+                return Err(error);
+            }
+        };
         let startup = match &request.startup_script {
             Some(script) => match self.command(actor, &sandbox, script).await {
                 Ok(result) => Some(result),
                 Err(error) => {
                     // Nobody would ever learn of it.
                     let reason = "its startup_script could not be run";
-                    let _ = self.end(&sandbox, Actor::System, SandboxStatus::Deleted, reason).await;
+                    let _ = self.undo(&sandbox, reason).await;
                     return Err(error);
                 }
             },
@@ -224,6 +243,7 @@ impl Engine {
         if let Some(startup) = startup.as_ref().filter(|s| s.exit_code != 0) {
             warnings.push(format!("startup_script ended with exit code {}", startup.exit_code));
         }
+        warnings.extend(self.inner.purse.warning(&request.project));
         let mut secrets = kept.sealed;
         secrets.append(&mut request.secrets);
         secrets.sort_unstable();
@@ -245,8 +265,11 @@ impl Engine {
             network: request.network.unwrap_or_default(),
             secrets,
             exposed: kept.exposed,
+            swarm_id: request.swarm_id,
+            agent_id: request.agent_id,
             isolation,
             startup,
+            trading,
             warnings,
         })
     }
@@ -470,7 +493,7 @@ impl Engine {
                     &self.inner.machine,
                     &sandbox.template,
                     sandbox.limits,
-                    sandbox.disk,
+                    Files::Kept(sandbox.disk),
                     &sandbox.id,
                     shelf::Warmth::IfPossible,
                 );
@@ -495,7 +518,11 @@ impl Engine {
         if before == SandboxStatus::Stopped {
             self.run_start(&sandbox).await;
         }
-        Ok(self.transition(&sandbox, before, SandboxStatus::Running, message))
+        let mut answer = self.transition(&sandbox, before, SandboxStatus::Running, message);
+        if let Some(warning) = self.inner.purse.warning(&sandbox.project) {
+            answer.message = format!("{message}; {warning}");
+        }
+        Ok(answer)
     }
 
     /// Freezes a running sandbox.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use ringfence_jail::proto::ShellId;
-use ringfence_model::{ApiError, Code, ExecutionId, LayerDigest, SandboxId};
-use ringfence_store::{Actor, AuditEntry, LogEntry, LogLevel, PreviewKey, SealingKey, Store};
+use ringfence_model::{ApiError, Code, ExecutionId, LayerDigest, SandboxId, credit::CreditSettings};
+use ringfence_store::{Actor, AuditEntry, AuditKey, LogEntry, LogLevel, PreviewKey, SealingKey, SigningPace, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -41,6 +41,8 @@ pub struct Config {
     pub build: String,
     /// What the operator has decided about templates.
     pub templates: TemplateSettings,
+    /// What the operator has decided about credits.
+    pub credits: CreditSettings,
 }
 
 /// What the operator has decided about templates.
@@ -48,6 +50,8 @@ pub struct Config {
 pub struct TemplateSettings {
     /// Whether what a template's recipe says of the network holds for sandboxes of which nobody says it.
     pub network_defaults: bool,
+    /// Whether recipes that begin with an image may download: the image's programs share the host's network then.
+    pub image_downloads: bool,
     /// Memory for the sandboxes of one template that are made ahead, in MiB; otherwise a fiftieth of the host's.
     pub shelf_mib: Option<u64>,
     /// Layers that no template has, kept for builds that could use them again, in bytes.
@@ -92,6 +96,8 @@ impl std::fmt::Debug for Engine {
 pub(crate) struct Inner {
     pub(crate) home: PathBuf,
     pub(crate) store: Store,
+    /// What heads and cuts of the audit chain are signed with.
+    pub(crate) audit_key: Arc<AuditKey>,
     /// The way to the gateway.
     pub(crate) gate: crate::gate::GateClient,
     pub(crate) machine: Arc<Machine>,
@@ -103,8 +109,10 @@ pub(crate) struct Inner {
     pub(crate) builder: crate::builder::Builder,
     /// See [`Config`].
     pub(crate) templates: TemplateSettings,
+    pub(crate) purse: crate::credit::Purse,
     pub(crate) exports: crate::export::Exports,
     pub(crate) images: crate::images::Images,
+    pub(crate) trials: crate::trial::Ground,
     pub(crate) started: Instant,
     /// Which build this is.
     pub(crate) build: String,
@@ -153,10 +161,12 @@ impl Engine {
         let key = SealingKey::load_or_create(&own.join("sealing.key"))?;
         let preview_key = key.preview_key();
         let store = Store::open(&own.join("engine.db"), key)?;
+        let audit_key = Arc::new(AuditKey::load_or_create(&own.join("audit.key"))?);
         let (deaths, died) = mpsc::unbounded_channel();
         let (jailer, gone) = Jailer::new(config.jailer, deaths).map_err(io("watching the jailer's socket"))?;
         let machine = Arc::new(Machine::new(jailer, config.data, config.trust).await.map_err(Failure::from)?);
         let builder = crate::builder::Builder::new(Arc::clone(&machine), store.clone());
+        store.write(move |tx| tx.set_credit_settings(&config.credits)).await.map_err(Failure::from)?;
         // Numbers are never given twice, so one that is taken and thrown away marks where this run begins.
         let first_disk = store
             .write(|tx| {
@@ -169,6 +179,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 home: config.home,
                 store,
+                audit_key: Arc::clone(&audit_key),
                 machine,
                 gate: crate::gate::GateClient::default(),
                 registry: Registry::default(),
@@ -179,9 +190,11 @@ impl Engine {
                 builder,
                 exports: crate::export::Exports::default(),
                 images: crate::images::Images::default(),
+                trials: crate::trial::Ground::default(),
                 started: Instant::now(),
                 build: config.build,
                 templates: config.templates,
+                purse: crate::credit::Purse::new(config.credits),
                 tcp: config.tcp,
                 preview_key,
                 activity: Arc::default(),
@@ -200,7 +213,9 @@ impl Engine {
         tokio::spawn(engine.clone().bury(died));
         let sweeping = engine.clone();
         tokio::spawn(async move { sweeping.remove_leftovers().await });
-        tokio::spawn(engine.clone().tick());
+        engine.sign_head(&audit_key, SigningPace::AT_START).await;
+        tokio::spawn(engine.clone().tick(audit_key));
+        tokio::spawn(engine.clone().keep_accounts());
         Ok((engine, gone))
     }
 
@@ -211,6 +226,12 @@ impl Engine {
         if let Err(error) = self.inner.store.clone().close().await {
             tracing::warn!(%error, "the store did not close in order");
         }
+    }
+
+    /// The database, for jobs that are run in sandboxes.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        self.inner.store.clone()
     }
 
     /// Where the logs of outputs are.
@@ -251,9 +272,15 @@ impl Engine {
         self.inner.running.lock().expect("nothing panics under this lock")
     }
 
+    /// Whether the daemon ends: what is killed now is cut off, and has not failed.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.inner.draining.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
     /// Refuses new work while the daemon ends.
     pub(crate) fn admit(&self) -> Result<(), ApiError> {
-        if self.inner.draining.load(std::sync::atomic::Ordering::SeqCst) {
+        if self.is_ending() {
             return Err(ApiError::new(Code::InsufficientResources, "the daemon is stopping"));
         }
         Ok(())
@@ -276,6 +303,7 @@ impl Engine {
             if let Some(old) = old {
                 engine.clear_shelf(&old).await;
             }
+            engine.clear_trials(&template.name).await;
             engine.start_zygote(&template).await;
             let (machine, store) = (Arc::clone(&engine.inner.machine), engine.inner.store.clone());
             let activity = Arc::clone(&engine.inner.activity);
@@ -352,11 +380,14 @@ impl Engine {
                 return;
             }
         }
+        if self.bury_trial(shell).await {
+            return;
+        }
         self.on_sandbox_death(shell).await;
     }
 
-    /// Every half second: lifetimes. Every minute: what reconcile finds.
-    async fn tick(self) {
+    /// Every half second: lifetimes. Every minute: what reconcile finds, and whether a head of the audit chain is to be signed.
+    async fn tick(self, audit_key: Arc<AuditKey>) {
         const TICK: Duration = Duration::from_millis(500);
         const RECONCILE_EVERY: u32 = 120;
         let mut ticks = 0_u32;
@@ -368,11 +399,22 @@ impl Engine {
                 return;
             }
             self.expire(now_ms()).await;
+            self.give_trials_back().await;
             ticks += 1;
             if ticks.is_multiple_of(RECONCILE_EVERY) {
                 self.reconcile_disks().await;
                 self.forget_lingering().await;
+                self.sign_head(&audit_key, SigningPace::RUNNING).await;
             }
+        }
+    }
+
+    /// Signs the head of the audit chain when it is time. The line goes to the log, which others may keep.
+    async fn sign_head(&self, key: &Arc<AuditKey>, pace: SigningPace) {
+        match self.inner.store.sign_head(Arc::clone(key), pace, now_ms()).await {
+            Ok(Some(head)) => tracing::info!(%head, "the head of the audit chain was signed"),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the head of the audit chain could not be signed"),
         }
     }
 

@@ -20,6 +20,17 @@ pub enum Failure {
     Api(#[from] ApiError),
 }
 
+/// Whether the kernel refused with one of these words: the jailer itself, or a builder that it had forked, whose report is text.
+/// What a warm interpreter says is its packages' word, and is not believed.
+fn kernel_said(refusal: &Refusal, words: &[&str]) -> bool {
+    let text = match refusal {
+        Refusal::Kernel { reason, .. } => reason,
+        Refusal::Failed(why) if !why.starts_with("the zygote") => why,
+        _ => return false,
+    };
+    words.iter().any(|word| text.contains(word))
+}
+
 impl Failure {
     /// All causes in one line.
     #[must_use]
@@ -52,13 +63,24 @@ impl Failure {
                     "the daemon is starting its jailer anew; try again in a second",
                 );
             }
-            Self::Machine(MachineError::Jailer(JailerError::Refused(Refusal::Kernel { step, reason })))
-                if reason.contains("No space left") || reason.contains("ENOSPC") || reason.contains("os error 28") =>
+            Self::Machine(MachineError::Jailer(JailerError::Refused(refusal)))
+                if kernel_said(refusal, &["No space left", "ENOSPC", "os error 28"]) =>
             {
-                tracing::warn!(step, reason, "the host's disk is full");
+                tracing::warn!(%refusal, "the host's disk is full");
                 return ApiError::new(
                     Code::InsufficientResources,
                     "the host's disk is full; free some space (`ringfence doctor` says where) and try again",
+                );
+            }
+            // EMFILE and ENFILE: of the jailer, or of the host.
+            Self::Machine(MachineError::Jailer(JailerError::Refused(refusal)))
+                if kernel_said(refusal, &["os error 24", "os error 23"]) =>
+            {
+                tracing::warn!(%refusal, "there are no descriptors left");
+                return ApiError::new(
+                    Code::InsufficientResources,
+                    "the daemon has no file descriptors left; delete sandboxes, or start it with a higher limit \
+                     (`LimitNOFILE=` in its unit, `ulimit -n` in a shell), and try again",
                 );
             }
             Self::Machine(MachineError::Jailer(JailerError::Refused(Refusal::Plan(why))))
@@ -73,6 +95,12 @@ impl Failure {
                     "the disk of the daemon's state directory is full, and nothing is done that cannot be written down; \
                      free some space (`ringfence doctor` says where) and try again",
                 );
+            }
+            Self::Store(error @ StoreError::InsufficientCredits { .. }) => {
+                let text = format!(
+                    "{error}; delete or stop sandboxes, or ask the operator for more (`ringfence credits grant`)"
+                );
+                return ApiError::new(Code::InsufficientCredits, text);
             }
             Self::Store(StoreError::Refused(why)) => return ApiError::new(Code::InvalidArgument, why.clone()),
             _ => {}

@@ -255,7 +255,7 @@ pub(crate) async fn attend(
 }
 
 /// The accounts of an execution that is on its way out, with its exit code; `None` when it only closed its outputs.
-async fn ending(machine: &Machine, execution: &Execution) -> Option<Exited> {
+pub(crate) async fn ending(machine: &Machine, execution: &Execution) -> Option<Exited> {
     // Node, which has closed its outputs, takes 1 to 2 ms until its exit begins.
     const LOOKS: u32 = 10;
     const BETWEEN: Duration = Duration::from_micros(200);
@@ -275,11 +275,11 @@ async fn feed(mut pipe: pipe::Sender, bytes: Vec<u8>) {
     let _ = pipe.write_all(&bytes).await;
 }
 
-const CHUNK: usize = 16 << 10;
+pub(crate) const CHUNK: usize = 16 << 10;
 
 /// More than a pipe can hold (`/proc/sys/fs/pipe-max-size`, 1 MiB for the unprivileged): what the first process had
 /// written before it ended is within this.
-const DRAIN_BYTES_MAX: usize = 2 << 20;
+pub(crate) const DRAIN_BYTES_MAX: usize = 2 << 20;
 
 async fn read(capture: &Capture, stream: pipe::Receiver, mut ended: watch::Receiver<bool>) {
     let mut buffer = vec![0_u8; CHUNK];

@@ -465,6 +465,7 @@ impl Engine {
         if let Some(shelf) = shelf {
             self.clear_shelf(&shelf).await;
         }
+        self.clear_trials(&name).await;
         drop(turn);
         // Those of a base are somebody else's still: shipped templates keep theirs. An export or a build that goes on may just have
         // sealed the same content: its layers are gone a little later then, and whoever asked need not wait for long.

@@ -118,7 +118,7 @@ impl Engine {
 }
 
 /// A path as the audit chain keeps it: cut, for an entry is bounded.
-fn audited(path: &str) -> String {
+pub(crate) fn audited(path: &str) -> String {
     const CHARS_MAX: usize = 512;
     path.chars().take(CHARS_MAX).collect()
 }

@@ -82,6 +82,8 @@ struct State {
     to_keep: Option<Vec<SandboxId>>,
     /// Deleted while there was no gateway to tell it.
     to_forget: Vec<SandboxId>,
+    /// Ended, but not deleted, in such a time.
+    to_detach: Vec<SandboxId>,
     denials: HashMap<SandboxId, VecDeque<Denial>>,
 }
 
@@ -136,10 +138,13 @@ impl GateClient {
             }
             let told = state.attached.iter().map(|(sandbox, shell)| attach(sandbox, *shell));
             let forgotten = state.to_forget.iter().map(|sandbox| GateOp::Forget { sandbox: sandbox.clone() });
-            for op in told.chain(forgotten) {
+            let detached = state.to_detach.iter().filter(|sandbox| !state.attached.contains_key(*sandbox));
+            let detached = detached.map(|sandbox| GateOp::Detach { sandbox: sandbox.clone() });
+            for op in told.chain(forgotten).chain(detached) {
                 let _ = out.send(line(0, op));
             }
             state.to_forget.clear();
+            state.to_detach.clear();
             state.out = Some(out);
             state.generation
         };
@@ -238,7 +243,9 @@ impl GateClient {
     pub(crate) fn detach(&self, sandbox: &SandboxId) {
         let mut state = self.lock();
         state.attached.remove(sandbox);
-        tell(&state, GateOp::Detach { sandbox: sandbox.clone() });
+        if !tell(&state, GateOp::Detach { sandbox: sandbox.clone() }) {
+            state.to_detach.push(sandbox.clone());
+        }
     }
 
     /// These are all sandboxes that there are: called once, before there are more.

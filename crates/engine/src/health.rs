@@ -40,6 +40,7 @@ impl Engine {
             sandboxes: counts,
             executions_running: count(self.running().len()),
             templates,
+            trials: self.inner.trials.health(),
             making: self.inner.machine.making(),
             host: HostHealth {
                 kernel: facts.kernel.clone(),

@@ -50,12 +50,24 @@ impl Images {
         self.waiting.lock().expect("nothing panics under this lock").remove(name)
     }
 
-    /// The recipe over the image that was sent for it, and the image, if it begins with one.
+    /// The recipe over the image that was sent for it, and the image, if it begins with one. Steps that download share the host's
+    /// network, and over an image they are programs of whoever made it: only an operator who says so (`downloads`) lets them.
     ///
     /// # Errors
-    /// One of both is missing.
-    pub(crate) fn taken(&self, recipe: Recipe, name: Option<&str>) -> Result<(Recipe, Option<Arc<OwnedFd>>), ApiError> {
+    /// One of both is missing, or the recipe downloads and may not.
+    pub(crate) fn taken(
+        &self,
+        recipe: Recipe,
+        name: Option<&str>,
+        downloads: bool,
+    ) -> Result<(Recipe, Option<Arc<OwnedFd>>), ApiError> {
         let wrong = |text: &str| Err(ApiError::new(Code::InvalidArgument, text));
+        if recipe.oci.is_some() && !downloads && (recipe.lock.is_some() || recipe.node.is_some()) {
+            let text = "`lock` and `node` download with the programs of the image, which then share this host's network, its loopback \
+                 too: put the packages into the image, or, if you trust whoever made it, set `image_downloads = true` below \
+                 [templates] in config.toml and restart the daemon";
+            return Err(ApiError::new(Code::PermissionDenied, text));
+        }
         match (&recipe.oci, name) {
             (None, None) => Ok((recipe, None)),
             (None, Some(_)) => wrong("the recipe does not begin with an image, and yet one was sent for it"),

@@ -3,6 +3,7 @@
 //! It reaches the kernel only through the jailer and the guest, keeps what it knows in the store, and writes each decision
 //! there before it acts. No HTTP, no orders, no keys.
 
+mod access;
 mod activity;
 pub mod api;
 mod audit;
@@ -10,6 +11,7 @@ mod builder;
 mod builds;
 mod capture;
 mod create;
+mod credit;
 mod engine;
 mod environment;
 mod error;
@@ -18,6 +20,7 @@ mod export;
 mod files;
 mod gate;
 pub mod guest;
+mod handover;
 mod health;
 mod images;
 mod jailer;
@@ -40,6 +43,7 @@ mod shelf;
 mod start;
 pub mod template;
 mod trading;
+mod trial;
 mod view;
 
 pub use engine::{Config, Engine, StartError, TemplateSettings};

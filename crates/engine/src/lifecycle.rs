@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ringfence_jail::proto::{DiskId, ShellId};
-use ringfence_model::SandboxId;
+use ringfence_model::{ExecutionId, SandboxId};
 use ringfence_store::{
     Actor, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionStatus, LogLevel, SandboxChange, SandboxRow,
     SandboxStatus, TemplateRow,
@@ -41,6 +41,17 @@ impl Engine {
         *sandbox.started.lock().expect("nothing panics under this lock") = None;
     }
 
+    /// Ends one execution and what it started; its record then says `killed` and why. Nothing happens to one that has ended.
+    pub async fn end_execution(&self, id: &ExecutionId, reason: &'static str) {
+        let Some(execution) = self.running().get(id).cloned() else { return };
+        execution.end_because(reason);
+        if let Some((shell, exec)) = execution.place()
+            && let Err(error) = self.inner.machine.kill(shell, exec).await
+        {
+            tracing::debug!(%error, execution = %id, "an execution had ended before it was killed");
+        }
+    }
+
     /// Ends a sandbox for good: state, processes, environment, disk. `false` when it had ended already.
     ///
     /// # Errors
@@ -51,6 +62,25 @@ impl Engine {
         actor: Actor,
         to: SandboxStatus,
         reason: &'static str,
+    ) -> Result<bool, Failure> {
+        self.end_paid(sandbox, actor, to, reason, false).await
+    }
+
+    /// Ends a sandbox that could not be given what it was to have, and gives back what it has paid.
+    ///
+    /// # Errors
+    /// As [`Engine::end`].
+    pub(crate) async fn undo(&self, sandbox: &Arc<Sandbox>, reason: &'static str) -> Result<bool, Failure> {
+        self.end_paid(sandbox, Actor::System, SandboxStatus::Deleted, reason, true).await
+    }
+
+    async fn end_paid(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        actor: Actor,
+        to: SandboxStatus,
+        reason: &'static str,
+        refund: bool,
     ) -> Result<bool, Failure> {
         let _gate = sandbox.gate.write().await;
         let mut state = sandbox.state.lock().await;
@@ -73,6 +103,7 @@ impl Engine {
             stopped_at_ms: Some(now),
             failure: (to == SandboxStatus::Failed).then(|| reason.to_owned()),
             disk: (!keeps_disk).then_some(None),
+            refund,
             ..SandboxChange::default()
         };
         let id = sandbox.id.clone();
@@ -98,7 +129,11 @@ impl Engine {
             crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, sandbox.disk).await;
         }
         let (engine, id) = (self.clone(), sandbox.id.clone());
-        tokio::spawn(async move { engine.remove_logs(&id).await });
+        tokio::spawn(async move {
+            // The gate's counters outlive the sandbox.
+            engine.note_traffic(&id).await;
+            engine.remove_logs(&id).await;
+        });
         Ok(true)
     }
 
@@ -170,6 +205,7 @@ impl Engine {
                 drop(ready);
             }
         }
+        self.stop_trials().await;
         let stops = self.all_live().into_iter().map(|sandbox| {
             let engine = self.clone();
             async move {
@@ -219,6 +255,7 @@ impl Engine {
             };
             store.finish_execution(&row.id, end).await?;
         }
+        store.write(|tx| tx.end_trials(now_ms())).await?;
         use SandboxStatus::{Creating, Paused, Running, Stopped};
         let disks: HashSet<DiskId> = self.inner.machine.disks().await?.into_iter().collect();
         for row in store.sandboxes_in(&[Creating, Running, Paused, Stopped]).await? {
@@ -241,22 +278,29 @@ impl Engine {
             store.write_with_audit(entry, move |tx| tx.move_sandbox(&id, to, &change))
         };
         let Some(disk) = disk.filter(|_| row.status != SandboxStatus::Creating) else {
-            let reason = "the daemon ended before it was finished";
-            let change = SandboxChange { failure: Some(reason.into()), ..SandboxChange::default() };
+            let reason = match row.status {
+                SandboxStatus::Creating => "the daemon ended before it was finished",
+                _ => {
+                    "its files are not there: the state was restored from a backup without them, or the disks were removed"
+                }
+            };
+            let change = SandboxChange { failure: Some(reason.into()), ended_unseen: true, ..SandboxChange::default() };
             let _ = move_to(SandboxStatus::Failed, reason, change).await?;
             return Ok(());
         };
         if row.status != SandboxStatus::Stopped {
             let reason = "the daemon was restarted";
-            let change = SandboxChange { stopped_at_ms: Some(now_ms()), ..SandboxChange::default() };
+            let change =
+                SandboxChange { stopped_at_ms: Some(now_ms()), ended_unseen: true, ..SandboxChange::default() };
             let _ = move_to(SandboxStatus::Stopped, reason, change).await?;
             self.note(&row.id, LogLevel::Info, "system", "stopped: the daemon was restarted; files are kept");
         }
         let id = row.id.clone();
-        let (values, exposed, last_execution, public_ports) = store
+        let (values, exposed, last_execution, public_ports, preview_generation) = store
             .read(move |view| {
                 let (exposed, public_ports) = (view.exposed_names(&id)?, view.public_ports(&id)?);
-                Ok((view.environment(&id)?, exposed, view.last_execution_number(&id)?, public_ports))
+                let (last_execution, generation) = (view.last_execution_number(&id)?, view.preview_generation(&id)?);
+                Ok((view.environment(&id)?, exposed, last_execution, public_ports, generation))
             })
             .await?;
         let values = values
@@ -268,6 +312,7 @@ impl Engine {
             template: self.template_of(&row, &versions),
             id: row.id,
             name: row.name,
+            project: row.project,
             limits: row.limits,
             disk,
             lifetime: Lifetime {
@@ -277,6 +322,7 @@ impl Engine {
             last_execution,
             environment: Environment { version: row.env_version, values, exposed: exposed.into_iter().collect() },
             public_ports,
+            preview_generation,
         });
         self.add_live(Arc::new(sandbox));
         Ok(())

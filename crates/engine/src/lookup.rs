@@ -20,16 +20,25 @@ fn shown(reference: &str) -> String {
     reference.chars().take(80).collect::<String>().escape_debug().to_string()
 }
 
+/// What a sandbox that there is not answers, for whoever asks.
+pub(crate) fn unknown(reference: &str) -> ApiError {
+    let text = format!("there is no sandbox `{}`; `sandbox_list` shows those that exist", shown(reference));
+    ApiError::new(Code::SandboxNotFound, text)
+}
+
+/// What a name that several have answers.
+pub(crate) fn ambiguous(sandboxes: usize, reference: &str) -> ApiError {
+    let text = format!("{sandboxes} sandboxes are named `{}`; use the id of one", shown(reference));
+    ApiError::new(Code::SandboxNameAmbiguous, text)
+}
+
 impl Engine {
     /// The sandbox of that id or unique name.
     ///
     /// # Errors
     /// There is none, or several have that name.
     pub(crate) async fn find(&self, reference: &str) -> Result<Found, Failure> {
-        let unknown = || {
-            let text = format!("there is no sandbox `{}`; `sandbox_list` shows those that exist", shown(reference));
-            ApiError::new(Code::SandboxNotFound, text)
-        };
+        let unknown = || unknown(reference);
         if let Ok(id) = SandboxId::parse(reference) {
             if let Some(sandbox) = self.live(&id) {
                 return Ok(Found::Live(sandbox));
@@ -40,10 +49,7 @@ impl Engine {
         let mut named: Vec<_> = self.all_live().into_iter().filter(|s| s.name == reference).collect();
         match (named.pop(), named.len()) {
             (Some(sandbox), 0) => Ok(Found::Live(sandbox)),
-            (Some(_), others) => {
-                let text = format!("{} sandboxes are named `{}`; use the id of one", others + 1, shown(reference));
-                Err(ApiError::new(Code::SandboxNameAmbiguous, text).into())
-            }
+            (Some(_), others) => Err(ambiguous(others + 1, reference).into()),
             (None, _) => {
                 let filter =
                     SandboxFilter { name: Some(reference.to_owned()), limit: Some(1), ..SandboxFilter::default() };
@@ -73,6 +79,11 @@ pub(crate) fn ended(id: &SandboxId, status: SandboxStatus) -> ApiError {
             format!(
                 "the lifetime of sandbox {id} is over; make another with `sandbox_create`, with a larger `timeout`"
             ),
+        ),
+        // Nobody is told the id of another one that is not alive here.
+        SandboxStatus::Running => ApiError::new(
+            Code::SandboxNotRunning,
+            format!("sandbox {id} is a trial: it runs one program for a job, and is gone when that has ended"),
         ),
         _ => ApiError::new(
             Code::SandboxNotRunning,

@@ -85,6 +85,15 @@ pub(crate) struct Machine {
     joins_took: Recent,
 }
 
+/// The files of a shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// Those of a sandbox, on a disk that exists, and the sample bars at `/data`.
+    Kept(DiskId),
+    /// Those of a trial, in memory, with nothing at `/data`: bars there are the future of every backtest.
+    Passing,
+}
+
 /// What a shell is made of.
 #[derive(Debug, Clone)]
 pub(crate) struct ShellSpec {
@@ -92,8 +101,8 @@ pub(crate) struct ShellSpec {
     pub zygote: ZygoteNo,
     /// The template's layers, uppermost first.
     pub layers: Vec<LayerDigest>,
-    /// The writable layer; exists.
-    pub disk: DiskId,
+    /// What it may write to, and whether it sees the sample bars.
+    pub files: Files,
     /// What it may use.
     pub limits: Limits,
     /// Host name inside.
@@ -336,14 +345,19 @@ impl Machine {
     pub(crate) async fn build_shell(&self, spec: ShellSpec) -> Result<Shell, MachineError> {
         let slot = self.take_slot()?;
         let id = ShellId(self.next_shell.fetch_add(1, Ordering::Relaxed));
-        let mut layers = vec![self.harness.clone(), self.data.clone(), self.trust.clone()];
+        let (disk, mut layers) = match spec.files {
+            Files::Kept(disk) => (Some(disk), self.own_layers()),
+            Files::Passing => (None, vec![self.harness.clone(), self.trust.clone()]),
+        };
         layers.extend(spec.layers);
         let plan = ShellPlan {
             shell: id,
             slot,
             zygote: spec.zygote,
             layers,
-            disk: spec.disk,
+            disk,
+            // A trial asks nobody for anything.
+            gate: disk.is_some(),
             limits: spec.limits,
             hostname: spec.hostname,
             machine_id: spec.machine_id,
@@ -466,6 +480,14 @@ impl Machine {
             Done::Account(account) => Ok(account),
             _ => Err(JailerError::Confused.into()),
         }
+    }
+
+    /// Kills everything that an execution started.
+    ///
+    /// # Errors
+    /// There is no such execution.
+    pub(crate) async fn kill(&self, shell: ShellId, exec: ExecNo) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::Kill { shell, exec }).await?)
     }
 
     /// Removes the cgroup of an ended execution. How many of its processes are still alive (then it stays).

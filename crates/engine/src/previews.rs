@@ -1,9 +1,9 @@
 //! Visits from outside to programs that listen in a sandbox: who is let in, where to, and for how long.
 //!
 //! A visit needs the sandbox's token, unless the operator has made the port public. It is admitted before anything is
-//! connected, and what it has opened ends with the sandbox, or with the port's being public.
+//! connected, and what it has opened ends with the sandbox, with the port's being public, or with the token.
 
-use std::{collections::BTreeSet, hint::black_box, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use futures::future::BoxFuture;
 use ringfence_model::{
@@ -23,6 +23,7 @@ use crate::{
     machine::SharedShell,
     ports::{DialError, Listening},
     sandbox::Sandbox,
+    service::actor,
 };
 
 /// Requests and streams of one sandbox at once.
@@ -39,16 +40,19 @@ pub const TOKEN_FIELD: &str = "ringfence_token";
 pub(crate) struct Visits {
     /// Ports that need no token.
     public: watch::Sender<BTreeSet<u16>>,
+    /// How often its token was replaced.
+    generation: watch::Sender<u32>,
     /// Ports whose first visit is on disk, and whether it needed no token.
     audited: tokio::sync::Mutex<BTreeSet<(u16, bool)>>,
     permits: Arc<Semaphore>,
 }
 
 impl Visits {
-    /// Of a sandbox with these public ports.
-    pub(crate) fn new(public: impl IntoIterator<Item = u16>) -> Self {
+    /// Of a sandbox with these public ports, whose token was replaced so often.
+    pub(crate) fn new(public: impl IntoIterator<Item = u16>, generation: u32) -> Self {
         Self {
             public: watch::Sender::new(public.into_iter().collect()),
+            generation: watch::Sender::new(generation),
             audited: tokio::sync::Mutex::default(),
             permits: Arc::new(Semaphore::new(VISITS_MAX)),
         }
@@ -82,7 +86,8 @@ pub struct Admission {
     sandbox: Arc<Sandbox>,
     shell: SharedShell,
     port: u16,
-    by: Option<usize>,
+    /// Which token let it in, and of which generation it is.
+    by: Option<(usize, u32)>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -92,21 +97,30 @@ impl std::fmt::Debug for Admission {
     }
 }
 
-/// Whether two secrets are the same. Takes as long for a wrong one as for the right one of the same length.
-fn is_same(ours: &[u8], offered: &[u8]) -> bool {
-    let differing = ours.iter().zip(offered).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
-    ours.len() == offered.len() && differing == 0
-}
-
 impl Engine {
     /// Lets a visitor of a port in who offers these tokens.
     ///
     /// # Errors
     /// See [`Turned`]. Without a token, nobody is told whether there is such a sandbox, or how it stands.
     pub async fn admit_visit(&self, id: &SandboxId, port: u16, offered: &[Vec<u8>]) -> Result<Admission, Turned> {
-        let token = self.inner.preview_key.token(id);
-        let by = offered.iter().position(|offered| is_same(token.as_bytes(), offered));
+        let key = &self.inner.preview_key;
+        let shown: Vec<_> = offered
+            .iter()
+            .enumerate()
+            .filter_map(|(index, token)| key.generation(id, token).map(|generation| (index, generation)))
+            .collect();
         let live = self.live(id);
+        let valid = match &live {
+            Some(sandbox) => *sandbox.visits.generation.borrow(),
+            // The database is asked for nobody who has never had a token of it.
+            None if shown.is_empty() => return Err(Turned::NoToken),
+            None => {
+                let id = id.clone();
+                let read = self.inner.store.read(move |view| view.preview_generation(&id)).await;
+                read.map_err(|error| failed(error.into()))?
+            }
+        };
+        let by = shown.into_iter().find(|(_, generation)| *generation == valid);
         let is_public = live.as_ref().is_some_and(|sandbox| sandbox.visits.public.borrow().contains(&port));
         if by.is_none() && !is_public {
             return Err(Turned::NoToken);
@@ -138,8 +152,11 @@ impl Engine {
         if let Some(public) = request.public {
             self.set_public(by, &sandbox, port, public).await?;
         }
+        if request.rotate {
+            self.rotate_token(by, &sandbox).await?;
+        }
         let public = sandbox.visits.public.borrow().contains(&port);
-        let (url, path_url) = self.addresses(&sandbox.id, port, public).unzip();
+        let (url, path_url) = self.addresses(&sandbox, port, public).unzip();
         let listening = self.listening(&sandbox).await.iter().any(|found| found.port == port && found.is_reached());
         Ok(PreviewAnswer { success: true, sandbox_id: sandbox.id.clone(), port, public, listening, url, path_url })
     }
@@ -178,6 +195,21 @@ impl Engine {
         Ok(())
     }
 
+    /// Replaces a sandbox's token. It shuts out and lets nobody in, so that it is for whoever may see the token.
+    async fn rotate_token(&self, by: api::Actor, sandbox: &Sandbox) -> Result<(), Failure> {
+        // As in `set_public`.
+        let state = sandbox.state.lock().await;
+        if !state.status.is_live() {
+            return Err(lookup::ended(&sandbox.id, state.status).into());
+        }
+        let entry = Self::entry(actor(by), "preview.rotate").sandbox(&sandbox.id);
+        let id = sandbox.id.clone();
+        let (generation, receipt) = self.inner.store.write_with_audit(entry, move |tx| tx.rotate_preview(&id)).await?;
+        drop(receipt);
+        sandbox.visits.generation.send_replace(generation);
+        Ok(())
+    }
+
     /// What programs of a sandbox listen on; nothing where that cannot be known.
     async fn listening(&self, sandbox: &Sandbox) -> Vec<Listening> {
         let Some(shell) = sandbox.state.lock().await.shell.clone() else { return Vec::new() };
@@ -197,7 +229,7 @@ impl Engine {
         let view = |listening: Listening| {
             let port = listening.port;
             let is_public = public.contains(&port);
-            let reached = listening.is_reached().then(|| self.addresses(&sandbox.id, port, is_public)).flatten();
+            let reached = listening.is_reached().then(|| self.addresses(sandbox, port, is_public)).flatten();
             let (url, path_url) = reached.unzip();
             PortView { port, address: listening.ip.to_string(), url, path_url, public: is_public }
         };
@@ -205,9 +237,11 @@ impl Engine {
     }
 
     /// Where a port can be visited: by name, and below a path.
-    fn addresses(&self, id: &SandboxId, port: u16, public: bool) -> Option<(String, String)> {
+    fn addresses(&self, sandbox: &Sandbox, port: u16, public: bool) -> Option<(String, String)> {
         let tcp: SocketAddr = self.inner.tcp?;
-        let query = if public { String::new() } else { format!("?{TOKEN_FIELD}={}", self.inner.preview_key.token(id)) };
+        let id = &sandbox.id;
+        let token = || self.inner.preview_key.token(id, *sandbox.visits.generation.borrow());
+        let query = if public { String::new() } else { format!("?{TOKEN_FIELD}={}", token()) };
         Some((
             format!("http://{port}-{id}.localhost:{}/{query}", tcp.port()),
             format!("http://{tcp}/preview/{id}/{port}/{query}"),
@@ -224,7 +258,7 @@ impl Admission {
     /// Which of the offered tokens was the right one; `None` when the port is public and none was needed.
     #[must_use]
     pub fn by(&self) -> Option<usize> {
-        self.by
+        self.by.map(|(index, _)| index)
     }
 
     /// A connection to the program. The first one of a port is in the audit chain before it is handed out.
@@ -265,13 +299,14 @@ impl Admission {
     #[must_use]
     pub fn ended(&self) -> BoxFuture<'static, ()> {
         let mut shell = self.shell.ports.ended();
-        let mut public = self.by.is_none().then(|| self.sandbox.visits.public.subscribe());
-        let port = self.port;
+        let (mut public, mut generation) =
+            (self.sandbox.visits.public.subscribe(), self.sandbox.visits.generation.subscribe());
+        let (port, by) = (self.port, self.by);
         Box::pin(async move {
             let closed = async {
-                match &mut public {
-                    Some(public) => drop(public.wait_for(|ports| !ports.contains(&port)).await),
-                    None => std::future::pending().await,
+                match by {
+                    Some((_, shown)) => drop(generation.wait_for(|valid| *valid != shown).await),
+                    None => drop(public.wait_for(|ports| !ports.contains(&port)).await),
                 }
             };
             tokio::select! {
@@ -279,18 +314,5 @@ impl Admission {
                 () = closed => {}
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_itself_alone() {
-        assert!(is_same(b"0123456789abcdef", b"0123456789abcdef"));
-        for other in [&b""[..], b"0123456789abcde", b"0123456789abcdefg", b"0123456789abcdeF"] {
-            assert!(!is_same(b"0123456789abcdef", other));
-        }
     }
 }

@@ -290,6 +290,7 @@ mod tests {
             swarm_id: None,
             agent_id: None,
             failure: None,
+            project: ringfence_model::Project::default(),
         }
     }
 

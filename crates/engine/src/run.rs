@@ -225,7 +225,7 @@ impl Engine {
     }
 
     #[allow(clippy::too_many_arguments, reason = "each is one of the facts that a start consists of")]
-    async fn launch(
+    pub(crate) async fn launch(
         &self,
         shell: &SharedShell,
         execution: &Execution,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ringfence_jail::proto::{DiskId, ExecNo};
-use ringfence_model::{ExecutionId, Limits, SandboxId};
+use ringfence_model::{ExecutionId, Limits, Project, SandboxId};
 use ringfence_store::SandboxStatus;
 
 use crate::{
@@ -27,6 +27,8 @@ pub(crate) struct Sandbox {
     pub id: SandboxId,
     /// Not unique.
     pub name: String,
+    /// Whose it is.
+    pub project: Project,
     /// What it was made from.
     pub template: Arc<Template>,
     /// What it may use.
@@ -122,6 +124,8 @@ pub(crate) struct Made {
     /// See [`Sandbox`].
     pub name: String,
     /// See [`Sandbox`].
+    pub project: Project,
+    /// See [`Sandbox`].
     pub template: Arc<Template>,
     /// See [`Sandbox`].
     pub limits: Limits,
@@ -137,6 +141,8 @@ pub(crate) struct Made {
     pub environment: Environment,
     /// Ports that need no token.
     pub public_ports: Vec<u16>,
+    /// How often its preview token was replaced.
+    pub preview_generation: u32,
 }
 
 impl Sandbox {
@@ -146,6 +152,7 @@ impl Sandbox {
         Self {
             id: made.id,
             name: made.name,
+            project: made.project,
             template: made.template,
             limits: made.limits,
             disk: made.disk,
@@ -156,7 +163,7 @@ impl Sandbox {
             environment: Mutex::new(made.environment),
             lingering: Mutex::default(),
             started: Mutex::default(),
-            visits: Visits::new(made.public_ports),
+            visits: Visits::new(made.public_ports, made.preview_generation),
         }
     }
 

@@ -7,16 +7,17 @@ use ringfence_jail::proto::Rights;
 use ringfence_model::{
     ApiError, Code, ExecutionId,
     api::{
-        self, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
-        CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
-        DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer, ExecutionCounts,
-        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer, ImageRequest, ImportAnswer,
-        ImportRequest, ListAnswer, ListRequest, LogLine, LogsAnswer, LogsRequest, NetworkStatus, PreviewAnswer,
-        PreviewRequest, PruneAnswer, PruneRequest, Resources, RunningProcess, SandboxDetail, SandboxRequest,
-        SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer,
-        TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest,
-        TransitionAnswer, UploadAnswer, UploadRequest,
+        self, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer, AuditPruneRequest, AuditVerifyAnswer,
+        AuditVerifyRequest, BuildAnswer, BuildRequest, CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest,
+        CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest,
+        ExecuteRequest, ExecutionAnswer, ExecutionCounts, ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer,
+        ImageAnswer, ImageRequest, ImportAnswer, ImportRequest, ListAnswer, ListRequest, LogLine, LogsAnswer,
+        LogsRequest, NetworkStatus, PreviewAnswer, PreviewRequest, PruneAnswer, PruneRequest, Resources,
+        RunningProcess, SandboxDetail, SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer,
+        SecretRequest, SecretSetRequest, StatusAnswer, TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer,
+        TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
     },
+    credit::MilliCredits,
 };
 use ringfence_store::{Actor, AuditFilter, ExecutionStatus, Interpreter, SandboxFilter, SandboxRow, SandboxStatus};
 
@@ -33,7 +34,7 @@ use crate::{
     view,
 };
 
-fn actor(actor: api::Actor) -> Actor {
+pub(crate) fn actor(actor: api::Actor) -> Actor {
     match actor {
         api::Actor::Operator => Actor::Operator,
         api::Actor::Agent => Actor::Agent,
@@ -94,14 +95,13 @@ impl Engine {
         if wait > 0.0 {
             execution.wait(Duration::from_secs_f64(wait)).await;
         }
-        Ok(view::execution(&execution))
+        let mut answer = view::execution(&execution);
+        answer.warnings.extend(self.inner.purse.warning(&sandbox.project));
+        Ok(answer)
     }
 
     async fn do_execution(&self, request: ExecutionRequest) -> Result<ExecutionAnswer, Failure> {
-        let unknown = || {
-            let shown: String = request.execution_id.chars().take(80).collect();
-            ApiError::new(Code::ExecutionNotFound, format!("there is no execution `{}`", shown.escape_debug()))
-        };
+        let unknown = || unknown_execution(&request.execution_id);
         let id = ExecutionId::parse(&request.execution_id).map_err(|_| unknown())?;
         request.check()?;
         let running = self.running().get(&id).cloned();
@@ -122,12 +122,12 @@ impl Engine {
             Found::Ended(row) => (row.id, None),
         };
         let of = id.clone();
-        let (row, counts, names, exposed) = self
+        let (row, counts, names, exposed, cost_so_far) = self
             .inner
             .store
             .read(move |view| {
                 let (counts, exposed) = (view.execution_counts(&of)?, view.exposed_names(&of)?);
-                Ok((view.sandbox(&of)?, counts, view.environment_names(&of)?, exposed))
+                Ok((view.sandbox(&of)?, counts, view.environment_names(&of)?, exposed, view.sandbox_cost(&of)?))
             })
             .await?;
         let row = row.ok_or_else(|| ApiError::internal("the row of a living sandbox is gone"))?;
@@ -146,6 +146,7 @@ impl Engine {
             status: view::status(row.status),
             sandbox: SandboxDetail {
                 ports,
+                cost_so_far,
                 ..detail(row, &counts, names, network, resources, processes, isolation, live.as_deref())
             },
         })
@@ -208,6 +209,7 @@ impl Engine {
             status: status.map(view::stored_status),
             template: request.template.map(|t| crate::registry::canonical(&t).to_owned()),
             name: None,
+            project: request.project,
             limit: Some(limit),
         };
         let rows = self.inner.store.sandboxes(filter).await?;
@@ -243,22 +245,28 @@ impl Engine {
                         name,
                         message: "the sandbox and its files are gone".into(),
                         deleted_at: view::time(now_ms()),
+                        total_cost: self.cost_of(&sandbox.id).await?,
                         already_deleted: false,
                     });
                 }
                 (sandbox.id.clone(), name)
+            }
+            Found::Ended(row) if row.status == SandboxStatus::Running => {
+                return Err(crate::lookup::ended(&row.id, row.status).into());
             }
             Found::Ended(row) if row.status != SandboxStatus::Deleted => return self.clear_away(by, *row).await,
             Found::Ended(row) => (row.id, row.name),
         };
         let row = self.inner.store.sandbox(&id).await?;
         let deleted_at_ms = row.and_then(|r| r.deleted_at_ms).unwrap_or_else(now_ms);
+        let total_cost = self.cost_of(&id).await?;
         Ok(DeleteAnswer {
             success: true,
             sandbox_id: id,
             name,
             message: "it was deleted before".into(),
             deleted_at: view::time(deleted_at_ms),
+            total_cost,
             already_deleted: true,
         })
     }
@@ -287,12 +295,14 @@ impl Engine {
             let disk = ringfence_jail::proto::DiskId(disk);
             crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, disk).await;
         }
+        let total_cost = self.cost_of(&row.id).await?;
         Ok(DeleteAnswer {
             success: true,
             sandbox_id: row.id,
             name: row.name,
             message: format!("it was {}; what was left of it is gone", row.status),
             deleted_at: view::time(now),
+            total_cost,
             already_deleted: false,
         })
     }
@@ -361,6 +371,7 @@ fn detail(
         env_vars,
         env_version: row.env_version,
         resources,
+        cost_so_far: MilliCredits::default(),
         limits: view::limits(&row.limits),
         executions: ExecutionCounts {
             running: of(ExecutionStatus::Running),
@@ -375,6 +386,12 @@ fn detail(
         start: live.and_then(Sandbox::start_status),
         reason: row.failure,
     }
+}
+
+/// What an execution that there is not answers, for whoever asks.
+pub(crate) fn unknown_execution(id: &str) -> ApiError {
+    let shown: String = id.chars().take(80).collect();
+    ApiError::new(Code::ExecutionNotFound, format!("there is no execution `{}`", shown.escape_debug()))
 }
 
 pub(crate) fn operators_only(by: api::Actor, what: &str) -> Result<(), Failure> {
@@ -534,6 +551,11 @@ impl Sandboxes for Engine {
 
     fn audit_log(&self, _: api::Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {
         looking(self.do_audit_log(request))
+    }
+
+    fn audit_prune(&self, by: api::Actor, request: AuditPruneRequest) -> Answering<'_, AuditPruneAnswer> {
+        let engine = self.clone();
+        tracked(async move { engine.do_audit_prune(by, request).await })
     }
 
     fn audit_verify(&self, by: api::Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer> {

@@ -19,7 +19,7 @@ use crate::{
     activity::Activity,
     error::Failure,
     execution,
-    machine::{Machine, Process, SharedShell, ShellSpec},
+    machine::{Files, Machine, Process, SharedShell, ShellSpec},
     registry::{Template, Warm},
 };
 
@@ -181,7 +181,7 @@ pub(crate) async fn make(
         return Err(error.into());
     }
     let id = SandboxId::from_random(rand::random());
-    match furnish(machine, template, limits, disk, &id, warmth).await {
+    match furnish(machine, template, limits, Files::Kept(disk), &id, warmth).await {
         Ok((shell, interpreter)) => Ok(Ready { id, disk, shell, interpreter }),
         Err(error) => {
             discard_disk(machine, store, disk).await;
@@ -190,7 +190,7 @@ pub(crate) async fn make(
     }
 }
 
-/// A shell on a disk, with an interpreter where the template has one.
+/// A shell over files, with an interpreter where the template has one.
 ///
 /// # Errors
 /// The step that failed; no shell is left then.
@@ -198,14 +198,14 @@ pub(crate) async fn furnish(
     machine: &Machine,
     template: &Template,
     limits: Limits,
-    disk: DiskId,
+    files: Files,
     id: &SandboxId,
     warmth: Warmth,
 ) -> Result<(SharedShell, Option<Box<Process>>), Failure> {
     let spec = ShellSpec {
         zygote: template.zygote,
         layers: template.layers.clone(),
-        disk,
+        files,
         limits,
         hostname: id.to_string(),
         machine_id: hex::encode(rand::random::<[u8; 16]>()),

@@ -6,7 +6,8 @@ use ringfence_model::{
         self, TradeHaltRequest, TradeHoldAnswer, TradeHoldRequest, TradeHoldsAnswer, TradeLimitsAnswer,
         TradeLimitsRequest, TradeLimitsSetRequest, TradeModeAnswer, TradeModeRequest, TradeOrdersAnswer,
         TradeOrdersRequest, TradePositionsAnswer, TradePositionsRequest, TradeStateAnswer, TradeStateRequest,
-        TradeStatusAnswer, TradeStatusRequest, TradeTightenRequest, trade_account, trade_reason,
+        TradeStatusAnswer, TradeStatusRequest, TradeTightenRequest, TradingChoice, TradingChosen, trade_account,
+        trade_reason,
     },
     net::control::{GateAnswer, GateOp, TradeAsked, TradeOp, TradeSaid, TradeScope},
     trade::By,
@@ -49,6 +50,25 @@ impl Engine {
     async fn ask_about_trading(&self, actor: api::Actor, op: TradeOp) -> Result<TradeSaid, Failure> {
         match self.inner.gate.call(GateOp::Trade(TradeAsked { by: by(actor), op })).await? {
             GateAnswer::Trade(said) => Ok(*said),
+            _ => Err(mistaken("trade")),
+        }
+    }
+}
+
+impl Engine {
+    /// Gives a sandbox a simulated account.
+    pub(crate) async fn choose_account(
+        &self,
+        actor: ringfence_store::Actor,
+        sandbox: &SandboxId,
+        choice: TradingChoice,
+    ) -> Result<TradingChosen, Failure> {
+        let by = match actor {
+            ringfence_store::Actor::Operator => api::Actor::Operator,
+            ringfence_store::Actor::Agent | ringfence_store::Actor::System => api::Actor::Agent,
+        };
+        match self.ask_about_trading(by, TradeOp::Choose { sandbox: sandbox.clone(), choice }).await? {
+            TradeSaid::Chosen(chosen) => Ok(chosen),
             _ => Err(mistaken("trade")),
         }
     }

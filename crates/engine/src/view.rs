@@ -43,7 +43,7 @@ pub(crate) fn interpreter(interpreter: Interpreter) -> api::Interpreter {
     }
 }
 
-fn execution_status(status: ExecutionStatus) -> api::ExecutionStatus {
+pub(crate) fn execution_status(status: ExecutionStatus) -> api::ExecutionStatus {
     match status {
         ExecutionStatus::Running => api::ExecutionStatus::Running,
         ExecutionStatus::Completed => api::ExecutionStatus::Completed,

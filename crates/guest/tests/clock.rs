@@ -3,12 +3,11 @@
 use std::{path::Path, process::Command};
 
 const PROGRAM: &str = r#"
-import datetime, http.server, importlib.util, json, os, sys, threading
+import datetime, http.server, json, os, sys, threading
 
-# By itself: what is beside it there is for the Python of a template.
-spec = importlib.util.spec_from_file_location("ringfence", sys.argv[1])
-ringfence = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(ringfence)
+# Not by PYTHONPATH: the sitecustomize beside it is for the Python of a template.
+sys.path.insert(0, sys.argv[1])
+import ringfence, ringfence._exchange
 os.environ.update(APCA_API_KEY_ID="key", APCA_API_SECRET_KEY="secret")
 asked = []
 refuses = False
@@ -35,7 +34,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
 
 server = http.server.HTTPServer(("127.0.0.1", 0), Exchange)
 threading.Thread(target=server.serve_forever, daemon=True).start()
-ringfence._HOST = f"http://127.0.0.1:{server.server_port}"
+ringfence._exchange._HOST = f"http://127.0.0.1:{server.server_port}"
 utc = datetime.timezone.utc
 assert ringfence.clock.now() == datetime.datetime(2024, 1, 2, 15, 0, 0, 123456, utc)
 assert ringfence.clock.is_open() and ringfence.trading.mode() == "simulated"
@@ -73,7 +72,7 @@ print("held")
 
 #[test]
 fn the_clock_is_asked_in_the_words_of_the_exchange() {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/usr/lib/python3.11/ringfence.py");
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/usr/lib/python3.11");
     let ran = Command::new("python3").args(["-B", "-c", PROGRAM]).arg(module).output().expect("python3 runs");
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success() && said.trim() == "held", "{said}{}", String::from_utf8_lossy(&ran.stderr));

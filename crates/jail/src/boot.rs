@@ -79,6 +79,10 @@ pub fn run(
     }
     clear_trees(&home.join("builds"));
     let proc = home.join("run/proc");
+    // What a jailer before this one mounted, under the same supervisor.
+    while is_mount_point(&proc) {
+        sys::umount(&proc.to_string_lossy(), sys::MNT_DETACH).map_err(step("detaching the synthetic procfs files"))?;
+    }
     let options = "size=8m,mode=700";
     sys::mount("tmpfs", &proc.to_string_lossy(), "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, options)
         .map_err(step("mounting the synthetic procfs files"))?;
@@ -123,15 +127,18 @@ pub fn run(
 /// Trees that an earlier run was making of homes and archives have names that no other run uses. Those of recipes are looked after by
 /// their next build.
 fn clear_trees(builds: &Path) {
-    for entry in fs::read_dir(builds).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let is_ours = |prefix: &str| name.to_str().is_some_and(|name| name.starts_with(prefix));
-        if ["x-", "i-", "gone-"].into_iter().any(is_ours)
-            && let Err(e) = crate::build::remove::tree(&entry.path())
-        {
+    for tree in unfinished_trees(builds) {
+        if let Err(e) = crate::build::remove::tree(&tree) {
             eprintln!("jailer: a tree of an earlier run could not be removed: {e}");
         }
     }
+}
+
+/// See [`clear_trees`].
+pub(crate) fn unfinished_trees(builds: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(builds).into_iter().flatten().flatten();
+    let is_ours = |name: &str| ["x-", "i-", "gone-"].into_iter().any(|prefix| name.starts_with(prefix));
+    entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours)).map(|entry| entry.path()).collect()
 }
 
 /// Ends and removes what an earlier run of this installation left, then starts anew.

@@ -82,6 +82,15 @@ pub fn set_up(network_namespace: BorrowedFd<'_>, gate: &Gate) -> Result<Capture,
     set_up_and_tell(network_namespace, gate).map(|(capture, _)| capture)
 }
 
+/// Enters a network namespace in which there is to be nothing but loopback.
+///
+/// # Errors
+/// The step that failed.
+pub fn without(network_namespace: BorrowedFd<'_>) -> Result<(), StepError> {
+    sys::setns(network_namespace).step("entering the network namespace")?;
+    sys::loopback_up().step("bringing lo up")
+}
+
 /// Sets a capture up in a network namespace that is made for it and goes at once: whether this host lets us, and whether
 /// sandboxes will have IPv6.
 ///

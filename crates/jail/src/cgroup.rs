@@ -106,7 +106,7 @@ fn keyed(path: &Path, key: &str) -> Result<u64, CgroupError> {
 }
 
 /// One line of mountinfo that is a cgroup hierarchy: (mount point, v2?, super options).
-fn hierarchies(mountinfo: &str) -> Vec<(PathBuf, bool, String)> {
+pub(crate) fn hierarchies(mountinfo: &str) -> Vec<(PathBuf, bool, String)> {
     let mut found = Vec::new();
     for line in mountinfo.lines() {
         let Some((left, right)) = line.split_once(" - ") else { continue };

@@ -1,8 +1,12 @@
-//! What `fuzz/` calls, and the tests over its seeds: archives as anybody may write them.
+//! What `fuzz/` calls, and the tests over its seeds: archives as anybody may write them, and plans.
+
+mod plan;
 
 use std::io::Read;
 
 use ringfence_model::LayerDigest;
+
+pub use plan::fuzz_plan;
 
 use crate::layer::{
     DEPTH_MAX, archive,

@@ -356,7 +356,7 @@ impl Jailer {
     }
 
     fn delete_disk(&mut self, disk: crate::proto::DiskId) -> Result<(), Refusal> {
-        if self.shells.values().any(|shell| shell.disk() == disk) {
+        if self.shells.values().any(|shell| shell.disk() == Some(disk)) {
             return Err(Refusal::Plan("a shell still uses the disk".into()));
         }
         self.disks.delete(disk).map_err(|e| disk_refusal(&e))

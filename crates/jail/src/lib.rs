@@ -4,6 +4,7 @@
 //! checks them against its own bounds, executes them without choices, and never parses anything that a sandbox wrote
 //! beyond fixed-size handshakes.
 
+pub mod backup;
 pub mod boot;
 pub mod build;
 pub mod capture;
@@ -22,6 +23,7 @@ pub mod layer;
 pub mod numbers;
 pub mod posture;
 pub mod proto;
+pub mod reconcile;
 pub mod seccomp;
 pub mod shell;
 pub mod spawn;

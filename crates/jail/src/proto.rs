@@ -245,8 +245,12 @@ pub struct ShellPlan {
     pub zygote: ZygoteNo,
     /// Read-only layers, uppermost first.
     pub layers: Vec<LayerDigest>,
-    /// The writable layer.
-    pub disk: DiskId,
+    /// The writable layer. `None` for one in memory: it is charged to the shell, bounded by [a part](crate::shell::memory_files)
+    /// of its limit, and gone with it.
+    pub disk: Option<DiskId>,
+    /// Whether what it sends is led to the gateway. Otherwise it has nothing but loopback: what is sent elsewhere is refused by the
+    /// kernel at once, and nobody hears of it.
+    pub gate: bool,
     /// What it may use.
     pub limits: Limits,
     /// Host name inside; `[a-z0-9-]{1,63}`.

@@ -101,8 +101,8 @@ pub fn start_builder(host: &Host, plan: &ShellPlan) -> Result<(i32, OwnedFd), St
 /// What a builder says when it is done.
 #[derive(Debug)]
 pub enum Report {
-    /// Pid of init in the jailer's pid namespace, the host's end of its frame socket, and the capture.
-    Built(i32, OwnedFd, Capture),
+    /// Pid of init in the jailer's pid namespace, the host's end of its frame socket, and the capture, where it was planned.
+    Built(i32, OwnedFd, Option<Capture>),
     /// What failed.
     Failed(String),
 }
@@ -115,14 +115,15 @@ pub fn read_report(socket: BorrowedFd<'_>) -> io::Result<Option<Report>> {
     let mut buffer = [0_u8; 2048];
     let Some(received) = wire::receive(socket, &mut buffer)? else { return Ok(None) };
     let text = &buffer[..received.len];
-    let fds = <[OwnedFd; 4]>::try_from(received.fds);
-    let report = match (text.split_first(), fds) {
-        (Some((b'B', pid)), Ok([frames, tcp, dns, link])) => {
-            match std::str::from_utf8(pid).ok().and_then(|t| t.parse().ok()) {
-                Some(pid) => Report::Built(pid, frames, Capture { tcp, dns, link }),
-                None => Report::Failed("the builder's report is broken".into()),
-            }
-        }
+    let mut fds = received.fds.into_iter();
+    let frames = fds.next();
+    let capture =
+        <[OwnedFd; 3]>::try_from(fds.collect::<Vec<_>>()).ok().map(|[tcp, dns, link]| Capture { tcp, dns, link });
+    let report = match (text.split_first(), frames) {
+        (Some((b'B', pid)), Some(frames)) => match std::str::from_utf8(pid).ok().and_then(|t| t.parse().ok()) {
+            Some(pid) => Report::Built(pid, frames, capture),
+            None => Report::Failed("the builder's report is broken".into()),
+        },
         (Some((b'E', why)), _) => Report::Failed(String::from_utf8_lossy(why).into_owned()),
         _ => Report::Failed("the builder died".into()),
     };
@@ -186,14 +187,20 @@ fn build(host: &Host, plan: &ShellPlan, report: BorrowedFd<'_>) -> Result<(), St
             let pid_ns = open_in(&proc, &format!("{init_pid}/ns/pid")).step("opening init's pid namespace")?;
             mount_procfs(pid_ns.as_fd(), mount_ns.as_fd(), synthetic.as_fd(), own.as_fd())?;
             let net_ns = open_in(&proc, &format!("{init_pid}/ns/net")).step("opening init's network namespace")?;
-            let Capture { tcp, dns, link } = capture::set_up(net_ns.as_fd(), &host.gate)?;
+            let capture = match plan.gate {
+                true => Some(capture::set_up(net_ns.as_fd(), &host.gate)?),
+                false => capture::without(net_ns.as_fd()).map(|()| None)?,
+            };
             write_all(&go_write, b"g").step("telling init to go on")?;
             // The pipe is close-on-exec: its end without a word means that init is the guest's binary now.
             let error = read_all(&error_read).step("waiting for init's exec")?;
             if !error.is_empty() {
                 return Err(told(&error, "starting init"));
             }
-            let fds = [frames_host.as_fd(), tcp.as_fd(), dns.as_fd(), link.as_fd()];
+            let mut fds = vec![frames_host.as_fd()];
+            if let Some(Capture { tcp, dns, link }) = &capture {
+                fds.extend([tcp.as_fd(), dns.as_fd(), link.as_fd()]);
+            }
             wire::send_waiting(report, format!("B{init_pid}").as_bytes(), &fds).step("reporting")
         }
     }
@@ -301,7 +308,7 @@ fn mount_root(host: &Host, plan: &ShellPlan, base: u32, userns: BorrowedFd<'_>) 
         Ok(tree)
     };
     let layers = idmapped(&host.layers(), sys::attr::RDONLY).step("mapping the layers' ids")?;
-    let disk = idmapped(&host.disk(plan.disk), 0).step("mapping the disk's ids")?;
+    let disk = plan.disk.map(|disk| idmapped(&host.disk(disk), 0).step("mapping the disk's ids")).transpose()?;
     let options = "size=256k,nr_inodes=256,mode=755";
     sys::mount("tmpfs", &scratch.to_string_lossy(), "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, options)
         .step("mounting the scratch tmpfs")?;
@@ -310,7 +317,10 @@ fn mount_root(host: &Host, plan: &ShellPlan, base: u32, userns: BorrowedFd<'_>) 
         fs::create_dir(dir).step("making a mount point")?;
     }
     sys::attach_mount(layers.as_fd(), "l").step("attaching the layers")?;
-    sys::attach_mount(disk.as_fd(), "d").step("attaching the disk")?;
+    match disk {
+        Some(disk) => sys::attach_mount(disk.as_fd(), "d").step("attaching the disk")?,
+        None => mount_memory(base, plan.limits.memory_mib).step("mounting files in memory")?,
+    }
 
     let lower = plan.layers.iter().map(|l| format!("l/{l}/rootfs")).collect::<Vec<_>>().join(":");
     let overlay =
@@ -330,6 +340,24 @@ fn mount_root(host: &Host, plan: &ShellPlan, base: u32, userns: BorrowedFd<'_>) 
     let run = format!("size=16m,nr_inodes=4096,mode=755,uid={0},gid={0}", base + PROGRAM_UID);
     sys::mount("tmpfs", "root/run/ringfence", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, &run)
         .step("mounting /run/ringfence")?;
+    Ok(())
+}
+
+/// Bytes that the files of a shell without a disk may have, as an option of tmpfs: a quarter of its memory. With /dev/shm, which
+/// may have a half, they stay below the limit, so that full is ENOSPC and not an OOM kill.
+#[must_use]
+pub fn memory_files(memory_mib: u32) -> String {
+    format!("size={}k", u64::from(memory_mib) * 256)
+}
+
+/// A disk in memory at `d`. Its ids are the host's, unlike those on a disk: nothing of it outlives the shell.
+fn mount_memory(base: u32, memory_mib: u32) -> io::Result<()> {
+    let options = format!("{},nr_inodes=65536,mode=700,uid={base},gid={base}", memory_files(memory_mib));
+    sys::mount("tmpfs", "d", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, &options)?;
+    for dir in ["d/up", "d/wk"] {
+        fs::create_dir(dir)?;
+        std::os::unix::fs::chown(dir, Some(base), Some(base))?;
+    }
     Ok(())
 }
 

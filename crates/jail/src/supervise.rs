@@ -35,6 +35,8 @@ pub struct Daemon {
     pub home: PathBuf,
     /// Identity, claimed for as long as the daemon lives.
     pub installation: Installation,
+    /// Name under which `serve` is executed: [`SERVE_ROLE`], but where a benchmark takes its place.
+    pub serve_role: &'static str,
     /// Arguments of `serve`, after its name.
     pub serve_args: Vec<String>,
     /// Descriptors that `serve` finds at 5, 6, … (3 is its socket to the jailer, 4 its door).
@@ -206,7 +208,7 @@ fn start_roles(daemon: &Daemon, executable: BorrowedFd<'_>) -> Result<Roles, Ste
     let mut args = vec![home];
     args.extend(daemon.serve_args.iter().cloned());
     let uid = Uids::of_block(daemon.installation.uid_block).serve();
-    let serve = start_role(executable, SERVE_ROLE, &args, &fds, Some(uid))?;
+    let serve = start_role(executable, daemon.serve_role, &args, &fds, Some(uid))?;
     let mut roles = Roles {
         jailer,
         serve,
@@ -438,6 +440,8 @@ fn end_others(roles: &mut Roles, signals: BorrowedFd<'_>) -> Result<(), StepErro
 fn how(ended: sys::Ended) -> String {
     match (ended.code, ended.signal) {
         (Some(code), _) => format!("exit code {code}"),
+        // A role that can leave its memory on a disk is a fault: `no_role_leaves_its_memory_on_a_disk` reads these words.
+        (None, Some(signal)) if ended.dumped => format!("signal {signal}, core dumped"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "unknown".into(),
     }

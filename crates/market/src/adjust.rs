@@ -18,7 +18,9 @@ use rust_decimal::{Decimal, RoundingStrategy, prelude::ToPrimitive};
 
 use crate::{
     action::{Action, Kind},
-    bar::{Bar, Faulty, Series},
+    bar::{Bar, Faulty, Series, Symbol},
+    minute::Minute,
+    new_york,
 };
 
 /// Decimal places of adjusted prices.
@@ -44,35 +46,92 @@ pub enum AdjustError {
 /// # Errors
 /// An action that does not fit the bars.
 pub fn adjust(raw: &Series, actions: &[Action]) -> Result<Series, AdjustError> {
-    let symbol = || raw.symbol().to_string();
-    let mut own: Vec<&Action> = actions
-        .iter()
-        .filter(|a| a.symbol == *raw.symbol() && (raw.first()..=raw.last()).contains(&a.ex_date))
-        .collect();
-    own.sort_by_key(|a| a.ex_date);
-    if let Some(pair) = own.windows(2).find(|pair| pair[0].ex_date == pair[1].ex_date) {
-        return Err(AdjustError::TwoActions { symbol: symbol(), ex_date: pair[0].ex_date });
-    }
-
-    let mut price = Decimal::ONE;
-    let mut shares = Decimal::ONE;
+    let mut own = within(raw.symbol(), raw.first(), raw.last(), actions)?;
+    let mut factors = Factors::default();
     let mut bars = Vec::with_capacity(raw.bars().len());
     for bar in raw.bars().iter().rev() {
-        let too_large = || AdjustError::TooLarge { symbol: symbol(), date: bar.date };
-        bars.push(scaled(bar, price, shares).ok_or_else(too_large)?);
-        if let Some(action) = own.pop_if(|a| a.ex_date == bar.date) {
-            let change = factor(action.kind, bar.close).ok_or_else(too_large)?;
-            price = price.checked_mul(change).ok_or_else(too_large)?;
-            if let Kind::Split(into) = action.kind {
-                shares = shares.checked_mul(into).ok_or_else(too_large)?;
-            }
-        }
-        if let Some(missed) = own.last().filter(|a| a.ex_date >= bar.date) {
-            return Err(AdjustError::NoBar { symbol: symbol(), ex_date: missed.ex_date });
-        }
+        bars.push(scaled(bar, &factors).ok_or_else(|| too_large(raw.symbol(), bar.date))?);
+        factors.pass(raw.symbol(), &mut own, bar.date, bar.close)?;
     }
     bars.reverse();
     Series::new(raw.symbol().clone(), bars).map_err(AdjustError::Broken)
+}
+
+/// Minutes, ascending, with prices adjusted to their last day in the same way; the raw close of an ex-date is that of its last minute.
+///
+/// # Errors
+/// An action that does not fit the minutes.
+pub fn adjust_minutes(symbol: &Symbol, raw: &[Minute], actions: &[Action]) -> Result<Vec<Minute>, AdjustError> {
+    let (Some(first), Some(last)) = (raw.first(), raw.last()) else { return Ok(Vec::new()) };
+    let mut own = within(symbol, new_york::date(first.at), new_york::date(last.at), actions)?;
+    let mut factors = Factors::default();
+    let mut minutes = Vec::with_capacity(raw.len());
+    for day in raw.chunk_by(|a, b| new_york::date(a.at) == new_york::date(b.at)).rev() {
+        let date = new_york::date(day[0].at);
+        for minute in day.iter().rev() {
+            minutes.push(scaled_minute(minute, &factors).ok_or_else(|| too_large(symbol, date))?);
+        }
+        factors.pass(symbol, &mut own, date, day[day.len() - 1].close)?;
+    }
+    minutes.reverse();
+    Ok(minutes)
+}
+
+/// The actions of a symbol within its days, ascending.
+fn within<'a>(symbol: &Symbol, first: Date, last: Date, actions: &'a [Action]) -> Result<Vec<&'a Action>, AdjustError> {
+    let fits = |a: &&Action| a.symbol == *symbol && (first..=last).contains(&a.ex_date);
+    let mut own: Vec<&Action> = actions.iter().filter(fits).collect();
+    own.sort_by_key(|a| a.ex_date);
+    match own.windows(2).find(|pair| pair[0].ex_date == pair[1].ex_date) {
+        Some(pair) => Err(AdjustError::TwoActions { symbol: symbol.to_string(), ex_date: pair[0].ex_date }),
+        None => Ok(own),
+    }
+}
+
+fn too_large(symbol: &Symbol, date: Date) -> AdjustError {
+    AdjustError::TooLarge { symbol: symbol.to_string(), date }
+}
+
+/// What a day's prices and volumes are multiplied by.
+struct Factors {
+    price: Decimal,
+    shares: Decimal,
+}
+
+impl Default for Factors {
+    fn default() -> Self {
+        Self { price: Decimal::ONE, shares: Decimal::ONE }
+    }
+}
+
+impl Factors {
+    /// Goes back over a day with that raw close: from here on the factors are those of the days before.
+    fn pass(&mut self, symbol: &Symbol, own: &mut Vec<&Action>, date: Date, close: Decimal) -> Result<(), AdjustError> {
+        let too_large = || too_large(symbol, date);
+        if let Some(action) = own.pop_if(|a| a.ex_date == date) {
+            let change = factor(action.kind, close).ok_or_else(too_large)?;
+            self.price = self.price.checked_mul(change).ok_or_else(too_large)?;
+            if let Kind::Split(into) = action.kind {
+                self.shares = self.shares.checked_mul(into).ok_or_else(too_large)?;
+            }
+        }
+        match own.last().filter(|a| a.ex_date >= date) {
+            Some(missed) => Err(AdjustError::NoBar { symbol: symbol.to_string(), ex_date: missed.ex_date }),
+            None => Ok(()),
+        }
+    }
+
+    fn price(&self, price: Decimal) -> Option<Decimal> {
+        Some(round(price.checked_mul(self.price)?, PLACES).normalize())
+    }
+
+    fn volume(&self, volume: u64) -> Option<u64> {
+        round(Decimal::from(volume).checked_mul(self.shares)?, 0).to_u64()
+    }
+}
+
+fn round(value: Decimal, places: u32) -> Decimal {
+    value.round_dp_with_strategy(places, RoundingStrategy::MidpointNearestEven)
 }
 
 /// What every price before the action is multiplied by. `None` on overflow.
@@ -83,16 +142,25 @@ fn factor(kind: Kind, close: Decimal) -> Option<Decimal> {
     }
 }
 
-fn scaled(bar: &Bar, price: Decimal, shares: Decimal) -> Option<Bar> {
-    let round = |value: Decimal, places| value.round_dp_with_strategy(places, RoundingStrategy::MidpointNearestEven);
-    let scale = |value: Decimal| Some(round(value.checked_mul(price)?, PLACES).normalize());
+fn scaled(bar: &Bar, factors: &Factors) -> Option<Bar> {
     Some(Bar {
         date: bar.date,
-        open: scale(bar.open)?,
-        high: scale(bar.high)?,
-        low: scale(bar.low)?,
-        close: scale(bar.close)?,
-        volume: round(Decimal::from(bar.volume).checked_mul(shares)?, 0).to_u64()?,
+        open: factors.price(bar.open)?,
+        high: factors.price(bar.high)?,
+        low: factors.price(bar.low)?,
+        close: factors.price(bar.close)?,
+        volume: factors.volume(bar.volume)?,
+    })
+}
+
+fn scaled_minute(minute: &Minute, factors: &Factors) -> Option<Minute> {
+    Some(Minute {
+        at: minute.at,
+        open: factors.price(minute.open)?,
+        high: factors.price(minute.high)?,
+        low: factors.price(minute.low)?,
+        close: factors.price(minute.close)?,
+        volume: factors.volume(minute.volume)?,
     })
 }
 
@@ -128,6 +196,31 @@ mod tests {
     fn actions_of_others_and_of_other_times_change_nothing() {
         closes("Y,2020-01-03,split,2,\nX,2021-01-04,split,2,\nX,1999-01-04,dividend,1,\n", ["102", "51", "48"]);
         closes("X,2020-01-02,split,2,\n", ["102", "51", "48"]);
+    }
+
+    #[test]
+    fn minutes_are_adjusted_as_days_are_by_the_last_close_of_the_ex_date() {
+        let minute = |at: &str, close: u32| {
+            let price = Decimal::from(close);
+            let at = at.parse().expect("an instant");
+            Minute { at, open: price, high: price, low: price, close: price, volume: 10 }
+        };
+        let raw = [
+            minute("2020-01-02T14:30:00Z", 102),
+            // 19:30 in New York: the day before in UTC's calendar is the same day there.
+            minute("2020-01-03T00:30:00Z", 104),
+            minute("2020-01-03T14:30:00Z", 60),
+            minute("2020-01-03T20:59:00Z", 48),
+        ];
+        let symbol = Symbol::parse("X").expect("a symbol");
+        let adjusted = |rows: &str| {
+            let rows = actions("a.csv", &format!("symbol,ex_date,kind,value,source\n{rows}")).expect("good actions");
+            adjust_minutes(&symbol, &raw, &rows).expect("it can be adjusted")
+        };
+        let closes = |rows: &str| adjusted(rows).iter().map(|m| m.close.to_string()).collect::<Vec<_>>();
+        assert_eq!(closes("X,2020-01-03,split,2,\n"), ["51", "52", "60", "48"]);
+        assert_eq!(closes("X,2020-01-03,dividend,2,\n"), ["97.92", "99.84", "60", "48"]);
+        assert_eq!(adjusted("X,2020-01-03,split,2,\n").iter().map(|m| m.volume).collect::<Vec<_>>(), [20, 20, 10, 10]);
     }
 
     #[test]

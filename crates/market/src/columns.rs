@@ -79,7 +79,11 @@ fn column<T: DataType>(
 
 /// The nearest double. By way of text, because the conversion of `rust_decimal` divides and can miss it by one unit in
 /// the last place, and then the Parquet file would differ from what a reader of the CSV gets.
-fn nearest(value: Decimal) -> f64 {
+///
+/// # Panics
+/// Never: the text of a decimal is a number.
+#[must_use]
+pub fn nearest(value: Decimal) -> f64 {
     value.to_string().parse().expect("a decimal's text is a number")
 }
 

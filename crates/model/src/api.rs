@@ -4,8 +4,10 @@
 //! arguments that are not built yet are judged by its `check`, which the engine calls once it has found the sandbox,
 //! because an unknown sandbox is the first thing that a client must hear of. Answers hold no secret and no host path.
 
+mod access;
 mod audit;
 mod check;
+mod credit;
 mod denial;
 mod egress;
 mod env;
@@ -13,13 +15,17 @@ mod execution;
 mod export;
 mod file;
 mod health;
+mod job;
 mod network;
+mod pipeline;
 mod preview;
 mod progress;
 mod sandbox;
 mod secret;
 mod signing;
 mod status;
+mod swarm;
+mod sweep;
 mod template;
 mod trade;
 
@@ -27,8 +33,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+pub use access::*;
 pub use audit::*;
 pub use check::{is_debian_package, is_npm_package, is_requirement, list_limit};
+pub use credit::*;
 pub use denial::*;
 pub use egress::*;
 pub use env::*;
@@ -36,13 +44,17 @@ pub use execution::*;
 pub use export::*;
 pub use file::*;
 pub use health::*;
+pub use job::*;
 pub use network::*;
+pub use pipeline::*;
 pub use preview::*;
 pub use progress::*;
 pub use sandbox::*;
 pub use secret::*;
 pub use signing::*;
 pub use status::*;
+pub use swarm::*;
+pub use sweep::*;
 pub use template::*;
 pub use trade::*;
 

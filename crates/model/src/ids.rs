@@ -92,6 +92,21 @@ text_id!(
 );
 
 text_id!(
+    /// A job that outlives its request: a word that says what it is (`sweep`, `pipeline`, `swarm`, `task`), `_`, and 16 characters
+    /// of `[a-z0-9]`.
+    JobId, "job id", "`sweep_`, `pipeline_`, `swarm_` or `task_`, and 16 characters a-z or 0-9",
+    |t| t.split_once('_').is_some_and(|(kind, rest)| {
+        ["sweep", "pipeline", "swarm", "task"].contains(&kind) && rest.len() == 16 && lower_alnum(rest)
+    })
+);
+
+text_id!(
+    /// An agent of a swarm: `a` and 11 characters of `[a-z0-9]`. Unique among all swarms.
+    AgentId, "agent id", "`a` followed by 11 characters a-z or 0-9",
+    |t| t.len() == 12 && t.starts_with('a') && lower_alnum(t)
+);
+
+text_id!(
     /// The SHA-256 of a layer's canonical listing, 64 hexadecimal digits in lower case. Also its directory's name.
     LayerDigest, "layer digest", "64 hexadecimal digits in lower case",
     |t| t.len() == 64 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -113,6 +128,28 @@ impl ExecutionId {
     }
 }
 
+impl JobId {
+    /// Makes an id from what it is (`sweep`, `pipeline`, `swarm`, `task`) and 16 random bytes.
+    #[must_use]
+    pub fn from_random(kind: &str, bytes: [u8; 16]) -> Self {
+        Self(format!("{kind}_{}", letters(&bytes)))
+    }
+
+    /// What it is the id of.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.0.split_once('_').map_or("", |(kind, _)| kind)
+    }
+}
+
+impl AgentId {
+    /// Makes an id from 11 random bytes.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 11]) -> Self {
+        Self(format!("a{}", letters(&bytes)))
+    }
+}
+
 /// Maps each byte to one of 36 characters. The bias (256 is no multiple of 36) costs under 0.1 bit a character.
 fn letters(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
@@ -129,6 +166,12 @@ mod tests {
         assert_eq!(SandboxId::parse(s.as_str()), Ok(s));
         let e = ExecutionId::from_parts(1_757_371_623_056, [7; 6]);
         assert_eq!(ExecutionId::parse(e.as_str()), Ok(e));
+        let a = AgentId::from_random([9; 11]);
+        assert_eq!(AgentId::parse(a.as_str()), Ok(a));
+        for kind in ["sweep", "pipeline", "swarm", "task"] {
+            let j = JobId::from_random(kind, [200; 16]);
+            assert_eq!((j.kind(), JobId::parse(j.as_str())), (kind, Ok(j.clone())));
+        }
     }
 
     #[test]
@@ -146,6 +189,11 @@ mod tests {
         }
         for text in ["exec_", "exec_1757371623056", "exec_1757371623056../../", "exec_175737162305xabcdef"] {
             assert!(ExecutionId::parse(text).is_err(), "{text}");
+        }
+        for text in
+            ["sweep_", "sweeps_aaaaaaaaaaaaaaaa", "task_AAAAAAAAAAAAAAAA", "task_aaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaa"]
+        {
+            assert!(JobId::parse(text).is_err(), "{text}");
         }
         assert!(LayerDigest::parse(&"A".repeat(64)).is_err());
         assert!(LayerDigest::parse(&"a".repeat(64)).is_ok());

@@ -2,7 +2,9 @@
 //!
 //! Nothing here does I/O, reads a clock, or is asynchronous.
 
+pub mod access;
 pub mod api;
+pub mod credit;
 pub mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -13,6 +15,7 @@ pub mod mask;
 pub mod net;
 pub mod trade;
 
+pub use access::{Caller, Needs, Operation, Project, Role};
 pub use error::{ApiError, Code};
-pub use ids::{ExecutionId, LayerDigest, SandboxId};
+pub use ids::{AgentId, ExecutionId, JobId, LayerDigest, SandboxId};
 pub use limits::Limits;

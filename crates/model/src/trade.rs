@@ -18,7 +18,7 @@ mod state;
 mod verdict;
 
 pub use amount::{BadAmount, Percent, Price, Qty, Usd};
-pub use decide::decide;
+pub use decide::{Early, decide, refused_early};
 pub use knob::{Hours, LIST_MAX, Window};
 pub use limits::{BadLimit, KnobInfo, Limits, LoosenedKnob, MissingKnobs};
 pub use loss::{Loss, loss_event};

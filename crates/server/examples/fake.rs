@@ -3,24 +3,32 @@
 
 use std::{env, io, path::Path, sync::Arc};
 
-use ringfence_server::{Client, Config, Stop, Tcp, Token, serve, serve_stdio};
+use ringfence_server::{Client, Config, Services, Stop, Tcp, Token, serve, serve_stdio};
 use tokio::net::{TcpListener, UnixListener};
 
 #[path = "../tests/fake/mod.rs"]
 mod fake;
+
+fn services() -> Services {
+    let fake = Arc::new(fake::Fake::default());
+    Services { sandboxes: fake.clone(), research: fake }
+}
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["stdio"] => serve_stdio(Arc::new(fake::Fake::default())).await,
-        ["bridge", socket] => serve_stdio(Arc::new(Client::new(Path::new(socket), "fake"))).await,
+        ["stdio"] => serve_stdio(services()).await,
+        ["bridge", socket] => {
+            let client = Arc::new(Client::new(Path::new(socket), "fake"));
+            serve_stdio(Services { sandboxes: client.clone(), research: client }).await
+        }
         ["serve", socket, port, token] => {
             let port: u16 = port.parse().map_err(io::Error::other)?;
             let _ = std::fs::remove_file(socket);
             let config = Config {
-                sandboxes: Arc::new(fake::Fake::default()),
+                services: services(),
                 previews: None,
                 build: "fake".into(),
                 unix: UnixListener::bind(socket)?,

@@ -1,8 +1,14 @@
 //! The daemon, seen from another process: the one trait over its socket. With it `ringfence mcp` and the command line
 //! use the same code as the daemon's own faces.
 
+mod access;
 mod connection;
+mod credits;
 mod exchange;
+mod jobs;
+mod pipelines;
+mod swarms;
+mod sweeps;
 mod trading;
 
 use std::{
@@ -15,21 +21,23 @@ use hyper_util::client::legacy;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ringfence_engine::api::{Answering, Chunks, ProgressSender, Sandboxes};
 use ringfence_model::{
-    ApiError,
+    ApiError, Project,
     api::{
-        Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
-        CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer,
-        DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest, ExecuteRequest, ExecutionAnswer,
-        ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer, ImageRequest, ImportAnswer,
-        ImportRequest, ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, PruneAnswer,
-        PruneRequest, SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest,
-        SecretSetRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer,
-        TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
+        Actor, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer, AuditPruneRequest, AuditVerifyAnswer,
+        AuditVerifyRequest, BuildAnswer, BuildRequest, CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest,
+        CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest,
+        ExecuteRequest, ExecutionAnswer, ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer,
+        ImageRequest, ImportAnswer, ImportRequest, ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer,
+        PreviewRequest, PruneAnswer, PruneRequest, SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer,
+        SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateDeleteAnswer,
+        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
+        WaitQuery,
     },
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::PROJECT_HEADER;
 use connection::{Connector, Outgoing};
 use exchange::Ask;
 
@@ -40,6 +48,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 pub struct Client {
     http: legacy::Client<Connector, Outgoing>,
     build: String,
+    /// What it says of itself beside whom it acts for.
+    headers: Vec<(&'static str, String)>,
     /// Build of the daemon that answered last.
     daemon: Mutex<Option<String>>,
 }
@@ -49,7 +59,21 @@ impl Client {
     /// be used within a tokio runtime.
     #[must_use]
     pub fn new(socket: &Path, build: impl Into<String>) -> Self {
-        Self { http: connection::open(socket), build: build.into(), daemon: Mutex::new(None) }
+        Self { http: connection::open(socket), build: build.into(), headers: Vec::new(), daemon: Mutex::new(None) }
+    }
+
+    /// The same client, of one project alone.
+    #[must_use]
+    pub fn of_project(mut self, project: &Project) -> Self {
+        self.headers.push((PROJECT_HEADER, project.to_string()));
+        self
+    }
+
+    /// The same client with a token: it then is what the token says, not the operator.
+    #[must_use]
+    pub fn with_token(mut self, secret: &str) -> Self {
+        self.headers.push(("authorization", format!("Bearer {secret}")));
+        self
     }
 
     /// The daemon's build, once it has answered something.
@@ -233,6 +257,10 @@ impl Sandboxes for Client {
 
     fn audit_log(&self, actor: Actor, request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {
         Box::pin(self.ask(actor, Ask::get(with_query("/v1/audit", &request))))
+    }
+
+    fn audit_prune(&self, actor: Actor, request: AuditPruneRequest) -> Answering<'_, AuditPruneAnswer> {
+        Box::pin(self.ask(actor, Ask::new(Method::POST, "/v1/audit/prune".into()).body(&request).long()))
     }
 
     fn audit_verify(&self, actor: Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer> {

@@ -1,20 +1,116 @@
 //! Who may come in: the access token, the names by which a browser may know us, and on whose behalf a request is made.
 
-use std::hint::black_box;
+mod rate;
+
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
+    Json,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Uri, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use ringfence_model::{ApiError, Code, api::Actor};
+use ringfence_model::{ApiError, Caller, Code, Project, Role};
+use serde_json::json;
 
 use crate::{
-    ACTOR_HEADER, BUILD_HEADER,
+    ACTOR_HEADER, BUILD_HEADER, PROJECT_HEADER,
     parse::invalid,
-    rest::{Refused, unauthorised},
+    rest::{ErrorBody, Refused, unauthorised},
+    services::Services,
 };
+use rate::{Limiter, TOKEN_RATE, WRONG_RATE};
+
+/// Where a client reads how this API is entered, RFC 9728.
+const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
+/// Longest secret that is looked up.
+const SECRET_BYTES_MAX: usize = 256;
+/// The bucket of the installation's own token. No id of a token has this form.
+const OWN: &str = "the installation's";
+/// The bucket of wrong tokens.
+const WRONG: &str = "wrong";
+
+/// What a guard knows.
+#[derive(Clone)]
+pub(crate) struct Door {
+    own: Option<Token>,
+    services: Services,
+    limiter: Arc<Limiter>,
+}
+
+impl Door {
+    /// A door that the services' tokens open, and the installation's own if there is one.
+    pub(crate) fn new(services: Services, own: Option<Token>) -> Self {
+        Self { own, services, limiter: Arc::default() }
+    }
+
+    /// Who comes with that token.
+    async fn caller(&self, offered: &[u8], uri: &Uri, headers: &HeaderMap) -> Result<Caller, Response> {
+        let caller = if self.own.as_ref().is_some_and(|own| own.is(offered)) {
+            Some(Caller::agent(Project::default()))
+        } else if offered.len() > SECRET_BYTES_MAX {
+            None
+        } else {
+            self.services.caller(offered.to_vec()).await.map_err(|error| Refused(error).into_response())?
+        };
+        let Some(caller) = caller else {
+            // Who has a right one is never kept out by those who try wrong ones.
+            self.limiter.take(WRONG, WRONG_RATE, Instant::now()).map_err(too_often)?;
+            return Err(challenge(uri, headers));
+        };
+        let bucket = caller.token.as_deref().unwrap_or(OWN);
+        self.limiter.take(bucket, TOKEN_RATE, Instant::now()).map_err(too_often)?;
+        narrowed(caller, headers).map_err(|error| Refused(error).into_response())
+    }
+}
+
+/// 401 that says where to read on.
+fn challenge(uri: &Uri, headers: &HeaderMap) -> Response {
+    let mut response = unauthorised();
+    let value = format!("Bearer resource_metadata=\"{}{RESOURCE_METADATA}\"", origin(uri, headers));
+    if let Ok(value) = HeaderValue::from_str(&value) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    }
+    response
+}
+
+/// 429 with the time after which it may be tried again.
+fn too_often(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + 1;
+    let message = format!("too many requests came with this token, or with wrong ones; try again in {seconds} s");
+    let error = ApiError::new(Code::QuotaExceeded, message);
+    let mut response = (StatusCode::TOO_MANY_REQUESTS, Json(ErrorBody { error })).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// The scheme, host and port by which the client reached us; the host is one of this machine's names, or nobody came so far.
+fn origin(uri: &Uri, headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    format!("http://{}", host.or(uri.authority().map(|a| a.as_str())).unwrap_or("localhost"))
+}
+
+/// The caller, limited to the project that the request names. A token of a project is not widened by it.
+fn narrowed(caller: Caller, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let Some(named) = headers.get(PROJECT_HEADER) else { return Ok(caller) };
+    let text = named.to_str().map_err(|_| invalid(format!("header {PROJECT_HEADER} is no text")))?;
+    let project = Project::parse(text)?;
+    if caller.project.as_ref().is_some_and(|own| *own != project) {
+        let text = format!("header {PROJECT_HEADER} names another project than the one that you are of; leave it out");
+        return Err(ApiError::new(Code::PermissionDenied, text));
+    }
+    Ok(Caller { project: Some(project), ..caller })
+}
+
+fn let_in(caller: Caller, request: &mut Request) {
+    request.extensions_mut().insert(caller.role.actor());
+    request.extensions_mut().insert(caller);
+}
 
 /// The secret that a caller over TCP presents. It cannot be printed.
 #[derive(Clone)]
@@ -47,29 +143,54 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// Over TCP: Host and Origin are this machine's, the token is right. Whoever comes this way is an agent.
-pub(crate) async fn tcp(State(token): State<Token>, mut request: Request, next: Next) -> Response {
+/// Over TCP: Host and Origin are this machine's, the token is right. Nothing but the header is looked at: a cookie lets nobody in,
+/// so that no page can make a browser ask for its visitor.
+pub(crate) async fn tcp(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     // Host first: a page that was rebound to this address learns nothing, not even that a token is wanted.
     if let Err(error) = check_names(request.uri(), request.headers()) {
         return Refused(error).into_response();
     }
-    if !bearer(request.headers()).is_some_and(|offered| token.is(offered)) {
-        return unauthorised();
+    let path = request.uri().path();
+    if path == RESOURCE_METADATA || path.strip_prefix(RESOURCE_METADATA) == Some("/mcp") {
+        let origin = origin(request.uri(), request.headers());
+        return Json(json!({
+            "resource": format!("{origin}/mcp"), "bearer_methods_supported": ["header"], "resource_name": "ringfence",
+        }))
+        .into_response();
     }
-    request.extensions_mut().insert(Actor::Agent);
+    let Some(offered) = bearer(request.headers()).map(<[u8]>::to_vec) else {
+        return challenge(request.uri(), request.headers());
+    };
+    match door.caller(&offered, request.uri(), request.headers()).await {
+        Ok(caller) => let_in(caller, &mut request),
+        Err(refused) => return refused,
+    }
     next.run(request).await
 }
 
-/// Over the Unix socket: the peer was checked when it connected. It is the operator unless it says otherwise.
-pub(crate) async fn unix(mut request: Request, next: Next) -> Response {
-    let actor = match request.headers().get(ACTOR_HEADER).map(HeaderValue::as_bytes) {
-        None | Some(b"operator") => Actor::Operator,
-        Some(b"agent") => Actor::Agent,
+/// Over the Unix socket: the peer was checked when it connected. It is the operator unless it says otherwise, or comes with a token,
+/// which then says who it is.
+pub(crate) async fn unix(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    if let Some(offered) = bearer(request.headers()).map(<[u8]>::to_vec) {
+        match door.caller(&offered, request.uri(), request.headers()).await {
+            Ok(caller) => let_in(caller, &mut request),
+            Err(refused) => return refused,
+        }
+        return next.run(request).await;
+    }
+    let caller = match request.headers().get(ACTOR_HEADER).map(HeaderValue::as_bytes) {
+        None | Some(b"operator") => Caller::operator(),
+        Some(b"agent") => Caller { project: None, ..Caller::agent(Project::default()) },
         Some(_) => {
             return Refused(invalid(format!("header {ACTOR_HEADER} must be `operator` or `agent`"))).into_response();
         }
     };
-    request.extensions_mut().insert(actor);
+    match narrowed(caller, request.headers()) {
+        // Only an operator is of no project.
+        Ok(caller) if caller.role == Role::Operator => let_in(caller, &mut request),
+        Ok(caller) => let_in(Caller { project: Some(caller.makes_for()), ..caller }, &mut request),
+        Err(error) => return Refused(error).into_response(),
+    }
     next.run(request).await
 }
 

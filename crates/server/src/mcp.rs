@@ -11,7 +11,7 @@ mod tools;
 
 use std::{io, sync::Arc};
 
-use ringfence_engine::api::SharedSandboxes;
+use ringfence_model::Caller;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
@@ -20,12 +20,21 @@ use rmcp::{
     },
     service::{RequestContext, ServerInitializeError},
     transport::{
-        StreamableHttpServerConfig, StreamableHttpService, async_rw::AsyncRwTransport, stdio_pipes,
-        streamable_http_server::session::never::NeverSessionManager,
+        StreamableHttpServerConfig, StreamableHttpService,
+        async_rw::AsyncRwTransport,
+        stdio_pipes,
+        streamable_http_server::{
+            SessionManager,
+            session::{local::LocalSessionManager, never::NeverSessionManager},
+        },
     },
 };
 
-use crate::{BODY_BYTES_MAX, serve::Stop};
+use crate::{
+    BODY_BYTES_MAX, Config,
+    serve::{Stop, serve_mcp},
+    services::Services,
+};
 
 const INSTRUCTIONS: &str = "\
 Runs Python, JavaScript and shell code in disposable Linux sandboxes on this machine. \
@@ -40,6 +49,7 @@ Keys that the operator stored are used by name in `secrets`: programs see placeh
 `install_packages` installs from PyPI in Python templates; template_get lists what is there already. \
 Programs trade at paper-api.alpaca.markets (alpaca-py, paper=True): where orders go and what limits them is in \
 trading_status; a refused order answers 403 with code 40310000 and the `rule` that refused it. trading_halt stops all trading. \
+Several agents, each with a sandbox, work on one task and vote: swarm_init, then task_orchestrate. \
 A program that fails is a successful call with success=false, its exit_code and its stderr. \
 A call waits 50 s at most: a program still running then is answered with status=running and is read with \
 execution_status; raise `timeout` for long programs. \
@@ -47,7 +57,11 @@ A refused call says its code and what to do.";
 
 /// One client's view of the tools.
 #[derive(Clone)]
-pub(crate) struct Face(SharedSandboxes);
+pub(crate) struct Face {
+    services: Services,
+    /// Whether the guards have said who asks.
+    guarded: bool,
+}
 
 impl ServerHandler for Face {
     fn get_info(&self) -> ServerConfig {
@@ -75,7 +89,15 @@ impl ServerHandler for Face {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        call::call(&self.0, request, context).await
+        if !self.guarded {
+            // Our own standard input: the services are a client's, and the daemon knows whose.
+            return call::call(&self.services, request, context).await;
+        }
+        let parts = context.extensions.get::<axum::http::request::Parts>();
+        let Some(caller) = parts.and_then(|parts| parts.extensions.get::<Caller>().cloned()) else {
+            return Err(ErrorData::invalid_request("nobody knows who asks", None));
+        };
+        call::call(&self.services.scoped(caller.over_mcp()), request, context).await
     }
 }
 
@@ -83,10 +105,10 @@ impl ServerHandler for Face {
 ///
 /// # Errors
 /// It spoke another protocol.
-pub async fn serve_stdio(sandboxes: SharedSandboxes) -> io::Result<()> {
+pub async fn serve_stdio(services: Services) -> io::Result<()> {
     let (read, write) = stdio_pipes();
     let transport = AsyncRwTransport::new_server(read, write).with_max_line_length(BODY_BYTES_MAX);
-    let service = match Face(sandboxes).serve(transport).await {
+    let service = match (Face { services, guarded: false }).serve(transport).await {
         Ok(service) => service,
         // A client that leaves without a word is no fault of ours: some only try whether we start.
         Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
@@ -97,12 +119,22 @@ pub async fn serve_stdio(sandboxes: SharedSandboxes) -> io::Result<()> {
 }
 
 /// The Streamable HTTP service. Token, Host and Origin were checked before.
-pub(crate) fn http(sandboxes: SharedSandboxes, stop: Stop) -> StreamableHttpService<Face, NeverSessionManager> {
+pub(crate) fn http(services: Services, stop: Stop) -> StreamableHttpService<Face, NeverSessionManager> {
+    transport(move || Face { services: services.clone(), guarded: true }, NeverSessionManager::default(), false, stop)
+}
+
+/// Any handler over the transport of [`http`].
+fn transport<H: ServerHandler, M: SessionManager>(
+    make: impl Fn() -> H + Send + Sync + 'static,
+    sessions: M,
+    has_sessions: bool,
+    stop: Stop,
+) -> StreamableHttpService<H, M> {
     // Host is checked by `guard`, where it has to be: on the Unix socket no browser can have been misled.
     // An answer that comes before any sign of life is one JSON document: the Python SDK takes events of 1 MiB at most, and
     // answers of any length.
     let config = StreamableHttpServerConfig::default()
-        .with_legacy_session_mode(false)
+        .with_legacy_session_mode(has_sessions)
         .with_json_response(true)
         .with_max_request_body_bytes(BODY_BYTES_MAX)
         .disable_allowed_hosts();
@@ -111,5 +143,26 @@ pub(crate) fn http(sandboxes: SharedSandboxes, stop: Stop) -> StreamableHttpServ
         stop.stopped().await;
         open_streams.cancel();
     });
-    StreamableHttpService::new(move || Ok(Face(sandboxes.clone())), Arc::new(NeverSessionManager::default()), config)
+    StreamableHttpService::new(move || Ok(make()), Arc::new(sessions), config)
+}
+
+/// Serves another handler in the place of the product's tools, over the same listeners, guards and transport. The
+/// protocol's own conformance suite asks for tools, resources and prompts of its own, which are in a test
+/// (`tests/conformance.rs`). Some of them ask the client, which before 2026-07-28 needs a session: `has_sessions`. The
+/// product's face has none.
+///
+/// # Errors
+/// As [`serve`](crate::serve).
+pub async fn serve_handler<H: ServerHandler>(
+    config: Config,
+    make: impl Fn() -> H + Send + Sync + 'static,
+    has_sessions: bool,
+    stop: Stop,
+) -> io::Result<()> {
+    if has_sessions {
+        let mcp = transport(make, LocalSessionManager::default(), true, stop.clone());
+        return serve_mcp(config, mcp, stop).await;
+    }
+    let mcp = transport(make, NeverSessionManager::default(), false, stop.clone());
+    serve_mcp(config, mcp, stop).await
 }

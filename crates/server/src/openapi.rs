@@ -8,7 +8,7 @@ use utoipa::{
     },
 };
 
-use crate::rest::{exports, routes, secrets, trading};
+use crate::rest::{access, credits, exports, jobs, pipelines, routes, secrets, swarms, sweeps, trading};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,9 +26,17 @@ use crate::rest::{exports, routes, secrets, trading};
         routes::pause, routes::resume, routes::upload, routes::download, routes::logs, routes::preview, routes::execution,
         routes::templates, routes::template, routes::build, routes::audit_log, routes::audit_verify, routes::egress,
         exports::export, exports::delete, exports::archive, exports::import, exports::image, exports::clone, secrets::list, secrets::set,
-        secrets::remove, routes::health, routes::prune, routes::stop_daemon, trading::status, trading::set_mode,
+        secrets::remove, routes::health, routes::prune, routes::audit_prune, routes::stop_daemon, trading::status, trading::set_mode,
         trading::limits, trading::set_limits, trading::tighten, trading::halt, trading::reduce, trading::resume,
         trading::orders, trading::positions, trading::holds, trading::approve, trading::refuse,
+        sweeps::start, sweeps::list, sweeps::status, sweeps::cancel, sweeps::results, sweeps::report,
+        jobs::delete_sweep, jobs::prune,
+        swarms::init, swarms::list, swarms::status, swarms::destroy, swarms::spawn, swarms::scale, swarms::orchestrate,
+        swarms::task_status, swarms::task_cancel,
+        credits::balance, credits::usage, credits::grant, credits::budget,
+        access::create, access::list, access::revoke, access::projects,
+        pipelines::run,
+        pipelines::list, pipelines::status, pipelines::resume, pipelines::cancel, pipelines::output,
     )
 )]
 struct Description;
@@ -62,6 +70,9 @@ impl Modify for Tidy {
             ("CloneRequest", "sandbox_id"),
             ("BuildRequest", "template_name"),
             ("SecretSetRequest", "name"),
+            ("AgentSpawnRequest", "swarm_id"),
+            ("SwarmScaleRequest", "swarm_id"),
+            ("PipelineResumeRequest", "pipeline_id"),
         ] {
             if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
                 object.required.retain(|required| required != argument);

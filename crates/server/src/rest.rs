@@ -1,35 +1,59 @@
 //! The REST API. Every handler parses, calls the one trait, and answers in JSON; nothing is decided here.
 
+pub(crate) mod access;
 mod body;
+pub(crate) mod credits;
 pub(crate) mod exports;
+pub(crate) mod jobs;
+mod metrics;
+pub(crate) mod pipelines;
 mod reply;
 pub(crate) mod routes;
 pub(crate) mod secrets;
+pub(crate) mod swarms;
+pub(crate) mod sweeps;
 pub(crate) mod trading;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    http::Method,
+    extract::{DefaultBodyLimit, FromRequestParts},
+    http::{Method, request::Parts},
     routing::{get, post, put},
 };
 use ringfence_engine::api::SharedSandboxes;
+use ringfence_model::{ApiError, Caller, Code};
+use ringfence_research::api::SharedResearch;
 
 pub(crate) use body::Judge;
 pub(crate) use reply::{ErrorBody, LONG_ANSWER_TIMEOUT, NDJSON, Refused, unauthorised};
 use routes as r;
 
-use crate::serve::Stop;
+use crate::{serve::Stop, services::Services};
 
-/// What every handler has at hand.
+/// What every handler has at hand: the services as the caller sees them.
 #[derive(Clone)]
 pub(crate) struct Face {
     pub(crate) sandboxes: SharedSandboxes,
+    pub(crate) research: SharedResearch,
     pub(crate) stop: Stop,
 }
 
+impl FromRequestParts<Face> for Face {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, all: &Face) -> Result<Self, Refused> {
+        // The guards have put it there; without one nobody is let through.
+        let caller = parts.extensions.get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| ApiError::new(Code::PermissionDenied, "nobody knows who asks"))?;
+        let Face { sandboxes, research, stop } = all.clone();
+        let Services { sandboxes, research } = Services { sandboxes, research }.scoped(caller);
+        Ok(Self { sandboxes, research, stop })
+    }
+}
+
 /// The routes, without guards.
-pub(crate) fn routes(sandboxes: SharedSandboxes, stop: Stop) -> Router {
+pub(crate) fn routes(services: Services, stop: Stop) -> Router {
+    let Services { sandboxes, research } = services;
     Router::new()
         .route("/v1/sandboxes", post(r::create).get(r::list))
         .route("/v1/sandboxes/{id}", get(r::status).delete(r::delete))
@@ -51,18 +75,26 @@ pub(crate) fn routes(sandboxes: SharedSandboxes, stop: Stop) -> Router {
         .route("/v1/templates/{name}/archive", get(exports::archive))
         .route("/v1/templates/{name}/build", post(r::build))
         .route("/v1/prune", post(r::prune))
+        .route("/v1/audit/prune", post(r::audit_prune))
         .route("/v1/audit", get(r::audit_log))
         .route("/v1/audit/verify", post(r::audit_verify))
         .route("/v1/egress", get(r::egress))
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
+        .merge(access::routes())
+        .merge(credits::routes())
         .merge(trading::routes())
+        .merge(sweeps::routes())
+        .merge(jobs::routes())
+        .merge(pipelines::routes())
+        .merge(swarms::routes())
         .route("/v1/health", get(r::health))
         .route("/v1/stop", post(r::stop_daemon))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/openapi.json", get(r::openapi))
         .fallback(reply::no_such_path)
         .method_not_allowed_fallback(|method: Method| async move { reply::no_such_method(&method) })
         // `Body` reads with its own limit, and MCP with its own; axum's default of 2 MiB would come first.
         .layer(DefaultBodyLimit::disable())
-        .with_state(Face { sandboxes, stop })
+        .with_state(Face { sandboxes, research, stop })
 }

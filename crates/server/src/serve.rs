@@ -1,39 +1,41 @@
 //! Listening: connections in, the router over them, and an orderly end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, http::HeaderValue, middleware};
+use axum::{Router, body::Body, extract::Request, http::HeaderValue, middleware, response::IntoResponse};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use ringfence_engine::{Engine, api::SharedSandboxes};
+use ringfence_engine::Engine;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
+use tower::Service;
 
 use crate::{
     guard,
-    guard::Token,
+    guard::{Door, Token},
     mcp,
     preview::{self, Previews},
     rest,
+    services::Services,
 };
 
 /// Connections of one listener at once; the next ones wait in the kernel's queue.
 const CONNECTIONS_MAX: u32 = 1024;
 /// Time that a client may take for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time that requests have to end once a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// What to serve, and where.
 pub struct Config {
     /// Who answers.
-    pub sandboxes: SharedSandboxes,
+    pub services: Services,
     /// Whose sandboxes can be visited over TCP, if any can.
     pub previews: Option<Engine>,
     /// Version and hash of this build, for the header of every answer.
@@ -83,16 +85,26 @@ impl Stop {
 /// # Errors
 /// The build has characters that no header may have.
 pub async fn serve(config: Config, stop: Stop) -> io::Result<()> {
+    let mcp = mcp::http(config.services.clone(), stop.clone());
+    serve_mcp(config, mcp, stop).await
+}
+
+/// [`serve`] with any service at `/mcp`.
+pub(crate) async fn serve_mcp<S>(config: Config, mcp: S, stop: Stop) -> io::Result<()>
+where
+    S: Service<Request, Response: IntoResponse, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
+{
     let build = HeaderValue::from_str(&config.build).map_err(io::Error::other)?;
-    let mcp = mcp::http(config.sandboxes.clone(), stop.clone());
-    let routes = rest::routes(config.sandboxes, stop.clone()).nest_service("/mcp", mcp);
+    let own = config.tcp.as_ref().map(|tcp| tcp.token.clone());
+    let door = Door::new(config.services.clone(), own);
+    let routes = rest::routes(config.services, stop.clone()).nest_service("/mcp", mcp);
     let labelled = |router: Router| router.layer(middleware::from_fn_with_state(build.clone(), guard::build));
-    let unix = labelled(routes.clone().layer(middleware::from_fn(guard::unix)));
+    let unix = labelled(routes.clone().layer(middleware::from_fn_with_state(door.clone(), guard::unix)));
     let unix = listen_unix(config.unix, config.unix_uids, unix, stop.clone());
     match config.tcp {
         None => unix.await,
         Some(Tcp { listener, token }) => {
-            let api = labelled(routes.layer(middleware::from_fn_with_state(token.clone(), guard::tcp)));
+            let api = labelled(routes.layer(middleware::from_fn_with_state(door, guard::tcp)));
             let tcp = match config.previews {
                 Some(engine) => {
                     let previews = Previews::new(engine, token, stop.clone());

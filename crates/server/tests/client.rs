@@ -67,11 +67,13 @@ async fn every_method_goes_through() {
     assert_eq!(client.audit_log(ME, log).await.expect("log").entries[0].event, "sandbox.stop");
     let ask = EgressRequest { after: Some(6), ..EgressRequest::default() };
     assert_eq!(client.egress_list(ME, ask).await.expect("decisions").decisions[0].number, 7);
-    client.audit_verify(ME, AuditVerifyRequest::default()).await.expect("verify");
     client.health(ME).await.expect("health");
     client.delete(ME, id()).await.expect("delete");
     assert_eq!(client.status(ME, id()).await.expect_err("gone").code, Code::SandboxNotFound);
     assert!(host.fake.actors().iter().all(|actor| *actor == ME));
+    let by_agent = client.audit_verify(ME, AuditVerifyRequest::default()).await.expect_err("not for agents");
+    assert_eq!(by_agent.code, Code::PermissionDenied);
+    client.audit_verify(Actor::Operator, AuditVerifyRequest::default()).await.expect("verify");
 }
 
 #[tokio::test]

@@ -56,8 +56,47 @@ async fn a_sandbox_is_made_and_used_over_rest() {
 }
 
 #[tokio::test]
+async fn swarms_and_tasks_are_asked_for_over_rest() {
+    let host = Host::start().await;
+    let made = host.unix("POST", "/v1/swarms", json!({"topology": "star", "maxAgents": 3})).await;
+    assert_eq!((made.status, &made.json()["topology"]), (StatusCode::CREATED, &json!("star")));
+    let (id, task) = ("swarm_aaaaaaaaaaaaaaaa", "task_aaaaaaaaaaaaaaaa");
+    for (method, path, body, name, value) in [
+        ("GET", "/v1/swarms?status=all&limit=5".to_owned(), json!(null), "count", json!(0)),
+        ("GET", format!("/v1/swarms/{id}"), json!(null), "swarm_id", json!(id)),
+        // The newest active one, whichever that is.
+        ("GET", "/v1/swarms/newest".into(), json!(null), "swarm_id", json!("swarm_newest0000000000")),
+        ("POST", format!("/v1/swarms/{id}/agents"), json!({"type": "risk", "name": "x"}), "swarm_id", json!(id)),
+        ("POST", format!("/v1/swarms/{id}/scale"), json!({"target_agents": 7}), "message", json!("7")),
+        ("GET", format!("/v1/tasks/{task}?wait=1"), json!(null), "status", json!("completed")),
+        ("GET", format!("/v1/tasks/{task}"), json!(null), "status", json!("running")),
+        ("DELETE", format!("/v1/tasks/{task}"), json!(null), "status", json!("cancelled")),
+        ("DELETE", format!("/v1/swarms/{id}"), json!(null), "status", json!("destroyed")),
+    ] {
+        let answer = host.unix(method, &path, body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{method} {path}: {}", answer.body);
+        assert_eq!(answer.json()[name], value, "{method} {path}: {}", answer.body);
+    }
+    let begun = host.unix("POST", "/v1/tasks", json!({"task": "backtest", "inputs": [{"symbol": "AAPL"}]})).await;
+    assert_eq!((begun.status, &begun.json()["status"]), (StatusCode::CREATED, &json!("running")));
+    for (method, path, body, status, code, word) in [
+        ("POST", "/v1/swarms", json!({"topology": "grid"}), 400, "INVALID_ARGUMENT", "topology"),
+        ("POST", "/v1/swarms", json!({"topology": "mesh", "agents": 3}), 400, "INVALID_ARGUMENT", "`agents`"),
+        ("GET", "/v1/swarms/", json!(null), 404, "SWARM_NOT_FOUND", "empty"),
+        ("GET", "/v1/swarms/nobody", json!(null), 404, "SWARM_NOT_FOUND", "nobody"),
+        ("GET", "/v1/tasks/nobody", json!(null), 404, "TASK_NOT_FOUND", "nobody"),
+        ("POST", "/v1/tasks", json!({"task": "x", "inputs": ["text"]}), 400, "INVALID_ARGUMENT", "inputs"),
+        ("POST", "/v1/tasks", json!({}), 400, "INVALID_ARGUMENT", "`task`"),
+    ] {
+        refused(&host.unix(method, path, body).await, status, code, word);
+    }
+}
+
+#[tokio::test]
 async fn trading_is_told_to_all_and_changed_by_the_operator() {
     let host = Host::start().await;
+    let made = host.unix("POST", "/v1/sandboxes", json!({"template": "python", "name": "box"})).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
     let live = json!({"mode": "live", "until": "2026-01-02T04:00:00Z", "account": "live:a", "confirm": "live:a"});
     for (method, path, body, is_agents) in [
         ("GET", "/v1/trade/status?account=sim:a", json!(null), true),
@@ -157,7 +196,7 @@ async fn what_is_wrong_is_said_in_json() {
     let packages = r#"{"template": "python", "install_packages": ["--index-url=x"]}"#;
     refused(&check("POST", "/v1/sandboxes", packages).await, 400, "INVALID_ARGUMENT", "install_packages");
     let swarm = r#"{"template": "python", "swarm_id": "s"}"#;
-    refused(&check("POST", "/v1/sandboxes", swarm).await, 501, "NOT_SUPPORTED", "swarm_id");
+    refused(&check("POST", "/v1/sandboxes", swarm).await, 404, "SWARM_NOT_FOUND", "swarm_id");
 }
 
 #[tokio::test]
@@ -272,10 +311,12 @@ async fn the_actor_is_told_by_the_way_in() {
     let host = Host::start().await;
     let bearer = format!("Bearer {TOKEN}");
     let tcp = [("host", "localhost"), ("authorization", bearer.as_str()), ("x-ringfence-actor", "operator")];
+    let made = host.unix("POST", "/v1/sandboxes", json!({"template": "python", "name": "x"})).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
     host.raw_unix("GET", "/v1/sandboxes/x", &[], "").await;
     host.raw_unix("GET", "/v1/sandboxes/x", &[("x-ringfence-actor", "agent")], "").await;
     host.send(host.connect_tcp().await, Method::GET, "/v1/sandboxes/x", &tcp, vec![]).await;
-    assert_eq!(host.fake.actors(), [Actor::Operator, Actor::Agent, Actor::Agent]);
+    assert_eq!(host.fake.actors(), [Actor::Operator, Actor::Operator, Actor::Agent, Actor::Agent]);
     let answer = host.raw_unix("GET", "/v1/health", &[("x-ringfence-actor", "root")], "").await;
     refused(&answer, 400, "INVALID_ARGUMENT", "x-ringfence-actor");
 }

@@ -3,12 +3,19 @@
 //! What the chain proves: an entry that was changed, removed, moved or added in the middle breaks a hash or a number;
 //! entries removed at the end contradict the remembered head, which stands in a table of its own and in the file
 //! `audit.head` (of the gateway, `gate.head`) beside the database. What it cannot prove alone: that somebody who may write both files did not write
-//! the whole chain anew. For that the head must be known elsewhere, so [`AuditReceipt`] gives it to whoever asks.
+//! the whole chain anew. For that the head must be known elsewhere, so [`AuditReceipt`] gives it to whoever asks, and heads
+//! are signed at intervals ([`SignedHead`]) and printed. The beginning of a chain may go, when it was exported, and leaves a
+//! signed [`Checkpoint`].
 
 mod anchor;
 mod chain;
 mod encoding;
+mod evidence;
+mod export;
+mod file;
 mod head;
+mod sign;
+mod story;
 mod verify;
 
 use std::fmt;
@@ -25,7 +32,12 @@ use crate::tx::View;
 
 pub use anchor::Anchor;
 pub(crate) use chain::{ChainEnd, agrees, append, store_head};
+pub use evidence::SigningPace;
+pub use export::{ExportCheck, ExportError, ExportRange, ExportedChain, export};
+pub use file::{ChainFile, RawEntry};
 pub(crate) use head::HeadFile;
+pub use sign::{AuditKey, AuditPublicKey, AuditSignature, Checkpoint, Cut, SignedHead};
+pub use story::{ExecutionFacts, FillFacts, OrderFacts, SandboxFacts, SettledFacts, ToldEntry, TrafficFacts};
 pub(crate) use verify::verify;
 pub use verify::{BrokenLink, Fault, Verification, Verified};
 
@@ -78,6 +90,19 @@ impl AuditHash {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok()?;
         Some(Self(bytes))
+    }
+}
+
+impl Serialize for AuditHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AuditHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("expected 64 hexadecimal digits"))
     }
 }
 
@@ -182,7 +207,8 @@ impl AuditReceipt {
 }
 
 /// An end of the chain as somebody remembers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AuditHead {
     /// The number of the last entry, 0 for an empty chain.
     pub seq: u64,

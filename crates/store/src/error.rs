@@ -1,7 +1,7 @@
 //! What can go wrong, one sentence each; causes are in `source()`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::kind::DatabaseKind;
@@ -78,6 +78,16 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// Its pages contradict each other: a disk has failed, or somebody has written into it.
+    #[error(
+        "the database {path} is damaged ({found}): nothing is written to it; restore the newest backup into an empty directory with `ringfence restore`, and keep this one"
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite found.
+        found: String,
+    },
     /// SQLite refused.
     #[error("could not {operation} of the database {path}")]
     Sql {
@@ -89,6 +99,17 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+}
+
+impl OpenError {
+    /// What SQLite's refusal means.
+    pub(crate) fn of_sql(operation: &'static str, path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt) => Self::Damaged { path, found: source.to_string() },
+            _ => Self::Sql { operation, path, source },
+        }
+    }
 }
 
 /// Why an operation on an open store failed. Unless it says otherwise, nothing of the operation was kept.
@@ -148,6 +169,16 @@ pub enum StoreError {
     /// An argument is outside what the store keeps.
     #[error("{0}")]
     Refused(String),
+    /// A project has too little left for what was to begin.
+    #[error("project {project} has {} credits left, and {} are needed", .balance.text(), .needed.text())]
+    InsufficientCredits {
+        /// The project.
+        project: ringfence_model::Project,
+        /// What was to be paid.
+        needed: ringfence_model::credit::MilliCredits,
+        /// What is left.
+        balance: ringfence_model::credit::MilliCredits,
+    },
     /// A sealed value cannot be opened: it was changed, moved to another row, or sealed with another key.
     #[error("the sealed value `{name}` of {owner} cannot be opened")]
     Unsealable {

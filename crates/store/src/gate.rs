@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod chosen;
 mod decision;
 mod envelope;
 mod nonce;
@@ -59,13 +60,14 @@ pub type GateTx<'c> = Tx<'c, GateKind>;
 const VALUE_BYTES_MAX: usize = 96 << 10;
 
 impl GateTx<'_> {
-    /// Removes what a sandbox has here: its policy, its placeholders, and the secrets that a client gave for it, which
+    /// Removes what a sandbox has here: its policy, its account, its placeholders, and the secrets that a client gave for it, which
     /// are overwritten on disk. Its decisions stay until they are pruned, its totals until those of that time are.
     ///
     /// # Errors
     /// The database refuses.
     pub fn forget_sandbox(&self, at_ms: u64, sandbox: &SandboxId) -> Result<()> {
         self.remove_policy(sandbox)?;
+        self.remove_chosen_account(sandbox)?;
         self.remove_placeholders(sandbox)?;
         self.remove_secrets_of(sandbox)?;
         self.close_totals(at_ms, sandbox)

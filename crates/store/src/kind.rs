@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Which database: the word for people and in audit entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DatabaseKind {
     /// `engine.db`: sandboxes and executions.
@@ -16,7 +16,8 @@ pub enum DatabaseKind {
 }
 
 impl DatabaseKind {
-    const ALL: [Self; 2] = [Self::Engine, Self::Gate];
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Engine, Self::Gate];
 
     /// The word as it is written in audit entries.
     #[must_use]
@@ -94,6 +95,12 @@ pub(crate) mod sealed {
             ("stage", include_str!("../migrations/engine/0003_stage.sql")),
             ("public_ports", include_str!("../migrations/engine/0004_public_ports.sql")),
             ("startup", include_str!("../migrations/engine/0005_startup.sql")),
+            ("job", include_str!("../migrations/engine/0006_job.sql")),
+            ("trial", include_str!("../migrations/engine/0007_trial.sql")),
+            ("evidence", include_str!("../migrations/shared/0002_evidence.sql")),
+            ("access", include_str!("../migrations/engine/0009_access.sql")),
+            ("credit", include_str!("../migrations/engine/0010_credit.sql")),
+            ("preview_token", include_str!("../migrations/engine/0011_preview_token.sql")),
         ];
         const HEAD_FILE: &'static str = "audit.head";
     }
@@ -112,6 +119,8 @@ pub(crate) mod sealed {
             ("signing", include_str!("../migrations/gate/0002_signing.sql")),
             ("cached", include_str!("../migrations/gate/0003_cached.sql")),
             ("trade", include_str!("../migrations/gate/0004_trade.sql")),
+            ("trading_account", include_str!("../migrations/gate/0005_trading_account.sql")),
+            ("evidence", include_str!("../migrations/shared/0002_evidence.sql")),
         ];
         const HEAD_FILE: &'static str = "gate.head";
     }

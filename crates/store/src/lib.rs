@@ -20,14 +20,19 @@
 //! ```
 //!
 //! The store reads no clock: every time is an argument, in milliseconds since the Unix epoch. It never writes an
-//! environment value that is not sealed, and never changes or removes an audit entry.
+//! environment value that is not sealed, never changes an audit entry, and removes some only from the beginning of a chain, when
+//! they were exported, leaving a signed checkpoint.
 
+mod access;
 mod audit;
+mod copy;
+mod credit;
 mod disk;
 mod environment;
 mod error;
 mod execution;
 pub mod gate;
+mod job;
 mod key_file;
 mod kind;
 mod lock;
@@ -42,19 +47,26 @@ mod stage;
 mod startup;
 mod store;
 mod template;
+mod trial;
 mod tx;
 mod writer;
 
+pub use access::AccessTokenRow;
 pub use audit::{
-    Actor, Anchor, AuditEntry, AuditFilter, AuditHash, AuditHead, AuditReceipt, AuditRecord, BrokenLink, Fault,
-    Verification, Verified,
+    Actor, Anchor, AuditEntry, AuditFilter, AuditHash, AuditHead, AuditKey, AuditPublicKey, AuditReceipt, AuditRecord,
+    AuditSignature, BrokenLink, ChainFile, Checkpoint, Cut, ExecutionFacts, ExportCheck, ExportError, ExportRange,
+    ExportedChain, Fault, FillFacts, OrderFacts, RawEntry, SandboxFacts, SettledFacts, SignedHead, SigningPace,
+    ToldEntry, TrafficFacts, Verification, Verified, export,
 };
+pub use copy::{Copied, CopyError, copy_database};
+pub use credit::{Billed, Standing, TrafficTotals, Usage, UsageBy, UsageFilter, UsageOf};
 pub use disk::DiskRow;
 pub use environment::{EnvMode, EnvironmentChange};
 pub use error::{OpenError, Result, StoreError};
 pub use execution::{
     CodeHash, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionRow, ExecutionStatus, Interpreter, NewExecution,
 };
+pub use job::{JobPartRow, JobRow};
 pub use key_file::KeyError;
 pub use kind::{DatabaseKind, EngineKind, GateKind, Kind};
 pub use log::{LogEntry, LogLevel, LogRow};
@@ -63,4 +75,5 @@ pub use seal::{PreviewKey, SealingKey, SecretValue};
 pub use stage::StageRow;
 pub use store::{Database, Options, Statistics, Store};
 pub use template::{TemplateRow, TemplateStatus};
+pub use trial::TrialRow;
 pub use tx::{Tx, View};

@@ -11,7 +11,7 @@ use crate::kind::{DatabaseKind, Kind};
 /// Brings the database to the newest schema of its kind, or refuses one that is not ours, of another kind, or newer.
 pub(crate) fn migrate<K: Kind>(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let newest = u32::try_from(K::MIGRATIONS.len()).expect("they were written by hand");
-    let sql = |operation| move |source| OpenError::Sql { operation, path: path.into(), source };
+    let sql = |operation| move |source| OpenError::of_sql(operation, path, source);
     let application: i32 =
         conn.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(|source| {
             match source.sqlite_error_code() {
@@ -44,7 +44,7 @@ pub(crate) fn migrate<K: Kind>(conn: &mut Connection, path: &Path) -> Result<(),
 fn check(conn: &Connection, path: &Path, number: u32, text: &str) -> Result<(), OpenError> {
     let applied: Vec<u8> = conn
         .query_row("SELECT sha256 FROM migration WHERE number = ?1", params![number], |row| row.get(0))
-        .map_err(|source| OpenError::Sql { operation: "read the migrations", path: path.into(), source })?;
+        .map_err(|source| OpenError::of_sql("read the migrations", path, source))?;
     if applied == Sha256::digest(text).as_slice() {
         Ok(())
     } else {
@@ -70,6 +70,9 @@ fn apply(conn: &mut Connection, kind: DatabaseKind, number: u32, name: &str, tex
 }
 
 #[cfg(test)]
+mod upgrade;
+
+#[cfg(test)]
 mod tests {
     use sha2::{Digest, Sha256};
 
@@ -88,7 +91,13 @@ mod tests {
                 "9641a4163b1b47139708ddaeb14a8a8453ef1968ec5b9fca7679aa7fb6fbfbda",
                 "2785dc803bad88bb4c5c530f3d7ca0c5814080749d22bd62070102e0c1262323",
                 "7017b8f1dd66ec300e0202f09b8122c2c92afe8316a731a0bacfa8dbaa496ebb",
-                "372919b5ae6a244e9872780cbc2302a2c0d961e369f8c38b4c24d57667b83166"
+                "372919b5ae6a244e9872780cbc2302a2c0d961e369f8c38b4c24d57667b83166",
+                "12bf64c485cc2fc4d74d905a328745444181bd90c46d058c771e47e1677f98f7",
+                "521f1d0f028fc41fd7813a22ae7976a31c3e786fb1c3e8d83cb1f17be975c518",
+                "8e3892261a0d93ce8f6df996b2c9b584d7a07127498bd31a82e91860a8c5ecd8",
+                "8fde8c95bff159312a8fc1399eb7ef00c4bee177225aa96ea9ac2c4aa49cd70b",
+                "ebf8b680cf21ef5eae4826705f69f759258c290608590ac2cda64d9382223749",
+                "bcf3de83d7617b742890a5be126c94810845c7e9da9226e1be3c22c317ee646b"
             ]
         );
         assert_eq!(
@@ -97,7 +106,9 @@ mod tests {
                 "9a3b7874effaa7b3f433573215e66b76013789d03e4131018d81f93df05e7b04",
                 "6b77df2145e44423ee005dffe8a7a37fae095cbb9215bcba2c3a9eab2f57a986",
                 "770cd20f85f3e0a270933cd26f08859a144bc1712eb777bfae2912851ea744c9",
-                "27a6199f4efb3396d553747284197d3ea37c401a2a01b31193e0b8da7a238d87"
+                "27a6199f4efb3396d553747284197d3ea37c401a2a01b31193e0b8da7a238d87",
+                "ca28f97cff0574c2ed12e81f5529f696d32028d56cdca5bc0bf211d1c4327926",
+                "8e3892261a0d93ce8f6df996b2c9b584d7a07127498bd31a82e91860a8c5ecd8"
             ]
         );
     }

@@ -1,7 +1,7 @@
 //! Ports that the operator has opened to everybody, and the token that every other visit of a sandbox's ports needs.
 
 use ringfence_model::SandboxId;
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use crate::error::{Result, doing};
 use crate::tx::{Tx, View};
@@ -17,6 +17,18 @@ impl View<'_> {
         let mut statement = self.conn.prepare_cached(sql).map_err(doing(WHAT))?;
         let rows = statement.query_map(params![sandbox.as_str()], |row| row.get(0)).map_err(doing(WHAT))?;
         rows.map(|port| port.map_err(doing(WHAT))).collect()
+    }
+
+    /// How often the preview token of a sandbox was replaced: 0 for one of which it never was, and for one that there is not.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn preview_generation(&self, sandbox: &SandboxId) -> Result<u32> {
+        self.conn
+            .prepare_cached("SELECT generation FROM preview_token WHERE sandbox_id = ?1")
+            .and_then(|mut statement| statement.query_row(params![sandbox.as_str()], |row| row.get(0)).optional())
+            .map(Option::unwrap_or_default)
+            .map_err(doing("read how often a preview token was replaced"))
     }
 }
 
@@ -36,6 +48,20 @@ impl Tx<'_> {
             .and_then(|mut statement| statement.execute(params![sandbox.as_str(), port]))
             .map(drop)
             .map_err(doing("open or close a port"))
+    }
+
+    /// Replaces the preview token of a sandbox: which generation is valid from now on.
+    ///
+    /// # Errors
+    /// The database refuses, as it does for a sandbox that there is not.
+    pub fn rotate_preview(&self, sandbox: &SandboxId) -> Result<u32> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO preview_token (sandbox_id, generation) VALUES (?1, 1) \
+                 ON CONFLICT (sandbox_id) DO UPDATE SET generation = generation + 1 RETURNING generation",
+            )
+            .and_then(|mut statement| statement.query_row(params![sandbox.as_str()], |row| row.get(0)))
+            .map_err(doing("replace a preview token"))
     }
 
     /// Closes every port of a sandbox.

@@ -31,8 +31,7 @@ pub(crate) fn start<K: Kind>(path: &Path, sealer: &Arc<Sealer>) -> Result<Pool<K
     let queue = Arc::new(Mutex::new(queue));
     let mut threads = Vec::with_capacity(READERS);
     for number in 0..READERS {
-        let conn =
-            open(path).map_err(|source| OpenError::Sql { operation: "open a reader", path: path.into(), source })?;
+        let conn = open(path).map_err(|source| OpenError::of_sql("open a reader", path, source))?;
         let (queue, sealer) = (Arc::clone(&queue), Arc::clone(sealer));
         let thread = thread::Builder::new()
             .name(format!("store-read-{number}"))

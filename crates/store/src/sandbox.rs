@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ringfence_model::{LayerDigest, Limits, SandboxId};
+use ringfence_model::{JobId, LayerDigest, Limits, Project, SandboxId, credit::MilliCredits};
 use rusqlite::{OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +113,8 @@ pub struct SandboxRow {
     pub agent_id: Option<String>,
     /// Why it failed, in a sentence fit for the client.
     pub failure: Option<String>,
+    /// Whose it is.
+    pub project: Project,
 }
 
 /// What changes together with a sandbox's state. `None` leaves a column as it is.
@@ -126,6 +128,10 @@ pub struct SandboxChange {
     pub failure: Option<String>,
     /// `Some(None)` takes the disk away.
     pub disk: Option<Option<u64>>,
+    /// Nobody watched it end: its meter is closed at the time at which it was seen last.
+    pub ended_unseen: bool,
+    /// It could not be made: what it has paid is given back.
+    pub refund: bool,
 }
 
 /// Which sandboxes to list, newest first.
@@ -137,12 +143,14 @@ pub struct SandboxFilter {
     pub template: Option<String>,
     /// Only of this name, in any state.
     pub name: Option<String>,
+    /// Only of this project.
+    pub project: Option<Project>,
     /// At most so many.
     pub limit: Option<u32>,
 }
 
 const COLUMNS: &str = "id, name, template, layers, status, disk, limits, metadata, created_at_ms, started_at_ms, \
-     expires_at_ms, stopped_at_ms, deleted_at_ms, lifetime_s, env_version, swarm_id, agent_id, failure";
+     expires_at_ms, stopped_at_ms, deleted_at_ms, lifetime_s, env_version, swarm_id, agent_id, failure, project";
 
 impl View<'_> {
     /// The sandbox of this id.
@@ -167,21 +175,21 @@ impl View<'_> {
         Ok(rows)
     }
 
-    /// The sandboxes that the filter lets through, newest first.
+    /// The sandboxes that the filter lets through, newest first. Trials are in no list.
     ///
     /// # Errors
     /// As [`View::sandbox`].
     pub fn sandboxes(&self, filter: &SandboxFilter) -> Result<Vec<SandboxRow>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM sandbox WHERE (:status IS NULL OR status = :status) \
+            "SELECT {COLUMNS} FROM sandbox WHERE is_trial = 0 AND (:status IS NULL OR status = :status) \
              AND (:template IS NULL OR template = :template) AND (:name IS NULL OR name = :name) \
-             ORDER BY created_at_ms DESC, rowid DESC LIMIT :limit"
+             AND (:project IS NULL OR project = :project) ORDER BY created_at_ms DESC, rowid DESC LIMIT :limit"
         );
         let limit = filter.limit.map_or(-1, i64::from);
         self.sandbox_rows(
             &sql,
             named_params! {":status": filter.status.map(SandboxStatus::as_str), ":template": filter.template,
-            ":name": filter.name, ":limit": limit},
+            ":name": filter.name, ":project": filter.project.as_ref().map(Project::as_str), ":limit": limit},
         )
     }
 
@@ -192,7 +200,7 @@ impl View<'_> {
     pub fn sandboxes_in(&self, states: &[SandboxStatus]) -> Result<Vec<SandboxRow>> {
         let names: Vec<&str> = states.iter().map(|status| status.as_str()).collect();
         let sql = format!(
-            "SELECT {COLUMNS} FROM sandbox WHERE status IN (SELECT value FROM json_each(:states)) \
+            "SELECT {COLUMNS} FROM sandbox WHERE status IN (SELECT value FROM json_each(:states)) AND is_trial = 0 \
              ORDER BY created_at_ms, rowid"
         );
         self.sandbox_rows(&sql, named_params! {":states": serde_json::json!(names).to_string()})
@@ -204,10 +212,21 @@ impl View<'_> {
     /// As [`View::sandbox`].
     pub fn sandboxes_expired(&self, now_ms: u64) -> Result<Vec<SandboxRow>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM sandbox WHERE expires_at_ms <= :now \
+            "SELECT {COLUMNS} FROM sandbox WHERE expires_at_ms <= :now AND is_trial = 0 \
              AND status IN ('creating', 'running', 'paused', 'stopped') ORDER BY expires_at_ms, rowid"
         );
         self.sandbox_rows(&sql, named_params! {":now": now_ms})
+    }
+
+    /// The sandboxes of a swarm that was made at `since_ms`, oldest first, ended ones too.
+    ///
+    /// # Errors
+    /// As [`View::sandbox`].
+    pub fn sandboxes_of_swarm(&self, swarm: &JobId, since_ms: u64) -> Result<Vec<SandboxRow>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM sandbox WHERE created_at_ms >= :since AND swarm_id = :swarm ORDER BY created_at_ms, rowid"
+        );
+        self.sandbox_rows(&sql, named_params! {":since": since_ms, ":swarm": swarm.as_str()})
     }
 
     fn sandbox_rows(&self, sql: &str, params: &[(&str, &dyn rusqlite::ToSql)]) -> Result<Vec<SandboxRow>> {
@@ -222,7 +241,7 @@ impl Tx<'_> {
     /// Adds a sandbox. Its `env_version` must be 0.
     ///
     /// # Errors
-    /// [`StoreError::Exists`], or the database refuses.
+    /// [`StoreError::Exists`], [`StoreError::InsufficientCredits`], or the database refuses.
     pub fn insert_sandbox(&self, row: &SandboxRow) -> Result<()> {
         const WHAT: &str = "add a sandbox";
         if self.sandbox(&row.id)?.is_some() {
@@ -231,7 +250,7 @@ impl Tx<'_> {
         assert_eq!(row.env_version, 0, "the environment is written by set_environment alone");
         let sql = format!(
             "INSERT INTO sandbox ({COLUMNS}) VALUES \
-             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"
         );
         let mut statement = self.conn.prepare_cached(&sql).map_err(doing(WHAT))?;
         statement
@@ -254,18 +273,29 @@ impl Tx<'_> {
                 row.swarm_id,
                 row.agent_id,
                 row.failure,
+                row.project.as_str(),
             ])
             .map_err(doing(WHAT))?;
+        match row.status {
+            SandboxStatus::Running | SandboxStatus::Paused => {
+                let at_ms = row.started_at_ms.unwrap_or(row.created_at_ms);
+                self.pay_creation(&row.id, at_ms, self.minute_price()?)?;
+                self.open_meter(&row.id, at_ms)?;
+            }
+            SandboxStatus::Stopped => self.pay_creation(&row.id, row.created_at_ms, MilliCredits(0))?,
+            _ => {}
+        }
         Ok(())
     }
 
     /// Moves a sandbox to another state, if there is such an edge. Returns the state before.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::NoSuchEdge`], or the database refuses.
+    /// [`StoreError::NotFound`], [`StoreError::NoSuchEdge`], [`StoreError::InsufficientCredits`], or the database refuses.
     pub fn move_sandbox(&self, id: &SandboxId, to: SandboxStatus, change: &SandboxChange) -> Result<SandboxStatus> {
         const WHAT: &str = "move a sandbox to another state";
-        let from = self.sandbox(id)?.ok_or_else(|| not_found(id))?.status;
+        let row = self.sandbox(id)?.ok_or_else(|| not_found(id))?;
+        let from = row.status;
         if !SandboxStatus::edge(from, to) {
             return Err(StoreError::NoSuchEdge { id: id.to_string(), from, to });
         }
@@ -284,6 +314,24 @@ impl Tx<'_> {
             ":failure": change.failure, ":set_disk": change.disk.is_some(), ":disk": change.disk.flatten(),
             ":id": id.as_str()})
             .map_err(doing(WHAT))?;
+        use SandboxStatus::{Creating, Paused, Running, Stopped};
+        match (from, to) {
+            (Creating | Stopped, Running) => {
+                let at_ms = change.started_at_ms.or(row.stopped_at_ms).unwrap_or(row.created_at_ms);
+                if from == Creating {
+                    self.pay_creation(id, at_ms, self.minute_price()?)?;
+                }
+                self.open_meter(id, at_ms)?;
+            }
+            (Running, Paused) | (Paused, Running) => {}
+            _ => {
+                let at_ms = change.stopped_at_ms.or(change.deleted_at_ms);
+                self.close_meter(id, at_ms.filter(|_| !change.ended_unseen))?;
+                if change.refund {
+                    self.refund(id, at_ms.unwrap_or(row.created_at_ms))?;
+                }
+            }
+        }
         Ok(from)
     }
 
@@ -389,6 +437,7 @@ struct Rest {
     swarm_id: Option<String>,
     agent_id: Option<String>,
     failure: Option<String>,
+    project: String,
 }
 
 impl RawSandbox {
@@ -410,6 +459,7 @@ impl RawSandbox {
                 swarm_id: row.get(15)?,
                 agent_id: row.get(16)?,
                 failure: row.get(17)?,
+                project: row.get(18)?,
             },
         })
     }
@@ -417,8 +467,19 @@ impl RawSandbox {
     fn check(self) -> Result<SandboxRow> {
         let unreadable =
             |column| StoreError::Unreadable { column, row: format!("sandbox {}", self.id.escape_default()) };
-        let Rest { name, template, disk, created_at_ms, times, lifetime_s, env_version, swarm_id, agent_id, failure } =
-            self.rest;
+        let Rest {
+            name,
+            template,
+            disk,
+            created_at_ms,
+            times,
+            lifetime_s,
+            env_version,
+            swarm_id,
+            agent_id,
+            failure,
+            project,
+        } = self.rest;
         let [started_at_ms, expires_at_ms, stopped_at_ms, deleted_at_ms] = times;
         Ok(SandboxRow {
             id: SandboxId::parse(&self.id).map_err(|_| unreadable("id"))?,
@@ -439,6 +500,7 @@ impl RawSandbox {
             swarm_id,
             agent_id,
             failure,
+            project: Project::parse(&project).map_err(|_| unreadable("project"))?,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Sealing: XChaCha20-Poly1305 under a key from a file that only its owner can read.
 
+use std::hint::black_box;
 use std::path::Path;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -71,18 +72,43 @@ impl SealingKey {
 pub struct PreviewKey([u8; KEY_BYTES]);
 
 impl PreviewKey {
-    /// The token of a sandbox, whether or not there is one: 128 bits in hexadecimal digits.
+    /// The token of a sandbox, whether or not there is one: 128 bits in hexadecimal digits, and behind a hyphen how often it was
+    /// replaced, if it was.
     #[must_use]
-    pub fn token(&self, sandbox: &SandboxId) -> String {
+    pub fn token(&self, sandbox: &SandboxId, generation: u32) -> String {
         const DIGITS: usize = 32;
         let mut hasher = Sha256::new();
         hasher.update(self.0);
         // Ids have one length, so that none continues another.
         hasher.update(sandbox.as_str());
-        let mut digits = hex::encode(hasher.finalize());
-        digits.truncate(DIGITS);
-        digits
+        if generation > 0 {
+            hasher.update(generation.to_be_bytes());
+        }
+        let mut token = hex::encode(hasher.finalize());
+        token.truncate(DIGITS);
+        if generation > 0 {
+            token.push_str(&format!("-{generation}"));
+        }
+        token
     }
+
+    /// Of which generation a token of this sandbox is; `None` for everything that is none. Takes as long for a wrong one as for
+    /// a right one of the same length. Whether that generation is still valid is not known here.
+    #[must_use]
+    pub fn generation(&self, sandbox: &SandboxId, offered: &[u8]) -> Option<u32> {
+        let said = offered.iter().position(|byte| *byte == b'-').and_then(|at| {
+            let digits = std::str::from_utf8(&offered[at + 1..]).ok()?;
+            digits.parse().ok()
+        });
+        let generation = said.unwrap_or_default();
+        is_same(self.token(sandbox, generation).as_bytes(), offered).then_some(generation)
+    }
+}
+
+/// Whether two secrets are the same. Takes as long for a wrong one as for the right one of the same length.
+fn is_same(ours: &[u8], offered: &[u8]) -> bool {
+    let differing = ours.iter().zip(offered).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
+    ours.len() == offered.len() && differing == 0
 }
 
 impl std::fmt::Debug for PreviewKey {
@@ -149,4 +175,39 @@ impl Sealer {
 /// Fills with bytes from the kernel. A kernel that has none to give is not one to keep secrets on.
 pub(crate) fn random(bytes: &mut [u8]) {
     OsRng.try_fill_bytes(bytes).expect("the kernel's random source works once the system is up");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_itself_alone() {
+        assert!(is_same(b"0123456789abcdef", b"0123456789abcdef"));
+        for other in [&b""[..], b"0123456789abcde", b"0123456789abcdefg", b"0123456789abcdeF"] {
+            assert!(!is_same(b"0123456789abcdef", other));
+        }
+    }
+
+    #[test]
+    fn a_token_says_its_generation_and_nobody_else_can() {
+        let (key, other) = (PreviewKey([1; KEY_BYTES]), PreviewKey([2; KEY_BYTES]));
+        let (id, neighbour) = (SandboxId::from_random([1; 20]), SandboxId::from_random([2; 20]));
+        for generation in [0, 1, 2, 10, u32::MAX] {
+            let token = key.token(&id, generation);
+            assert_eq!(key.generation(&id, token.as_bytes()), Some(generation));
+            assert_eq!(key.generation(&neighbour, token.as_bytes()), None);
+            assert_eq!(other.generation(&id, token.as_bytes()), None);
+            let digits = &token[..32];
+            for forged in ["", "-0", "-1", "-01", "-+1", "-2", "-10", "-3", "-4294967296", "-", "--1", "-1-1"] {
+                let forged = format!("{digits}{forged}");
+                if forged != token {
+                    assert_eq!(key.generation(&id, forged.as_bytes()), None, "{forged} from {token}");
+                }
+            }
+        }
+        for nothing in [&b""[..], b"-", b"-1", b"\xff-1", b"-\xff"] {
+            assert_eq!(key.generation(&id, nothing), None);
+        }
+    }
 }

@@ -90,7 +90,7 @@ impl<K: Kind> Database<K> {
     /// # Errors
     /// As there.
     pub fn open_with(path: &Path, key: SealingKey, options: &Options) -> Result<Self, OpenError> {
-        let sql = |operation| move |source| OpenError::Sql { operation, path: path.into(), source };
+        let sql = |operation| move |source| OpenError::of_sql(operation, path, source);
         let lock = Lock::take(path)?;
         // Made here and not by SQLite, which would ask the umask: its other files take their mode from this one.
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
@@ -289,7 +289,7 @@ impl<K: Kind> Database<K> {
                 column: "content",
                 row: format!("file {} beside the database", K::HEAD_FILE),
             })?;
-            audit::verify(view.conn, from, to, remembered)
+            audit::verify(view.conn, K::KIND, from, to, remembered)
         })
         .await
     }
@@ -364,7 +364,7 @@ fn configure(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
 fn unseal(conn: &Connection, path: &Path, key: &SealingKey) -> Result<Sealer, OpenError> {
     const SALT: &str = "store.salt";
     const SEALED: &str = "store.canary";
-    let sql = |operation| move |source| OpenError::Sql { operation, path: path.into(), source };
+    let sql = |operation| move |source| OpenError::of_sql(operation, path, source);
     let fact = |key: &str| {
         conn.query_row("SELECT value FROM meta WHERE key = ?1", params![key], |row| row.get::<_, String>(0))
             .optional()

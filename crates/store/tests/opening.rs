@@ -124,3 +124,32 @@ async fn both_kinds_live_in_one_directory_with_a_chain_each() {
     assert!(head("audit.head").starts_with("ringfence-audit-head 1 3 "), "{}", head("audit.head"));
     assert!(head("gate.head").starts_with("ringfence-audit-head 1 1 "), "{}", head("gate.head"));
 }
+
+/// Whether the store opens when everything from this byte on is something else.
+#[track_caller]
+fn damaged_from(byte: u64) -> Result<(), OpenError> {
+    use std::os::unix::fs::FileExt;
+    let place = Place::new();
+    support::block_on(async {
+        let store = place.open();
+        support::append(&store, 200).await;
+        store.close().await.expect("the store closes");
+    });
+    let length = fs::metadata(place.database()).expect("it is there").len();
+    let file = fs::OpenOptions::new().write(true).open(place.database()).expect("its owner may");
+    file.write_all_at(&vec![0xa5; usize::try_from(length - byte).expect("it is small")], byte).expect("written");
+    drop(file);
+    let before = fs::read(place.database()).expect("readable");
+    let opened = Store::open(&place.database(), place.key()).map(drop);
+    if opened.is_err() {
+        assert!(fs::read(place.database()).expect("readable") == before, "what is damaged is left as it is");
+    }
+    opened
+}
+
+#[test]
+fn a_damaged_database_is_refused_with_the_way_back() {
+    let error = damaged_from(4096).expect_err("all pages but the first are gone");
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    assert!(error.to_string().contains("`ringfence restore`"), "{error}");
+}

@@ -43,8 +43,32 @@ fn a_token_belongs_to_a_sandbox_and_an_installation() {
     let key = |name: &str| SealingKey::load_or_create(&dir.path().join(name)).expect("a key").preview_key();
     let (ours, theirs) = (key("ours"), key("theirs"));
     let tokens: BTreeSet<String> =
-        [&ours, &theirs].into_iter().flat_map(|key| (1..=20).map(|n| key.token(&sandbox_id(n)))).collect();
+        [&ours, &theirs].into_iter().flat_map(|key| (1..=20).map(|n| key.token(&sandbox_id(n), 0))).collect();
     assert_eq!(tokens.len(), 40);
     assert!(tokens.iter().all(|token| token.len() == 32 && token.bytes().all(|b| b.is_ascii_hexdigit())));
-    assert_eq!(key("ours").token(&sandbox_id(1)), ours.token(&sandbox_id(1)), "also after a restart");
+    for generation in [0, 1] {
+        let token = ours.token(&sandbox_id(1), generation);
+        assert_eq!(key("ours").token(&sandbox_id(1), generation), token, "also after a restart");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_replaced_stays_so() {
+    let place = Place::new();
+    let store = place.open();
+    let (row, other) = (sandbox_row(1, SandboxStatus::Running), sandbox_row(2, SandboxStatus::Running));
+    let (id, others) = (row.id.clone(), other.id.clone());
+    store.write(move |tx| tx.insert_sandbox(&row).and_then(|()| tx.insert_sandbox(&other))).await.expect("added");
+    for expected in [1, 2] {
+        let id = id.clone();
+        assert_eq!(store.write(move |tx| tx.rotate_preview(&id)).await.expect("written"), expected);
+    }
+    let unknown = sandbox_id(9);
+    assert!(store.write(move |tx| tx.rotate_preview(&unknown)).await.is_err(), "the token of no sandbox");
+    store.close().await.expect("closed");
+    let store = place.open();
+    let read = move |view: &ringfence_store::View<'_>| {
+        Ok([view.preview_generation(&id)?, view.preview_generation(&others)?, view.preview_generation(&sandbox_id(9))?])
+    };
+    assert_eq!(store.read(read).await.expect("readable"), [2, 0, 0]);
 }

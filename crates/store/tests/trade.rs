@@ -350,6 +350,36 @@ async fn what_the_venue_refuses_is_void_and_counts_in_the_row() {
 }
 
 #[tokio::test]
+async fn what_never_comes_to_the_ledger_counts_in_the_row_and_at_the_throttle() {
+    let place = Place::new();
+    let store = place.open_gate();
+    let early = async |at_ms| store.trade_refused_early(account(), sandbox_id(1), at_ms).await.expect("it is counted");
+    for n in 1..=4 {
+        assert_eq!(early(NOW_MS + n).await, [], "{n}");
+    }
+    // An order that the venue takes ends the row.
+    bought(&store, 1, "1").await;
+    for n in 1..=4 {
+        assert_eq!(early(NOW_MS + 10_000 + n).await, [], "{n}");
+    }
+    let moved = early(NOW_MS + 10_005).await;
+    assert!(
+        matches!(&moved[..], [one] if one.state.as_str() == "halted" && one.scope() == Scope::Sandbox),
+        "{moved:?}"
+    );
+    assert_eq!(early(NOW_MS + 10_006).await, [], "what a halt refuses is not counted");
+    // Ten messages a second are let, and these are messages: another sandbox of the account has none left.
+    for n in 0..10 {
+        store.trade_refused_early(account(), sandbox_id(2 + n), NOW_MS + 60_000).await.expect("it is counted");
+    }
+    let now = admit(&store, ask(20, 20, NOW_MS + 60_000, Qty::ZERO, buy("1", "100"))).await;
+    refused(now, Rule::MaxMessagesPerSecond);
+    let later = admit(&store, ask(20, 21, NOW_MS + 61_000, Qty::ZERO, buy("1", "100"))).await;
+    assert!(matches!(later, TradeRuling::Allowed { .. }), "control: a second later there are");
+    sound(&store).await;
+}
+
+#[tokio::test]
 async fn the_kill_switch_halts_every_sandbox_of_an_account_and_lets_cancels_through() {
     let place = Place::new();
     let store = place.open_gate();
@@ -476,4 +506,27 @@ async fn what_counts_by_the_day_begins_anew_and_open_orders_go_along() {
     let status = store.trade_status(account(), None, tomorrow).await.expect("it can be read");
     let amounts = status.amounts.account;
     assert_eq!((amounts.bought, amounts.orders, amounts.pending_bought), (Usd::ZERO, 0, usd("4000")));
+}
+
+#[tokio::test]
+async fn an_account_that_was_chosen_is_there_after_a_restart_and_goes_with_its_sandbox() {
+    let place = Place::new();
+    let store = place.open_gate();
+    let (first, second) = (sandbox_id(1), sandbox_id(2));
+    let other = AccountId::parse("sim:other").expect("an account");
+    let (of, then) = ([first.clone(), second.clone()], other.clone());
+    store
+        .write(move |tx| {
+            tx.choose_account(&of[0], &account())?;
+            tx.choose_account(&of[1], &account())?;
+            tx.choose_account(&of[1], &then)
+        })
+        .await
+        .expect("written");
+    drop(store);
+    let store = place.open_gate();
+    let chosen = store.chosen_accounts().await.expect("readable");
+    assert_eq!(chosen, [(first.clone(), account()), (second.clone(), other.clone())]);
+    store.forget_sandbox(NOW_MS, &first).await.expect("it can be forgotten");
+    assert_eq!(store.chosen_accounts().await.expect("readable"), [(second, other)]);
 }

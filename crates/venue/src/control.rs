@@ -13,7 +13,7 @@ use crate::{
     profile::Profile,
     refusal::Refusal,
     request::Fields,
-    trading::{Answer, Request},
+    trading::{self, Answer, Request},
     venue::{Desk, Venue, Wish},
 };
 
@@ -40,6 +40,7 @@ pub fn answer(venue: &Venue, (name, desk): &(String, Arc<Desk>), request: &Reque
             let number = venue.catch_up(name, desk)?;
             Ok((Answer::ok(clock(venue, desk)), number))
         }
+        ("GET", ["facts"]) => facts(venue, name, desk, request),
         ("PUT", ["clock"]) => set_clock(venue, name, desk, request),
         ("POST", ["clock", "step"]) => step(venue, name, desk, request),
         ("GET", ["accounts"]) => Ok((Answer::ok(accounts(venue)), 0)),
@@ -55,7 +56,9 @@ pub fn answer(venue: &Venue, (name, desk): &(String, Arc<Desk>), request: &Reque
             Ok((Answer::ok(object! { "digest" => digest, "changed" => changed }), 0))
         }
         ("GET", ["status"]) => Ok((Answer::ok(status(venue)), 0)),
-        (_, ["clock" | "accounts" | "data" | "status", ..]) => Err(Refusal::new(405, 40_510_000, "method not allowed")),
+        (_, ["clock" | "facts" | "accounts" | "data" | "status", ..]) => {
+            Err(Refusal::new(405, 40_510_000, "method not allowed"))
+        }
         _ => Err(Refusal::not_found("endpoint not found")),
     }
 }
@@ -104,6 +107,38 @@ fn account(venue: &Venue, desk: &Desk, secret: bool) -> Json {
         }
         shown
     })
+}
+
+/// What an order is judged by, in one answer: account, clock and positions as `/v2` has them, and the latest quotes and trades of
+/// `symbols` as the data host has them.
+fn facts(venue: &Venue, name: &str, desk: &Desk, request: &Request) -> Result<(Answer, u64), Refusal> {
+    let get = |path: &str| Request { method: "GET".into(), path: vec![path.into()], query: vec![], body: None };
+    let (seen, number) = venue.act(name, desk, |turn| {
+        ["account", "clock", "positions"].map(|path| trading::answer(turn, &get(path)).map(|answer| answer.body))
+    })?;
+    let [account, clock, positions] = seen;
+    let now = venue.now(desk);
+    let symbols = request.param("symbols").unwrap_or_default();
+    let latest = |what: &str| {
+        if symbols.is_empty() {
+            return Ok(Json::Object(vec![]));
+        }
+        let path = format!("/v2/stocks/{what}/latest");
+        let said = crate::data::handle(&venue.shelf().tape, "GET", &path, &format!("symbols={symbols}"), now);
+        let Ok(Json::Object(fields)) = crate::json::parse::json(said.body.as_bytes()) else {
+            return Err(Refusal::internal());
+        };
+        // A symbol that there is not has neither, as it has none at the data host.
+        Ok(fields.into_iter().find(|(field, _)| field == what).map_or(Json::Object(vec![]), |(_, found)| found))
+    };
+    let facts = object! {
+        "account" => account?.unwrap_or(Json::Null),
+        "clock" => clock?.unwrap_or(Json::Null),
+        "positions" => positions?.unwrap_or(Json::Null),
+        "quotes" => latest("quotes")?,
+        "trades" => latest("trades")?,
+    };
+    Ok((Answer::ok(facts), number))
 }
 
 fn accounts(venue: &Venue) -> Json {

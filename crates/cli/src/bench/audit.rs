@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use futures::future::try_join_all;
 use ringfence_model::{ExecutionId, SandboxId};
-use ringfence_store::{Actor, AuditEntry, SealingKey, Store, Verification};
+use ringfence_store::{Actor, AuditEntry, ChainFile, DatabaseKind, SealingKey, Store, Verification};
 use serde_json::json;
 
 use super::result::{Outcome, Row};
@@ -21,14 +21,68 @@ const PRODUCERS: u64 = 64;
 const TOGETHER: Duration = Duration::from_secs(3);
 /// How long one appends alone.
 const ALONE: Duration = Duration::from_secs(1);
+/// Entries that are written in one transaction of the long chain, which is not about how quickly that goes.
+const AT_ONCE: u64 = 5000;
+/// In how long a million entries must be verified.
+const MILLION_S_MAX: f64 = 10.0;
 
 /// Appends to a chain of its own on the daemon's file system, many at once and one at a time, and walks it afterwards.
 /// Each figure is from the call until the entry is on disk.
 ///
 /// # Errors
 /// The scratch store cannot be made, or refuses an entry.
-pub(super) async fn run(home: &Path) -> anyhow::Result<(Vec<Row>, Outcome)> {
-    measure(home, TOGETHER, ALONE).await
+pub(super) async fn run(home: &Path, entries: u64) -> anyhow::Result<(Vec<Row>, Vec<Outcome>)> {
+    let (rows, outcome) = measure(home, TOGETHER, ALONE).await?;
+    Ok((rows, vec![outcome, long(home, entries).await?]))
+}
+
+/// A chain of that many entries, verified as the daemon does it and as root does it beside one.
+async fn long(home: &Path, entries: u64) -> anyhow::Result<Outcome> {
+    let scratch = Scratch::beside(home)?;
+    let database = scratch.path.join("long.db");
+    let key = SealingKey::load_or_create(&scratch.path.join("sealing.key"))?;
+    let store = Store::open(&database, key)?;
+    let result = verified(&store, &database, entries).await;
+    let closed = store.close().await;
+    let found = result?;
+    closed?;
+    Ok(found)
+}
+
+async fn verified(store: &Store, database: &Path, entries: u64) -> anyhow::Result<Outcome> {
+    let begin = Instant::now();
+    let mut written = 0;
+    while written < entries {
+        let next = AT_ONCE.min(entries - written);
+        let from = written;
+        store
+            .write(move |tx| {
+                for number in from..from + next {
+                    let _receipt = tx.audit(&entry(number % PRODUCERS, number))?;
+                }
+                Ok(())
+            })
+            .await?;
+        written += next;
+    }
+    let write_s = begin.elapsed().as_secs_f64();
+    let begin = Instant::now();
+    let by_daemon = store.verify(1, None).await?;
+    let daemon_s = begin.elapsed().as_secs_f64();
+    let file = ChainFile::open(database, DatabaseKind::Engine)?;
+    let begin = Instant::now();
+    let by_root = tokio::task::spawn_blocking(move || file.verify()).await??;
+    let root_s = begin.elapsed().as_secs_f64();
+    let is_whole = |found: &Verification| matches!(found, Verification::Sound(found) if found.entries == entries);
+    let seconds_max = MILLION_S_MAX * (entries as f64 / 1e6).max(0.1);
+    let is_good = is_whole(&by_daemon) && is_whole(&by_root) && daemon_s.max(root_s) < seconds_max;
+    Ok(Outcome {
+        what: format!("verification of {entries} entries"),
+        found: format!("{daemon_s:.2} s by the daemon, {root_s:.2} s beside it (made in {write_s:.1} s)"),
+        data: json!({"entries": entries, "daemon_s": daemon_s, "beside_s": root_s, "write_s": write_s,
+            "bytes": fs::metadata(database)?.len()}),
+        is_good,
+    })
 }
 
 async fn measure(home: &Path, together: Duration, alone: Duration) -> anyhow::Result<(Vec<Row>, Outcome)> {
@@ -161,6 +215,18 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_long_chain_is_made_and_verified_whole() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let home = dir.path().join("home");
+        fs::create_dir(&home)?;
+        let outcome = long(&home, AT_ONCE + 7).await?;
+        assert!(outcome.is_good, "{outcome:?}");
+        assert_eq!(outcome.data["entries"], AT_ONCE + 7);
+        assert_eq!(fs::read_dir(dir.path())?.count(), 1, "nothing is left");
+        Ok(())
+    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_short_run_measures_a_whole_chain_and_leaves_nothing() -> anyhow::Result<()> {

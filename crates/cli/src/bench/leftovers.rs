@@ -98,7 +98,7 @@ fn role(name: &str, home: &Path) -> Option<PathBuf> {
 }
 
 /// Every directory below the installation's own, in every hierarchy.
-fn cgroups(own: &str) -> Vec<PathBuf> {
+pub(super) fn cgroups(own: &str) -> Vec<PathBuf> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let is_cgroup = |line: &&str| line.contains(" - cgroup ") || line.contains(" - cgroup2 ");
     let points = mountinfo.lines().filter(is_cgroup).filter_map(|line| line.split(' ').nth(4));

@@ -4,7 +4,7 @@ use std::{path::Path, process::Stdio};
 
 use anyhow::{Context, ensure};
 use ringfence_engine::api::SharedSandboxes;
-use ringfence_model::api::{Actor, ExecuteRequest, ExecutionStatus};
+use ringfence_model::api::{Actor, ExecuteRequest, ExecutionRequest, ExecutionStatus};
 
 /// Runs a client in a sandbox: what it printed.
 ///
@@ -18,7 +18,12 @@ pub(super) async fn inside(api: &SharedSandboxes, sandbox: &str, code: String) -
         timeout: Some(300.0),
         ..ExecuteRequest::default()
     };
-    let answer = api.execute(Actor::Operator, request).await?;
+    let mut answer = api.execute(Actor::Operator, request).await?;
+    // A call waits 50 s at most.
+    while answer.status == ExecutionStatus::Running {
+        let request = ExecutionRequest { execution_id: answer.execution_id.to_string(), wait: Some(50.0) };
+        answer = api.execution(Actor::Operator, request).await?;
+    }
     ensure!(answer.status == ExecutionStatus::Completed, "it ended as {:?}: {}", answer.status, answer.stderr);
     Ok(answer.output)
 }

@@ -1,9 +1,16 @@
 //! `ringfence audit`: what was decided, and whether the record of it is whole.
 
-use std::time::Duration;
+pub(crate) mod evidence;
+mod ocsf;
+mod prune;
+mod query;
+
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use ringfence_model::api::{Actor, AuditEntryView, AuditHeadView, AuditLogRequest, AuditVerifyRequest, LIST_MAX};
+
+use ringfence_store::{AuditPublicKey, SignedHead};
 
 use crate::{args::Global, daemon, daemon::Daemon, failure, output};
 
@@ -11,7 +18,12 @@ use crate::{args::Global, daemon, daemon::Daemon, failure, output};
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     Tail(TailArgs),
+    Query(query::QueryArgs),
     Verify(VerifyArgs),
+    Export(evidence::ExportArgs),
+    Prune(prune::PruneArgs),
+    Head(evidence::HeadArgs),
+    Key(evidence::KeyArgs),
 }
 
 /// Shows the newest entries
@@ -45,7 +57,11 @@ pub(crate) struct TailArgs {
 Examples:
   ringfence audit verify
   ringfence audit verify --remembered 1042:9f86d081…   an earlier head
+  ringfence audit verify --head 'ringfence-head 1 engine 1042 …' --key 5f1c…
+  ringfence audit verify --file january.jsonl --file february.jsonl --key 5f1c…
 
+With --file, exports are checked as one, in the order in which they are named: no daemon and no database is needed. With --head and \
+without --file, both databases are read beside the daemon, as root; --key says whose signatures count. \
 The exit code is 1 when the chain does not hold. Keep the printed head elsewhere: whoever can rewrite the whole file can \
 make a new chain, but not one that contains a head that you remember.")]
 pub(crate) struct VerifyArgs {
@@ -58,6 +74,24 @@ pub(crate) struct VerifyArgs {
     /// A head that the chain must still contain, as an earlier check printed it
     #[arg(long, value_name = "NUMBER:HASH", value_parser = head)]
     remembered: Option<AuditHeadView>,
+    /// An export to check, again for more that continue it
+    #[arg(long, value_name = "EXPORT", conflicts_with_all = ["from", "to", "remembered"])]
+    file: Vec<PathBuf>,
+    /// A signed head that must be in it, as `audit head` printed it; again for more
+    #[arg(long, value_name = "LINE", value_parser = signed_head, conflicts_with_all = ["from", "to", "remembered"])]
+    head: Vec<SignedHead>,
+    /// A public key that signatures must be of, as `audit key` printed it; again for more
+    #[arg(long, value_name = "PUBLIC", value_parser = public_key, conflicts_with_all = ["from", "to", "remembered"])]
+    key: Vec<AuditPublicKey>,
+}
+
+fn signed_head(text: &str) -> Result<SignedHead, String> {
+    SignedHead::parse(text).ok_or_else(|| "it is not a line that `ringfence audit head` prints".to_owned())
+}
+
+fn public_key(text: &str) -> Result<AuditPublicKey, String> {
+    AuditPublicKey::parse(text)
+        .ok_or_else(|| "it is not 64 hexadecimal digits, as `ringfence audit key` prints them".to_owned())
 }
 
 fn head(text: &str) -> Result<AuditHeadView, String> {
@@ -71,10 +105,21 @@ fn head(text: &str) -> Result<AuditHeadView, String> {
 }
 
 pub(crate) async fn run(global: Global, command: AuditCommand) -> anyhow::Result<i32> {
-    let daemon = daemon::connect(global.home.as_deref()).await?;
+    let connect = || daemon::connect(global.home.as_deref());
     match command {
-        AuditCommand::Tail(args) => tail(&daemon, &args, global.json).await,
-        AuditCommand::Verify(args) => verify(&daemon, args, global.json).await,
+        AuditCommand::Tail(args) => tail(&connect().await?, &args, global.json).await,
+        AuditCommand::Query(args) => query::run(&global, &args),
+        AuditCommand::Verify(VerifyArgs { file, head, key, .. }) if !file.is_empty() => {
+            evidence::verify_exports(&global, &file, &head, &key)
+        }
+        AuditCommand::Verify(VerifyArgs { head, key, .. }) if !head.is_empty() || !key.is_empty() => {
+            evidence::verify_heads(&global, &head, &key)
+        }
+        AuditCommand::Verify(args) => verify(&connect().await?, args, global.json).await,
+        AuditCommand::Export(args) => evidence::export(&global, &args),
+        AuditCommand::Prune(args) => prune::run(&global, &args).await,
+        AuditCommand::Head(_) => evidence::heads(&global),
+        AuditCommand::Key(_) => evidence::keys(&global),
     }
 }
 

@@ -15,6 +15,7 @@ Examples:
   sudo ringfence bench --only alive --alive 1000
   sudo ringfence bench --only cycles --cycles 10000
   sudo ringfence bench --only gate --rounds 1000
+  sudo ringfence bench --only audit --entries 1000000
 
 Beside bare python3, bubblewrap and crun on the same root file system, where they are installed, in turns. Every output \
 is checked. Stop other daemons and programs first: what they do is measured too.")]
@@ -31,6 +32,12 @@ pub(crate) struct BenchArgs {
     /// How many create-run-delete cycles
     #[arg(long, value_name = "COUNT", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) cycles: u32,
+    /// How many backtests of each kind that research would run
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) trials: u32,
+    /// How many entries of the audit chain are verified
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    pub(crate) entries: u64,
     /// Where the results are written
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     pub(crate) out: PathBuf,
@@ -67,6 +74,12 @@ pub(crate) enum Part {
     Templates,
     /// Orders through the gate beside the exchange alone, bars to a hundred sandboxes, and how quickly a market is replayed
     Trade,
+    /// A thousand backtests, each in a sandbox of its own, beside a pool of processes without sandboxes
+    Trials,
+    /// A sweep of a thousand backtests beside a pool of processes without sandboxes, and one of ten thousand
+    Sweep,
+    /// Backtests by native code over a grid, beside vectorbt and backtesting.py (they are installed below --out)
+    Kernel,
     /// 200 sandboxes that ask ten times a second each, beside the same
     Polling,
 }

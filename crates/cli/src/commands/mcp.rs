@@ -30,7 +30,7 @@ pub(crate) async fn run(global: Global, args: McpArgs) -> anyhow::Result<i32> {
         None => {
             log_to_stderr();
             let daemon = daemon::connect(global.home.as_deref()).await?;
-            ringfence_server::serve_stdio(daemon.api).await?;
+            ringfence_server::serve_stdio(daemon.services()).await?;
             Ok(0)
         }
         Some(McpCommand::Config) => config(&global),

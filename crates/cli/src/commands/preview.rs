@@ -15,6 +15,7 @@ Examples:
   ringfence preview lab 8000                    its address, with the token that it needs
   ringfence preview public lab 8000             whoever reaches the daemon may visit it
   ringfence preview public lab 8000 --off       the token is needed again
+  ringfence preview rotate lab 8000             another token; the one of before lets nobody in any more
 
 The first address is an origin of its own, which is what a browser wants. Where names below localhost are not found, use the \
 second one (--json has both): its pages have no origin, so they keep no cookies and load nothing that needs the token. \
@@ -31,6 +32,7 @@ pub(crate) struct PreviewArgs {
 #[derive(Debug, Subcommand)]
 enum PreviewCommand {
     Public(PublicArgs),
+    Rotate(RotateArgs),
 }
 
 /// Lets whoever reaches the daemon visit a port, without a token
@@ -41,6 +43,13 @@ struct PublicArgs {
     /// Ask for the token again; what is open without one ends
     #[arg(long)]
     off: bool,
+}
+
+/// Replaces the token of a sandbox's previews, at all of its ports; what was opened with the one of before ends
+#[derive(Debug, Args)]
+struct RotateArgs {
+    #[command(flatten)]
+    of: PortArgs,
 }
 
 #[derive(Debug, Args)]
@@ -54,13 +63,14 @@ struct PortArgs {
 }
 
 pub(crate) async fn run(global: Global, args: PreviewArgs) -> anyhow::Result<i32> {
-    let (of, public) = match (args.command, args.of) {
-        (Some(PreviewCommand::Public(PublicArgs { of, off })), _) => (of, Some(!off)),
-        (None, Some(of)) => (of, None),
+    let (of, public, rotate) = match (args.command, args.of) {
+        (Some(PreviewCommand::Public(PublicArgs { of, off })), _) => (of, Some(!off), false),
+        (Some(PreviewCommand::Rotate(RotateArgs { of })), _) => (of, None, true),
+        (None, Some(of)) => (of, None, false),
         (None, None) => unreachable!("the command line demands one of them"),
     };
     let daemon = daemon::connect(global.home.as_deref()).await?;
-    let request = PreviewRequest { sandbox_id: of.sandbox, port: of.port.into(), public };
+    let request = PreviewRequest { sandbox_id: of.sandbox, port: of.port.into(), public, rotate };
     let answer = daemon.api.preview(Actor::Operator, request).await?;
     if global.json {
         output::json(&answer)?;
@@ -78,6 +88,11 @@ pub(crate) async fn run(global: Global, args: PreviewArgs) -> anyhow::Result<i32
         }
         Some(false) => output::note("ringfence: the token is needed again"),
         None => {}
+    }
+    if rotate {
+        output::note(
+            "ringfence: this address has the new token; the one of before is refused at every port of the sandbox",
+        );
     }
     if !answer.listening {
         output::note(&format!("ringfence: nothing listens on port {} in {} yet", answer.port, answer.sandbox_id));

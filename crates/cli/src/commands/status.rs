@@ -1,7 +1,7 @@
 //! `ringfence status`: how the daemon and its host are.
 
 use clap::Args;
-use ringfence_model::api::{Actor, HealthAnswer, TemplateStatus};
+use ringfence_model::api::{Actor, HealthAnswer, TemplateStatus, TrialHealth};
 
 use crate::{args::Global, daemon, failure, numbers, output};
 
@@ -42,6 +42,10 @@ fn show(home: &str, health: &HealthAnswer) -> anyhow::Result<()> {
         "sandboxes: {} running, {} paused, {} stopped, {} being made; {} executions running; room for {}",
         s.running, s.paused, s.stopped, s.creating, health.executions_running, health.host.sandboxes_max
     ))?;
+    let t = &health.trials;
+    if *t != TrialHealth::default() {
+        output::line(&format!("trials: {} running, {} waiting, {} made ahead", t.running, t.waiting, t.shelf))?;
+    }
     let host = &health.host;
     output::line(&format!(
         "host: Linux {}, {} CPUs, cgroups {}, disks on {}",

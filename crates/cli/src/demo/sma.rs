@@ -22,6 +22,18 @@ pub(super) struct Backtest {
     buy_and_hold: Figures,
 }
 
+impl Backtest {
+    /// What was traded.
+    pub(super) fn symbol(&self) -> &str {
+        &self.symbol
+    }
+
+    /// What the strategy returned, as a fraction.
+    pub(super) fn total_return(&self) -> f64 {
+        self.strategy.total_return
+    }
+}
+
 /// Figures of one equity curve. Annualised ones are absent below a year of days.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -57,6 +57,13 @@ def memory_bomb():
         held[at] = 1
 
 
+@attack
+def locked_bomb():
+    """300 MiB that no swap may take, of which nothing has been touched before."""
+    held = mmap.mmap(-1, 300 * MIB)
+    call(149, ctypes.addressof(ctypes.c_char.from_buffer(held)), 300 * MIB)
+
+
 def _fill(file, mib=300):
     block = b"x" * MIB
     for _ in range(mib):

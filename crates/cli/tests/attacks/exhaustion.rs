@@ -4,6 +4,8 @@ use std::process::Command;
 
 use super::stage::{AS_NOBODY, Control, Verdict, all_is_well, begin, inside, on_host, program, python, small, verdict};
 use crate::common::Sandbox;
+use ringfence_engine::api::Sandboxes;
+use ringfence_model::api::{Actor, CreateRequest, ExecutionRequest, ExecutionStatus, LimitsRequest};
 
 const GROUP: &str = include_str!("exhaust.py");
 const HEADER: &str = "RESOURCE = 'inotify'; HOLD_SECONDS = 60; VICTIM = ''";
@@ -46,6 +48,7 @@ async fn processes_and_threads_are_limited() {
 #[tokio::test]
 async fn memory_is_limited_wherever_it_hides() {
     check("memory_bomb", Stop::OutOfMemory, ALONE).await;
+    check("locked_bomb", Stop::Errno("ENOMEM"), ALONE).await;
     check("memfd_bomb", Stop::OutOfMemory, ALONE).await;
     check("system_v_bomb", Stop::OutOfMemory, ALONE).await;
     check("shm_file_bomb", Stop::Errno("ENOSPC"), ALONE).await;
@@ -59,6 +62,33 @@ async fn kernel_buffers_are_limited() {
     check("udp_bomb", Stop::Errno("socket buffers"), ALONE).await;
     check("descriptor_bomb", Stop::Errno("EMFILE"), ALONE).await;
     check("pseudo_terminal_bomb", Stop::Errno("ENOSPC"), ALONE).await;
+}
+
+/// How much of one processor eight processes get that want all of it for three seconds: of a sandbox with this limit.
+async fn burnt(cpu: f64, neighbour: &Sandbox) -> f64 {
+    let limits = LimitsRequest { cpu: Some(cpu), ..LimitsRequest::default() };
+    let request = CreateRequest { template: "python".into(), limits: Some(limits), ..CreateRequest::default() };
+    let sandbox = Sandbox::with(request).await;
+    let code = "import os, time\nchildren = []\nfor _ in range(8):\n    child = os.fork()\n    if child == 0:\n        \
+        end = time.monotonic() + 3\n        while time.monotonic() < end: pass\n        os._exit(0)\n    \
+        children.append(child)\nprint('burning', flush=True)\nfor child in children: os.waitpid(child, 0)";
+    let begun = begin(&sandbox, code, "burning").await;
+    all_is_well(neighbour).await;
+    let asked = ExecutionRequest { execution_id: begun.execution_id.to_string(), wait: Some(20.0) };
+    let run = sandbox.api.execution(Actor::Operator, asked).await.expect("it is known");
+    assert_eq!((run.status, run.exit_code), (ExecutionStatus::Completed, Some(0)), "{run:?}");
+    sandbox.delete().await;
+    run.cpu_time / run.execution_time
+}
+
+#[tokio::test]
+async fn whoever_burns_the_processor_gets_its_share_and_no_more() {
+    let neighbour = Sandbox::new().await;
+    let (limited, control) = (burnt(0.25, &neighbour).await, burnt(2.0, &neighbour).await);
+    println!("with a limit of 0.25: {limited:.2} of a processor; of 2: {control:.2}");
+    // The kernel hands out time in slices; that is the tolerance.
+    assert!(limited <= 0.25 * 1.3, "{limited}");
+    assert!(control > 0.25 * 1.3, "the control is not stopped by what the limit is for: {control}");
 }
 
 #[tokio::test]

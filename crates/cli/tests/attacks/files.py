@@ -73,6 +73,18 @@ def kallsyms():
 
 
 @attack
+def kernel_stack():
+    """Where in the kernel a process of ours is, function by function."""
+    _readable("/proc/self/stack")
+
+
+@attack
+def kernel_slabs():
+    """What the kernel holds in its caches, of all that run on it."""
+    _readable("/proc/slabinfo")
+
+
+@attack
 def kernel_messages():
     fd = os.open("/proc/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -235,3 +247,27 @@ def paths_of_the_host():
         if HOST_HOME in text or "/dev/vda" in text or "ringfence-" in text.replace("/run/ringfence", ""):
             return
     raise Blocked("relative")
+
+
+@attack
+def library_of_the_interpreter():
+    """What every sandbox of the template imports, and the interpreter's own file once nobody runs it."""
+    _writable(os.__file__)
+
+
+@attack
+def directory_of_the_interpreter():
+    """A file beside it, which the next interpreter would find first."""
+    path = os.path.join(os.path.dirname(os.__file__), "ringfence_attack.py")
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+    os.unlink(path)
+
+
+@attack
+def interpreter_through_its_own_link():
+    """The runtime's executable by the magic link, as CVE-2019-5736 did. Whoever may write it is told that it is busy."""
+    try:
+        _writable("/proc/self/exe")
+    except OSError as error:
+        if error.errno != errno.ETXTBSY:
+            raise

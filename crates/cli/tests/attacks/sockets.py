@@ -122,6 +122,28 @@ def abstract_socket_of_the_host():
 
 
 @attack
+def socket_files_of_the_host():
+    """Sockets that somebody listens at, wherever the file system shows one: the daemon's, a container engine's, a desktop's, an agent's."""
+    import stat
+
+    known = [HOST_SOCKET_FILE, "/proc/1/root" + HOST_SOCKET_FILE, "/var/lib/ringfence/run/api.sock", "/var/run/docker.sock",
+             "/run/containerd/containerd.sock", "/run/dbus/system_bus_socket", "/run/systemd/private",
+             "/tmp/.X11-unix/X0", os.environ.get("SSH_AUTH_SOCK", "/tmp/ssh-agent.sock")]
+    below = ("/run", "/tmp", "/var/tmp", "/dev", "/home", "/mnt", "/srv")
+    found = [os.path.join(path, name) for top in below for path, _, names in os.walk(top) for name in names]
+    for path in known + found:
+        try:
+            if not stat.S_ISSOCK(os.stat(path).st_mode):
+                continue
+            with socket.socket(socket.AF_UNIX) as unix:
+                unix.connect(path)
+            return
+        except OSError:
+            pass
+    raise Blocked("none")
+
+
+@attack
 def interface_changed():
     """NETLINK_ROUTE is there to read: RTM_NEWADDR 10.9.9.9/8 on lo."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:

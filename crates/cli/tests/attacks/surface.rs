@@ -210,7 +210,13 @@ async fn no_address_leads_anywhere() {
     let list: Vec<String> =
         String::from_utf8_lossy(&addresses.stdout).split_whitespace().map(|a| format!("{a:?}")).collect();
     let port = tcp.local_addr().expect("bound").port();
-    let header = format!("HOST_ADDRESSES = [{}]; HOST_PORT = {port}; HOST_SOCKET = {name:?}", list.join(", "));
+    let dir = tempfile::tempdir_in("/var/tmp").expect("a directory");
+    let path = dir.path().join("control.sock");
+    let file = UnixListener::bind(&path).expect("a socket in the file system");
+    let header = format!(
+        "HOST_ADDRESSES = [{}]; HOST_PORT = {port}; HOST_SOCKET = {name:?}; HOST_SOCKET_FILE = {path:?}",
+        list.join(", ")
+    );
     // The control's network is one of its own, in which every address is local too, and somebody listens.
     const ROUTED: Control = Control::Private(
         "import socket; os.system('ip route add local 0.0.0.0/0 dev lo; ip route add local ::/0 dev lo'); \
@@ -223,10 +229,11 @@ async fn no_address_leads_anywhere() {
             row("every_address", "ECONNREFUSED", ROUTED),
             row("service_of_the_host", "ECONNREFUSED", Control::Host("")),
             row("abstract_socket_of_the_host", "ECONNREFUSED", Control::Host("")),
+            row("socket_files_of_the_host", "none", Control::Host("")),
         ],
     )
     .await;
-    drop((tcp, unix));
+    drop((tcp, unix, file));
 }
 
 #[tokio::test]
@@ -254,6 +261,8 @@ async fn nothing_of_the_host_can_be_seen() {
             row("other_processes", "invisible", Control::Host("")),
             row("kcore", "ENOENT", Control::Perhaps("ENOENT")),
             row("kallsyms", "empty", BUILT),
+            row("kernel_stack", "EACCES", BUILT),
+            row("kernel_slabs", "empty", BUILT),
             row("kernel_messages", "empty", ROOT),
             row("kernel_command_line", "empty", ROOT),
             row("modules_and_devices", "empty", ROOT),
@@ -269,6 +278,20 @@ async fn nothing_of_the_host_can_be_seen() {
             row("file_of_the_host", "ENOENT", ROOT),
             row("descriptors_of_the_host", "none", INHERITS),
             row("paths_of_the_host", "relative", ROOT),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_shared_with_others_cannot_be_written() {
+    check(
+        "",
+        include_str!("files.py"),
+        &[
+            row("library_of_the_interpreter", "EACCES", ROOT),
+            row("directory_of_the_interpreter", "EACCES", ROOT),
+            row("interpreter_through_its_own_link", "EROFS", ROOT),
         ],
     )
     .await;

@@ -32,6 +32,9 @@ TOOLS = """
     sandbox_create sandbox_configure sandbox_execute execution_status sandbox_status sandbox_list sandbox_stop
     sandbox_pause sandbox_resume sandbox_delete sandbox_upload sandbox_download sandbox_logs export_template template_list
     template_get template_delete audit_log trading_status trading_limits trading_halt orders_list positions_list system_health
+    backtest_sweep backtest_status pipeline_run pipeline_status pipeline_output pipeline_resume pipeline_cancel
+    swarm_init agent_spawn swarm_status swarm_list swarm_scale swarm_destroy task_orchestrate task_status task_cancel
+    check_balance usage
 """.split()
 
 CHECKS = []
@@ -363,7 +366,7 @@ def an_argument_that_is_wrong_is_named(c, box):
         ("system_health", {"deep": True}, "deep"),
     ]:
         assert word in c.refused("INVALID_ARGUMENT", tool, **arguments), (tool, arguments)
-    assert "swarm_id" in c.refused("NOT_SUPPORTED", "sandbox_create", template="python", swarm_id="s")
+    c.refused("SWARM_NOT_FOUND", "sandbox_create", template="python", swarm_id="s")
     assert "NOBODY_API_KEY" in c.refused(
         "INVALID_ARGUMENT", "sandbox_create", template="python", env_vars={"NOBODY_API_KEY": "0123456789"}
     )

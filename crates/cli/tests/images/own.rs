@@ -26,6 +26,11 @@ pub(crate) struct Own {
 
 impl Own {
     pub(crate) async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// With that configuration.
+    pub(crate) async fn with(config: &str) -> Self {
         static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         static HOME: OnceLock<PathBuf> = OnceLock::new();
         let turn = TURN.lock().await;
@@ -39,6 +44,7 @@ impl Own {
             })
         };
         let home = tokio::task::spawn_blocking(prepared).await.expect("a state directory").clone();
+        std::fs::write(home.join("config.toml"), config).expect("a configuration");
         let outer = Command::new(BIN)
             .args(["serve", "--tcp", "none", "--home"])
             .arg(&home)

@@ -122,7 +122,8 @@ async fn the_tokens_of_the_api_and_of_previews_are_no_use_for_each_other() {
 #[tokio::test]
 async fn a_port_is_made_public_by_the_operator_alone() {
     let place = Place::new().await;
-    let request = |public| PreviewRequest { sandbox_id: place.sandbox.id.clone(), port: PORT.into(), public };
+    let request =
+        |public| PreviewRequest { sandbox_id: place.sandbox.id.clone(), port: PORT.into(), public, rotate: false };
     let refused = place.sandbox.api.preview(Actor::Agent, request(Some(true))).await.expect_err("agents may not");
     assert_eq!(refused.code, Code::PermissionDenied);
     assert_eq!(ask("GET", "/", &place.host(), &[]).await.status, 401);

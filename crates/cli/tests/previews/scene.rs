@@ -68,7 +68,7 @@ impl Place {
     }
 
     pub(crate) async fn preview(&self, port: u16, public: Option<bool>) -> PreviewAnswer {
-        let request = PreviewRequest { sandbox_id: self.sandbox.id.clone(), port: port.into(), public };
+        let request = PreviewRequest { sandbox_id: self.sandbox.id.clone(), port: port.into(), public, rotate: false };
         self.sandbox.api.preview(Actor::Operator, request).await.expect("the address of a port")
     }
 

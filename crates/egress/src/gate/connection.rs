@@ -40,7 +40,9 @@ pub(super) async fn run(gate: &Arc<Gate>, shell: &Shell, room: &Arc<Room>, strea
         Route::Names => return names(gate, shell, room, stream).await,
     };
     // classify: what does it speak?
-    let Ok(sniff::Sniffed { kind, stream }) = sniff::sniff(stream).await else { return };
+    let Ok(sniff::Sniffed { kind, stream }) = sniff::sniff_within(stream, sniff::time_at(to.port())).await else {
+        return;
+    };
     // admit: may it? The answer is on disk. What is parsed is admitted request by request.
     match gate.admit(room, to, &kind).await {
         Admitted::Refused(manner) => refuse(stream, manner).await,

@@ -17,7 +17,7 @@ use ringfence_model::trade::{AccountId, AssetClass, CanonicalSymbol, Environment
 use self::facts::Day;
 use self::wire::Wire;
 use super::lead::{self, Lead, Way};
-use super::room::Force;
+use super::room::{Force, Room};
 use crate::secret::Placement;
 use crate::trade::Codec;
 
@@ -35,6 +35,8 @@ type Assets = HashMap<(Codec, Environment, String), (CanonicalSymbol, AssetClass
 pub(super) struct Desk {
     wire: Wire,
     assets: Mutex<Assets>,
+    /// Of the exchange of this installation, by the digest of what it knows them by.
+    accounts: Mutex<HashMap<[u8; 32], AccountId>>,
     days: Mutex<HashMap<(Environment, TradeDate), Day>>,
     /// Accounts whose keys the gate uses by itself, of which the audit chain knows.
     on_record: Mutex<HashSet<AccountId>>,
@@ -42,6 +44,8 @@ pub(super) struct Desk {
     turns: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
     /// When a key was last looked for, of accounts that no sandbox is known to trade in.
     searched: Mutex<HashMap<AccountId, Instant>>,
+    /// When the venue was last asked about an account in which nothing of ours is open.
+    looked: Mutex<HashMap<AccountId, Instant>>,
     /// Sandboxes that have traded since this gateway started, by account.
     traders: Mutex<HashMap<AccountId, HashSet<SandboxId>>>,
     /// What a venue says of an order is noted by one after the other.
@@ -105,12 +109,36 @@ impl Access {
         Self { lead: lead.clone(), headers: HeaderMap::new(), key: Some(key) }
     }
 
+    /// A digest of the headers by which the venue knows the account.
+    fn digest(&self) -> [u8; 32] {
+        let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+        for name in &KEYS {
+            let value = self.headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
+            hash.update(&(value.len() as u64).to_be_bytes());
+            hash.update(value);
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(hash.finish().as_ref());
+        digest
+    }
+
     /// To the exchange of this installation, which knows an account by its id too.
     pub(super) fn of_exchange(lead: &Lead, account: &AccountId) -> Option<Self> {
         let id = account.as_str().strip_prefix(SIMULATED).filter(|_| lead.way == Way::Exchange)?;
         let mut headers = HeaderMap::new();
         headers.insert(hyper::http::header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {id}")).ok()?);
         Some(Self { lead: lead.clone(), headers, key: None })
+    }
+}
+
+/// On its way to the exchange of this installation a request of a sandbox that was given an account says that account, whatever
+/// key it has.
+pub(super) fn put_chosen(room: &Room, lead: &Lead, headers: &mut HeaderMap) {
+    if let Some(access) = room.chosen().and_then(|account| Access::of_exchange(lead, &account)) {
+        for name in &KEYS {
+            headers.remove(name);
+        }
+        headers.extend(access.headers);
     }
 }
 

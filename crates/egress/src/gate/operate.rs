@@ -2,6 +2,7 @@
 
 pub(super) mod trade;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ impl Gate {
             GateOp::Status { sandbox } => self.status(sandbox).await,
             GateOp::Decisions { sandbox, after, limit } => self.decisions(sandbox, after, limit).await,
             GateOp::Verify => self.verify().await,
+            GateOp::PruneAudit { cut } => self.prune_audit(&cut).await,
             GateOp::Fence => Ok(GateAnswer::Done),
             GateOp::Key => Ok(GateAnswer::Key(hex::encode(self.envelope.public().as_bytes()))),
             GateOp::SetSecret { name, sealed, binding, rotate } => {
@@ -101,7 +103,25 @@ impl Gate {
             tracing::info!(%sandbox, "what was kept of a sandbox that is gone is forgotten");
             self.forget(sandbox).await?;
         }
+        self.end_what_is_left().await.map_err(failed)?;
         Ok(GateAnswer::Done)
+    }
+
+    /// `serve` has begun anew: no program lives that could hear of its orders, or cancel them. Which ones are meant is settled now, for a
+    /// sandbox may be started again at once; they are cancelled when the venue answers.
+    async fn end_what_is_left(self: &Arc<Self>) -> Result<(), StoreError> {
+        let attached: HashSet<SandboxId> =
+            lock(&self.shells).values().filter_map(|shell| Some(shell.room()?.id.clone())).collect();
+        let left = self.left_open(|sandbox| attached.contains(sandbox)).await?;
+        let gate = self.clone();
+        tokio::spawn(async move {
+            for (account, sandbox, orders) in left {
+                if let Err(error) = gate.end_in_time(&account, &sandbox, &orders).await {
+                    tracing::error!(%sandbox, %account, %error, "orders that a death has left open could not be cancelled");
+                }
+            }
+        });
+        Ok(())
     }
 
     async fn set_policy(&self, sandbox: &SandboxId, network: Network) -> Result<GateAnswer, ApiError> {

@@ -39,10 +39,12 @@ use self::leash::{Leash, Terms};
 use self::link::{Link, LinkError};
 use self::shape::Asked;
 use self::signed::{Plan, Unsigned};
+use self::trade::json_answer;
 use self::websocket::Socket;
 use super::Gate;
 use super::admit::Manner;
 use super::connection::refuse;
+use super::desk::put_chosen;
 use super::lead::{self, Lead, Way};
 use super::limits::lock;
 use super::record::{About, Passage, rule_name};
@@ -51,6 +53,7 @@ use crate::secret::{Destination, Echo};
 use crate::tls::alert::Alert;
 use crate::tls::prefixed::Prefixed;
 use crate::tls::server::Alpn;
+use crate::trade::Codec;
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -96,6 +99,8 @@ enum Turned {
     Firewall(Box<Refusal>),
     /// The other side did not do its part.
     Upstream(String),
+    /// The same of a venue, in whose words it is said.
+    Venue(Codec, String),
     /// Nothing happens that is not on disk.
     Unrecorded,
 }
@@ -184,6 +189,7 @@ impl Session {
             Turned::Untrusted(denial) => said(StatusCode::BAD_GATEWAY, denial.reason.code(), &denial.message, ""),
             Turned::Firewall(refusal) => self.refused(&refusal),
             Turned::Upstream(why) => said(StatusCode::BAD_GATEWAY, "upstream_failed", &why, ""),
+            Turned::Venue(codec, why) => json_answer(StatusCode::BAD_GATEWAY, codec.trouble(&why).to_string().into()),
             Turned::Unrecorded => said(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not_recorded",
@@ -248,6 +254,9 @@ impl Session {
         };
         // inject: values stand where the placeholders did, and signatures where the client's own did.
         let (source, echo) = self.inject(&force, (&asked, lead.as_ref()), &mut parts, source, plan)?;
+        if let Some(lead) = &lead {
+            put_chosen(&self.room, lead, &mut parts.headers);
+        }
         // forward: the body is searched as it goes.
         let refused = Arc::new(OnceLock::new());
         let terms = Terms {
@@ -274,7 +283,13 @@ impl Session {
         }
         let mut response = match sent {
             Ok(response) => response,
-            Err(error) => return Err(self.failed(&asked, error).await),
+            Err(error) => {
+                let turned = self.failed(&asked, error).await;
+                return Err(match (turned, &lead) {
+                    (Turned::Upstream(why), Some(lead)) => Turned::Venue(lead.codec, why),
+                    (turned, _) => turned,
+                });
+            }
         };
         // settle and record: the status now, the bytes when the last of them has gone.
         passage.answered(response.status().as_u16());

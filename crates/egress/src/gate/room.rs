@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use ringfence_model::SandboxId;
 use ringfence_model::net::{Policy, Rulebook};
+use ringfence_model::trade::AccountId;
 use tokio::sync::{Semaphore, watch};
 
-use super::limits::{Bucket, CONNECTIONS_MAX, Flood, GATHERED_MAX};
+use super::limits::{Bucket, CONNECTIONS_MAX, Flood, GATHERED_MAX, lock};
 use crate::dns::given::Given;
 use crate::dns::resolve::Share;
 use crate::secret::{Binding, Injector};
@@ -66,6 +67,8 @@ pub(super) struct Room {
     pub(super) fillings: Arc<Semaphore>,
     pub(super) bucket: Mutex<Bucket>,
     pub(super) flood: Mutex<Flood>,
+    /// The simulated account that it was given.
+    chosen: Mutex<Option<AccountId>>,
 }
 
 impl Room {
@@ -81,7 +84,17 @@ impl Room {
             gathering: Semaphore::new(GATHERED_MAX),
             bucket: Mutex::new(Bucket::new(Instant::now())),
             flood: Mutex::new(Flood::new(Instant::now())),
+            chosen: Mutex::default(),
         }
+    }
+
+    /// The simulated account that it was given, if it was.
+    pub(super) fn chosen(&self) -> Option<AccountId> {
+        lock(&self.chosen).clone()
+    }
+
+    pub(super) fn choose(&self, account: AccountId) {
+        *lock(&self.chosen) = Some(account);
     }
 
     /// What is in force now.

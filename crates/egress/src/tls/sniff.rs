@@ -10,8 +10,10 @@ use tokio::time::timeout;
 use super::hello::{self, ClientHello, HELLO_BYTES_MAX, HelloError, Progress};
 use super::prefixed::Prefixed;
 
-/// Longest time that a client may take to say what it speaks.
+/// Longest time that a client may take to say what it speaks. Whoever is silent for so long waits for the server to begin.
 pub const SNIFF_TIME: Duration = Duration::from_secs(5);
+/// The same where no server begins: a client that connects before it reads its certificates may be slow on a busy machine.
+const SNIFF_TIME_OF_WEB: Duration = Duration::from_secs(30);
 /// What a client with prior knowledge of HTTP/2 sends first (RFC 9113 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longest method of HTTP that is taken for one.
@@ -47,6 +49,15 @@ pub struct Sniffed<S> {
     pub kind: Kind,
     /// The stream, from its beginning.
     pub stream: Prefixed<S>,
+}
+
+/// How long a client of this port may take to say what it speaks.
+#[must_use]
+pub fn time_at(port: u16) -> Duration {
+    match port {
+        80 | 443 => SNIFF_TIME_OF_WEB,
+        _ => SNIFF_TIME,
+    }
 }
 
 /// Reads from `stream` until its protocol is known: at most 16 KiB and [`SNIFF_TIME`].

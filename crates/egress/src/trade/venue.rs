@@ -52,6 +52,14 @@ pub(crate) enum Asks {
 }
 
 impl Asks {
+    /// Whether it would change an order or a position.
+    pub(crate) fn changes(self) -> bool {
+        matches!(
+            self,
+            Self::Submit | Self::Replace | Self::Cancel | Self::CancelAll | Self::ClosePosition | Self::CloseAll
+        )
+    }
+
     /// Whether the body says what is asked, so that it is read whole before anything is decided.
     pub(crate) fn is_judged(self) -> bool {
         matches!(
@@ -249,17 +257,21 @@ impl Venue {
     }
 
     /// What a request asks for; none for one that nobody allowed. The path must have one reading, and be written as it is read: no
-    /// `//`, no `%2F`, no slash at its end.
+    /// `//`, no `%2F`, no slash at its end but where the file has one.
     pub(crate) fn route(&self, part: Part, method: &Method, target: &str) -> Option<Route> {
         let path = target.split('?').next().unwrap_or_default();
         let canonical = CanonicalPath::parse(path).ok()?;
         let as_written = canonical.as_str() == path || (part == Part::Trading && plain(path, canonical.as_str()));
-        if !as_written || (path.len() > 1 && path.ends_with('/')) {
+        if !as_written {
             return None;
         }
         let segments: Vec<&str> = canonical.as_str().split('/').skip(1).collect();
+        let slashed = path.len() > 1 && path.ends_with('/');
         self.requests.iter().find_map(|request| {
             let named = matches(&request.path, &segments)?;
+            if slashed && request.path.last() != Some(&Segment::Is(String::new())) {
+                return None;
+            }
             let fits = request.part == part && request.method.as_ref().is_none_or(|wanted| wanted == method);
             fits.then(|| Route { asks: request.asks, named: named.map(str::to_owned) })
         })
@@ -354,8 +366,13 @@ mod tests {
         check(alpaca, "GET", "/v2/orders:by_client_order_id?client_order_id=x", Some((Asks::ReadOrder, None)));
         check(alpaca, "GET", "/v2/orders%3Aby_client_order_id?client_order_id=x", Some((Asks::ReadOrder, None)));
         check(alpaca, "GET", "/v2/watchlists/x/AAPL", Some((Asks::Read, None)));
+        check(alpaca, "GET", "/stream", Some((Asks::Updates, None)));
+        check(alpaca, "GET", "/stream/", Some((Asks::Updates, None)));
         for (method, target) in [
             ("POST", "/v2/orders/"),
+            ("GET", "/stream//"),
+            ("GET", "/v2/watchlists/"),
+            ("GET", "/v2/watchlists/x/"),
             ("POST", "//v2/orders"),
             ("POST", "/v2//orders"),
             ("POST", "/v2/%6Frders"),

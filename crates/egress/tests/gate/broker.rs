@@ -58,6 +58,8 @@ pub(crate) struct Books {
     pub(crate) said: Vec<Value>,
     /// Streams that came.
     pub(crate) streams: usize,
+    /// The legs of the next orders, as they are told.
+    pub(crate) legs: Value,
     /// The account's id.
     pub(crate) account: &'static str,
 }
@@ -84,6 +86,7 @@ impl Broker {
             positions: vec![],
             said: vec![],
             streams: 0,
+            legs: Value::Null,
             account: "0a-1",
         };
         Self(Arc::new(Mutex::new(books)), broadcast::channel(1024).0)
@@ -182,6 +185,10 @@ impl Broker {
         if request.uri().path() == "/stream" {
             return Ok(self.stream(request));
         }
+        // The gate's own question, whether anybody is there.
+        if request.uri().path() == "/ringfence/v1/status" {
+            return Ok(Response::new(Full::new(Bytes::from("{}"))));
+        }
         let (head, body) = request.into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         let target = head.uri.path_and_query().unwrap().to_string();
@@ -246,6 +253,19 @@ impl Books {
                 (200, json!({"quotes": {symbol: {"t": at, "bp": bid, "ap": ask, "bs": 1, "as": 1}}}))
             }
             ("GET", "/v2/stocks/trades/latest") => (200, json!({"trades": {}})),
+            ("GET", "/ringfence/v1/facts") => {
+                let mut ask = |target: &str| self.answer(&Method::GET, target, "").map(|(_, said)| said);
+                let (quotes, trades) =
+                    (format!("/v2/stocks/quotes/latest?{query}"), format!("/v2/stocks/trades/latest?{query}"));
+                let said = json!({
+                    "account": ask("/v2/account")?,
+                    "clock": ask("/v2/clock")?,
+                    "positions": ask("/v2/positions")?,
+                    "quotes": ask(&quotes)?["quotes"],
+                    "trades": ask(&trades)?["trades"],
+                });
+                (200, said)
+            }
             ("GET", path) if path.starts_with("/v2/assets/") => {
                 let symbol = match path.trim_start_matches("/v2/assets/") {
                     "b0b6dd9d-8b9b-48a9-ba46-b9d54906e415" | "aapl" => "AAPL",
@@ -303,6 +323,9 @@ impl Books {
         order["id"] = json!(id);
         order["status"] = json!("new");
         order["filled_qty"] = json!("0");
+        if !self.legs.is_null() {
+            order["legs"] = self.legs.clone();
+        }
         if !matches!(fate, Fate::Lost | Fate::Refused) {
             self.orders.insert(id, order.clone());
         }

@@ -86,18 +86,32 @@ async fn a_host_that_is_not_the_one_of_the_handshake_is_refused() {
 
 #[tokio::test]
 async fn a_server_that_does_not_verify_is_502_and_hears_nothing() {
-    let (signer, other) = (Signer::new(), Signer::new());
-    let server = Server::start(Some((&other, "api.test", &["http/1.1"]))).await;
-    let mut world = World::new(&[&signer], &[("api.test", LOOPBACK)]).await;
-    world.policy(json!({"allow": [{"host": "api.test", "ports": [server.port], "methods": ["GET"]}]})).await;
-    world.given("api.test").await;
-    let mut sender = world.http1(server.port, "api.test").await;
-    let response = sender.send_request(get("api.test", "/")).await.unwrap();
-    assert_eq!(world.denied().1, "upstream_untrusted");
-    let (status, body) = read(response).await;
-    assert_eq!(status, 502);
-    assert!(body.contains("upstream_untrusted") && body.contains("certificate"), "{body}");
-    assert!(server.seen().is_empty());
+    let (signer, other, mut late) = (Signer::new(), Signer::new(), Signer::new());
+    late.late = true;
+    // Whom nobody knows, another's name, a wildcard that is too wide, and what is over; the control is what it should be.
+    for (by, name, verifies) in [
+        (&other, "api.test", false),
+        (&signer, "other.test", false),
+        (&signer, "*.api.test", false),
+        (&late, "api.test", false),
+        (&signer, "api.test", true),
+    ] {
+        let server = Server::start(Some((by, name, &["http/1.1"]))).await;
+        let mut world = World::new(&[&signer, &late], &[("api.test", LOOPBACK)]).await;
+        world.policy(json!({"allow": [{"host": "api.test", "ports": [server.port], "methods": ["GET"]}]})).await;
+        world.given("api.test").await;
+        let mut sender = world.http1(server.port, "api.test").await;
+        let response = sender.send_request(get("api.test", "/")).await.unwrap();
+        if verifies {
+            assert_eq!((read(response).await.0, server.seen().len()), (200, 1), "the control");
+            continue;
+        }
+        assert_eq!(world.denied().1, "upstream_untrusted", "{name}");
+        let (status, body) = read(response).await;
+        assert_eq!(status, 502, "{name}");
+        assert!(body.contains("upstream_untrusted") && body.contains("certificate"), "{name}: {body}");
+        assert!(server.seen().is_empty(), "{name}");
+    }
 }
 
 #[tokio::test]

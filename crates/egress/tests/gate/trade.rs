@@ -81,6 +81,63 @@ async fn an_order_goes_out_in_the_gates_own_bytes_with_a_name_of_its_own() {
 }
 
 #[tokio::test]
+async fn what_a_sandbox_was_answered_about_its_orders_stands_in_the_record() {
+    let (world, _broker) = scene().await;
+    let (_, order) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+    let own = format!("/v2/orders/{}", order["id"].as_str().unwrap());
+    ask(&world, HOST, "GET", &own, "").await;
+    ask(&world, HOST, "GET", "/v2/orders", "").await;
+    ask(&world, HOST, "GET", "/v2/orders/theirs", "").await;
+    let wanted = [
+        ("POST /v2/orders", 200),
+        (&format!("GET {own}"), 200),
+        ("GET /v2/orders", 200),
+        ("GET /v2/orders/theirs", 404),
+    ];
+    for (request, status) in wanted {
+        let found = async || {
+            let chain = world.decisions().await;
+            chain.into_iter().find(|row| row.request.as_deref() == Some(request)).unwrap()
+        };
+        // It is noted once the answer has gone.
+        let mut row = found().await;
+        for _ in 0..500 {
+            if row.milliseconds.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            row = found().await;
+        }
+        assert_eq!(row.status, Some(status), "{request}");
+        assert!(row.bytes_down >= Some(2), "{request}: {row:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_began_anew_is_another_account_at_once() {
+    let (world, broker) = scene().await;
+    assert_eq!(ask(&world, HOST, "POST", "/v2/orders", ORDER).await.0, 200);
+    let asked_before = broker.books().seen.len();
+    assert_eq!(ask(&world, HOST, "POST", "/v2/orders", &ORDER.replace("1.0", "2")).await.0, 200);
+    let seen: Vec<String> =
+        broker.books().seen[asked_before..].iter().map(|(method, target, ..)| format!("{method} {target}")).collect();
+    // What the first order left open is looked at, everything else is one question.
+    let questions = seen.iter().filter(|line| !line.contains("/v2/orders")).count();
+    assert_eq!(questions, 1, "{seen:?}");
+    {
+        // An exchange whose account was reset: nothing of the old one is there.
+        let mut books = broker.books();
+        books.account = "0a-2";
+        books.orders.clear();
+    }
+    let (status, order) = ask(&world, HOST, "POST", "/v2/orders", &ORDER.replace("1.0", "3")).await;
+    assert_eq!((status, &order["qty"]), (200, &json!("3")), "{order}");
+    let (_, open) = ask(&world, HOST, "GET", "/v2/orders", "").await;
+    let open: Vec<_> = open.as_array().expect("a list").iter().map(|order| order["qty"].clone()).collect();
+    assert_eq!(open, [json!("3")], "the orders of the account as it is now");
+}
+
+#[tokio::test]
 async fn an_answer_that_a_client_would_try_again_ends_in_one_order() {
     for fate in [Fate::TakenButSays(504), Fate::TakenButSays(500), Fate::TakenInSilence] {
         let (world, broker) = scene().await;
@@ -267,4 +324,114 @@ async fn a_loop_of_orders_ends_at_the_throttle() {
     assert!(rules.contains("max_messages_per_s"), "{rules:?}");
     assert!(rules.contains("trading_state"), "five refusals in a row halt: {rules:?}");
     assert!(broker.books().orders.len() < 40, "{}", broker.books().orders.len());
+}
+
+/// Messages that are refused before the rules are asked.
+const NONSENSE: [(&str, &str, &str); 3] = [
+    (
+        "POST",
+        "/v2/orders",
+        r#"{"symbol":"AAPL","qty":"1","qty":"2","side":"buy","type":"market","time_in_force":"day"}"#,
+    ),
+    ("POST", "/v2/orders", "no order"),
+    ("POST", "/v2/wallets/transfers", "{}"),
+];
+
+#[tokio::test]
+async fn nonsense_in_a_row_halts_as_refused_orders_do() {
+    // In which the throttle is full again: it is another control's business.
+    const FULL: Duration = Duration::from_secs(1);
+    let (world, broker) = scene().await;
+    let nonsense = async |n: usize, rule: &str| {
+        let (method, target, body) = NONSENSE[n];
+        is_refused(&ask(&world, HOST, method, target, body).await, rule);
+    };
+    for round in 0..2 {
+        tokio::time::sleep(FULL).await;
+        for n in [0, 1, 1, 0] {
+            nonsense(n, "canonical_form").await;
+        }
+        // One that the venue takes ends the row: the control, in which as much nonsense halts nothing.
+        assert_eq!(ask(&world, HOST, "POST", "/v2/orders", ORDER).await.0, 200, "round {round}");
+    }
+    tokio::time::sleep(FULL).await;
+    // What only reads counts as little as where it is let through.
+    for _ in 0..6 {
+        is_refused(&ask(&world, HOST, "GET", "/v2/wallets", "").await, "endpoint_allow_list");
+    }
+    assert_eq!(ask(&world, HOST, "POST", "/v2/orders", ORDER).await.0, 200);
+    for (n, rule) in [(0, "canonical_form"), (2, "endpoint_allow_list"), (1, "canonical_form")] {
+        nonsense(n, rule).await;
+    }
+    for _ in 0..2 {
+        nonsense(2, "endpoint_allow_list").await;
+    }
+    is_refused(&ask(&world, HOST, "POST", "/v2/orders", ORDER).await, "trading_state");
+    assert_eq!(broker.trades().len(), 3);
+}
+
+#[tokio::test]
+async fn another_price_of_a_leg_is_held_to_the_collar() {
+    let (world, broker) = scene().await;
+    let bracket = r#"{"symbol":"AAPL","qty":"10","side":"buy","type":"limit","limit_price":"100","time_in_force":"day",
+        "order_class":"bracket","take_profit":{"limit_price":"110"},"stop_loss":{"stop_price":"95"}}"#;
+    let leg = |id: &str, name: &str| json!({"id": id, "client_order_id": name, "symbol": "AAPL", "status": "held", "filled_qty": "0"});
+    let legs = [leg("leg-profit", "of-the-venue-1"), leg("leg-loss", "of-the-venue-2")];
+    broker.books().legs = json!(legs);
+    let (status, order) = ask(&world, HOST, "POST", "/v2/orders", bracket).await;
+    assert_eq!((status, &order["legs"][0]["id"]), (200, &json!("leg-profit")), "{order}");
+    for leg in legs {
+        let id = leg["id"].as_str().unwrap().to_owned();
+        broker.books().orders.insert(id, leg);
+    }
+    let before = broker.trades().len();
+    // Sold far below the market: a slip of the hand, or worse.
+    for body in [r#"{"limit_price":"50"}"#, r#"{"limit_price":"50","stop_price":"50"}"#] {
+        is_refused(&ask(&world, HOST, "PATCH", "/v2/orders/leg-profit", body).await, "price_collar_percent");
+    }
+    assert_eq!(broker.trades().len(), before, "nothing of it has left");
+    // The controls: a price on the safe side, and a stop, which protects wherever it stands.
+    for (leg, body) in [("leg-profit", r#"{"limit_price":"120"}"#), ("leg-loss", r#"{"stop_price":"60"}"#)] {
+        let answer = ask(&world, HOST, "PATCH", &format!("/v2/orders/{leg}"), body).await;
+        assert_eq!(answer.0, 200, "{body}: {}", answer.1);
+    }
+    assert_eq!(broker.trades().len(), before + 2);
+}
+
+#[tokio::test]
+async fn drift_is_seen_while_nothing_of_ours_is_open() {
+    async fn until(what: &str, mut is: impl FnMut() -> bool) {
+        let end = tokio::time::Instant::now() + Duration::from_secs(60);
+        while !is() {
+            assert!(tokio::time::Instant::now() < end, "{what}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let (world, broker) = scene().await;
+    let asked = |from: usize, target: &str| {
+        broker.books().seen[from..].iter().any(|seen| seen.0 == "GET" && seen.1.starts_with(target))
+    };
+    let (status, order) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+    assert_eq!(status, 200, "control: as long as nothing strange is there, orders are let through: {order}");
+    let id = order["id"].as_str().unwrap();
+    let filled = |order: &mut Value| {
+        for (name, value) in [("status", "filled"), ("filled_qty", "1"), ("filled_avg_price", "100")] {
+            order[name] = json!(value);
+        }
+    };
+    broker.books().orders.get_mut(id).map(filled).unwrap();
+    let by_id = format!("/v2/orders/{id}");
+    let before = broker.books().seen.len();
+    until("the gate hears that it is filled", || asked(before, &by_id)).await;
+    // Nothing of ours is open from here on, and nobody asks for anything; somebody trades by hand.
+    let foreign =
+        json!({"id": "o-by-hand", "client_order_id": "by-hand", "symbol": "MSFT", "status": "new", "filled_qty": "0"});
+    broker.books().orders.insert("o-by-hand".to_owned(), foreign);
+    let before = broker.books().seen.len();
+    until("the gate looks by itself", || asked(before, "/v2/orders?")).await;
+    // It has read the answer before it asks for anything else.
+    let before = broker.books().seen.len();
+    until("and once more", || asked(before, "/v2/orders?")).await;
+    is_refused(&ask(&world, HOST, "POST", "/v2/orders", ORDER).await, "trading_state");
+    assert_eq!(broker.trades().len(), 1);
 }

@@ -40,6 +40,8 @@ const SANDBOX: &str = "ifxkb9zwglaz0pk5dc3zb";
 pub(crate) struct Signer {
     pub(crate) root: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
+    /// Whether what it signs was over in 2001.
+    pub(crate) late: bool,
 }
 
 impl Signer {
@@ -48,12 +50,17 @@ impl Signer {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = params.self_signed(&key).unwrap().der().clone();
-        Self { issuer: Issuer::from_ca_cert_der(&root, key).unwrap(), root }
+        Self { issuer: Issuer::from_ca_cert_der(&root, key).unwrap(), root, late: false }
     }
 
     pub(crate) fn config(&self, name: &str, alpn: &[&str]) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        if self.late {
+            (params.not_before, params.not_after) =
+                (rcgen::date_time_ymd(2000, 1, 1), rcgen::date_time_ymd(2001, 1, 1));
+        }
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)

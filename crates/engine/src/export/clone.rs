@@ -54,6 +54,7 @@ impl Engine {
             swarm_id: None,
             agent_id: None,
             failure: None,
+            project: source.project.clone(),
         };
         let detail = serde_json::json!({"name": name, "cloned_from": source.id, "template": row.template});
         let entry = Self::entry(by, "sandbox.clone").sandbox(&id).detail(detail);
@@ -81,6 +82,7 @@ impl Engine {
         self.add_live(Arc::new(Sandbox::new(Made {
             id: id.clone(),
             name: name.clone(),
+            project: source.project.clone(),
             template: Arc::clone(&source.template),
             limits: source.limits,
             disk,
@@ -90,6 +92,7 @@ impl Engine {
             environment: Environment::default(),
             // Who may visit a port without a token was said of the other one.
             public_ports: Vec::new(),
+            preview_generation: 0,
         })));
         Ok(CloneAnswer {
             success: true,

@@ -11,7 +11,7 @@ use crate::{
     engine::Engine,
     error::Failure,
     language::Language,
-    machine::{Shell, ShellSpec},
+    machine::{Files, Shell, ShellSpec},
     registry::{Template, Warm},
 };
 
@@ -50,7 +50,7 @@ impl Engine {
         let spec = ShellSpec {
             zygote: template.zygote,
             layers: template.layers.clone(),
-            disk,
+            files: Files::Kept(disk),
             limits,
             hostname: SandboxId::from_random(rand::random()).to_string(),
             machine_id: hex::encode(rand::random::<[u8; 16]>()),

@@ -323,10 +323,7 @@ impl Jailer {
         let joining = &self.joins[&join];
         let (id, exec, kind, control) = (joining.shell, joining.exec, joining.kind, joining.control_inode);
         let (shell, _, identity) = self.alive(id)?;
-        let captured = match &shell.capture {
-            Some(capture) => capture.check(identity.network()),
-            None => Err("its connections lead nowhere".into()),
-        };
+        let captured = shell.check_capture(identity.network());
         // Not the zygote's fault, as a refused posture would be.
         captured.map_err(Refusal::Failed)?;
         let (filters, rights) = match kind {

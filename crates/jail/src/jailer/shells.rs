@@ -41,7 +41,7 @@ pub(super) struct Shell {
     pub(super) frozen: bool,
     /// A child of the zygote was stopped inside before it had parked: none is sent there again.
     pub(super) held_a_child_up: bool,
-    /// What leads its connections to the gateway, while it is alive.
+    /// What leads its connections to the gateway, while it is alive, where that was planned.
     pub(super) capture: Option<Capture>,
 }
 
@@ -53,8 +53,20 @@ pub(super) enum State {
 }
 
 impl Shell {
-    pub(super) fn disk(&self) -> DiskId {
+    pub(super) fn disk(&self) -> Option<DiskId> {
         self.plan.disk
+    }
+
+    /// Whether what it sends goes where it was planned to go, as the kernel says.
+    ///
+    /// # Errors
+    /// The first difference, in words.
+    pub(super) fn check_capture(&self, network_namespace: u64) -> Result<(), String> {
+        match (&self.capture, self.plan.gate) {
+            (Some(capture), true) => capture.check(network_namespace),
+            (None, false) => Ok(()),
+            _ => Err("its connections lead elsewhere than planned".into()),
+        }
     }
 
     pub(super) fn layers(&self) -> &[ringfence_model::LayerDigest] {
@@ -69,11 +81,13 @@ impl Jailer {
         if self.shells.values().any(|s| s.plan.slot == plan.slot) {
             return Err(Refusal::Plan(format!("slot {} is taken", plan.slot)));
         }
-        if self.shells.values().any(|s| s.plan.disk == plan.disk) {
-            return Err(Refusal::Plan(format!("disk {} is taken", plan.disk.0)));
-        }
-        if !self.disks.exists(plan.disk) {
-            return Err(unknown(format!("disk {}", plan.disk.0)));
+        if let Some(disk) = plan.disk {
+            if self.shells.values().any(|s| s.plan.disk == Some(disk)) {
+                return Err(Refusal::Plan(format!("disk {} is taken", disk.0)));
+            }
+            if !self.disks.exists(disk) {
+                return Err(unknown(format!("disk {}", disk.0)));
+            }
         }
         for layer in &plan.layers {
             if !self.host.layers().join(layer.as_str()).join("rootfs").is_dir() {
@@ -83,7 +97,9 @@ impl Jailer {
         if !self.used_shells.take(id.0) {
             return Err(Refusal::Plan(format!("shell {id} is not a new number")));
         }
-        self.disks.ready_again(plan.disk).map_err(|e| super::disk_refusal(&e))?;
+        if let Some(disk) = plan.disk {
+            self.disks.ready_again(disk).map_err(|e| super::disk_refusal(&e))?;
+        }
         self.write_synthetic(&plan.limits)?;
         let (builder, report) = shell::start_builder(&self.host, &plan).map_err(|e| kernel(&e))?;
         self.roles.insert(builder, Role::Builder);
@@ -128,7 +144,7 @@ impl Jailer {
             Ok(Some(report)) => report,
             Err(e) => shell::Report::Failed(format!("the builder's socket: {e}")),
         };
-        self.unwatch(|token| *token == Token::Builder(id));
+        self.unwatch_builder(id);
         let result = match report {
             shell::Report::Failed(why) => Err(Refusal::Failed(why)),
             shell::Report::Built(init, frames, capture) => {
@@ -145,7 +161,7 @@ impl Jailer {
     }
 
     /// Init is alive: move it to its leaf, read its posture.
-    fn adopt_shell(&mut self, id: ShellId, init: i32, capture: Capture) -> Result<Posture, Refusal> {
+    fn adopt_shell(&mut self, id: ShellId, init: i32, capture: Option<Capture>) -> Result<Posture, Refusal> {
         self.roles.insert(init, Role::Init(id));
         let group = shell::group(id);
         self.host.cgroups.attach_part(&group, "init", init).map_err(cgroup_refusal)?;
@@ -153,12 +169,14 @@ impl Jailer {
         let base = self.host.uids.slot(shell.plan.slot);
         let identity = posture::identify(init, base).map_err(Refusal::Posture)?;
         shell.state = State::Alive { init, identity };
-        let captured = capture.check(identity.network());
-        shell.capture = Some(capture);
-        captured.map_err(Refusal::Posture)?;
+        shell.capture = capture;
+        let gate = shell.plan.gate;
+        shell.check_capture(identity.network()).map_err(Refusal::Posture)?;
         let posture = posture::check(init, &identity, Expect::Init, self.host.cgroups.describe());
         let posture = posture.map_err(Refusal::Posture)?;
-        self.tell_gateway(ToGateway::Opened { shell: id });
+        if gate {
+            self.tell_gateway(ToGateway::Opened { shell: id });
+        }
         Ok(posture)
     }
 
@@ -209,7 +227,9 @@ impl Jailer {
         let Some(shell) = self.shells.get_mut(&id) else { return };
         if let State::Building { builder, .. } = shell.state {
             let _ = sys::kill_child(builder, sys::SIGKILL);
+            self.unwatch_builder(id);
         }
+        let Some(shell) = self.shells.get_mut(&id) else { return };
         if let State::Alive { init, .. } = shell.state {
             // The death of pid 1 takes its whole pid namespace with it (pid_namespaces(7)).
             let _ = sys::kill_child(init, sys::SIGKILL);
@@ -218,10 +238,18 @@ impl Jailer {
         if shell.capture.take().is_some() {
             self.tell_gateway(ToGateway::Closed { shell: id });
         }
-        self.unwatch(|token| *token == Token::Builder(id));
         self.fail_joins_of(id, "its sandbox ended");
         let _ = self.host.cgroups.kill(&shell::group(id));
         self.at(Instant::now() + DEATH_POLL, Timer::RemoveShell(id));
+    }
+
+    /// Not by closing: builders that were forked meanwhile have a copy, and as long as one of them lives epoll would tell of a
+    /// socket that nobody reads, without an end.
+    fn unwatch_builder(&mut self, id: ShellId) {
+        if let Some(Shell { state: State::Building { report, .. }, .. }) = self.shells.get(&id) {
+            let _ = rustix::event::epoll::delete(&self.epoll, report);
+        }
+        self.unwatch(|token| *token == Token::Builder(id));
     }
 
     fn fail_joins_of(&mut self, id: ShellId, why: &str) {

@@ -72,7 +72,7 @@ impl Jailer {
             _ => return Err(Refusal::Plan("that work has another number of descriptors".into())),
         };
         if let LayerWork::CopyHome { disk, layers, .. } = &plan.work {
-            if self.shells.values().any(|shell| shell.disk() == *disk) {
+            if self.shells.values().any(|shell| shell.disk() == Some(*disk)) {
                 return Err(Refusal::Plan("a shell uses the disk".into()));
             }
             if !self.disks.exists(*disk) {

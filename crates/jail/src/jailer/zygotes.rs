@@ -145,10 +145,13 @@ impl Jailer {
     }
 
     pub(super) fn on_zygote_output(&mut self, number: ZygoteNo, generation: u32) {
-        let Some(zygote) = self.current(number, generation) else { return };
+        let Some(zygote) = self.zygotes.get_mut(&number).filter(|z| z.generation == generation) else { return };
         let mut buffer = [0_u8; 4096];
         match rustix::io::read(&zygote.output, &mut buffer) {
-            Ok(0) | Err(_) => self.unwatch(|token| *token == Token::ZygoteOutput(number, generation)),
+            Ok(0) | Err(_) => {
+                let _ = rustix::event::epoll::delete(&self.epoll, &zygote.output);
+                self.unwatch(|token| *token == Token::ZygoteOutput(number, generation));
+            }
             Ok(len) => {
                 zygote.last_words.extend_from_slice(&buffer[..len]);
                 let excess = zygote.last_words.len().saturating_sub(LAST_WORDS);
@@ -202,6 +205,10 @@ impl Jailer {
     pub(super) fn kill_zygote(&mut self, number: ZygoteNo) {
         let Some(zygote) = self.zygotes.remove(&number) else { return };
         let generation = zygote.generation;
+        // Not by closing: builders that are at work have copies.
+        for fd in [&zygote.control, &zygote.output] {
+            let _ = rustix::event::epoll::delete(&self.epoll, fd);
+        }
         self.unwatch(|token| {
             matches!(token, Token::ZygoteControl(n, g) | Token::ZygoteOutput(n, g) if *n == number && *g == generation)
         });

@@ -18,6 +18,8 @@ pub struct Ended {
     pub code: Option<i32>,
     /// Signal, when it was killed by one.
     pub signal: Option<i32>,
+    /// Whether that signal left a core file.
+    pub dumped: bool,
 }
 
 /// Reaps one ended child, if there is one (waitpid(2) with `WNOHANG`).
@@ -55,7 +57,8 @@ pub fn wait_for(pid: i32) -> io::Result<Ended> {
 fn ended(pid: i32, status: c_int) -> Ended {
     let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
     let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
-    Ended { pid, code, signal }
+    let dumped = signal.is_some() && libc::WCOREDUMP(status);
+    Ended { pid, code, signal, dumped }
 }
 
 /// kill(2) of a child that this process has not reaped yet, so that the number cannot mean another process.

@@ -119,3 +119,40 @@ pub struct GateChain {
     /// What is wrong with it, in a sentence.
     pub fault: Option<String>,
 }
+
+/// What is cut off the beginning of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditCut {
+    /// Whose chain: `engine` or `gate`.
+    pub chain: String,
+    /// The number of the last entry that goes.
+    pub seq: u64,
+    /// Its hash, in 64 hexadecimal digits.
+    pub hash: String,
+    /// How many entries go.
+    pub entries: u64,
+    /// When the first of them was written, in milliseconds since the Unix epoch.
+    pub first_at_ms: u64,
+    /// When the last of them was written.
+    pub last_at_ms: u64,
+    /// SHA-256 of the export in which they are; zeros when there is none.
+    pub export_sha256: String,
+}
+
+/// What `ringfence audit prune` asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditPruneRequest {
+    /// One for each chain at most.
+    pub cuts: Vec<AuditCut>,
+}
+
+/// What was pruned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct AuditPruneAnswer {
+    /// True.
+    pub success: bool,
+    /// Each cut; a signed checkpoint stands in place of the entries.
+    pub pruned: Vec<AuditCut>,
+}

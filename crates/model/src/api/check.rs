@@ -5,7 +5,7 @@ use super::{
     EXECUTION_S_DEFAULT, EXECUTION_S_MAX, EnvVars, ExecuteRequest, ExecutionRequest, LIFETIME_S_DEFAULT,
     LIFETIME_S_MAX, LIST_DEFAULT, LIST_MAX, LOG_LINES_DEFAULT, LOG_LINES_MAX, LimitsRequest, ListRequest, LogsRequest,
     METADATA_BYTES_MAX, NAME_CHARS_MAX, Network, PACKAGES_MAX, PATH_BYTES_MAX, STDIN_BYTES_MAX, SandboxStatus,
-    TRANSFER_BYTES_MAX, UploadRequest, WAIT_S_MAX, secret::check_names,
+    TRANSFER_BYTES_MAX, TradingChoice, UploadRequest, WAIT_S_MAX, secret::check_names,
 };
 use crate::{ApiError, Code, Limits, SandboxId};
 
@@ -19,10 +19,6 @@ pub(super) fn too_large(what: &str, bytes: usize, max: usize) -> ApiError {
     ApiError::new(Code::TooLarge, format!("{what} has {bytes} bytes; at most {max} are accepted"))
 }
 
-fn unbuilt(argument: &str, instead: &str) -> ApiError {
-    ApiError::new(Code::NotSupported, format!("`{argument}` is not available in this version; {instead}"))
-}
-
 impl CreateRequest {
     /// Checks everything but the template.
     ///
@@ -32,15 +28,16 @@ impl CreateRequest {
         check_packages(&self.install_packages)?;
         check_names(&self.secrets)?;
         self.network.as_ref().map_or(Ok(()), Network::check)?;
-        let leave_out = "leave it out";
-        for (argument, given) in [("swarm_id", self.swarm_id.is_some()), ("agent_id", self.agent_id.is_some())] {
-            if given {
-                return Err(unbuilt(argument, leave_out));
+        // Whether they exist was asked before: the engine knows no swarms.
+        for (argument, id) in [("swarm_id", &self.swarm_id), ("agent_id", &self.agent_id)] {
+            if id.as_ref().is_some_and(|id| id.len() > NAME_CHARS_MAX) {
+                return Err(invalid(format!("`{argument}` is no id; `swarm_status` answers them")));
             }
         }
         if let Some(name) = &self.name {
             check_name(name)?;
         }
+        self.trading.as_ref().map_or(Ok(()), TradingChoice::check)?;
         check_lifetime(self.timeout)?;
         check_env(&self.env_vars)?;
         if let Some(script) = &self.startup_script {

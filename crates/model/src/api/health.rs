@@ -30,6 +30,9 @@ pub struct HealthAnswer {
     pub executions_running: u32,
     /// The templates and their shelves.
     pub templates: Vec<TemplateHealth>,
+    /// Trials: the sandboxes in which research runs one program each. They are in no list.
+    #[serde(default)]
+    pub trials: TrialHealth,
     /// How long making takes.
     pub making: MakingHealth,
     /// The host.
@@ -58,6 +61,17 @@ pub struct TemplateHealth {
     /// Whether its warm interpreter is ready.
     pub warm: bool,
     /// Sandboxes prepared ahead.
+    pub shelf: u32,
+}
+
+/// Trials now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct TrialHealth {
+    /// Those that have begun and are not wholly gone.
+    pub running: u32,
+    /// Those that wait for their turn.
+    pub waiting: u32,
+    /// Sandboxes prepared ahead for the next ones; they are given back when none comes for some seconds.
     pub shelf: u32,
 }
 

@@ -43,6 +43,9 @@ pub struct PreviewRequest {
     /// changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<bool>,
+    /// Replaces the sandbox's preview token: the one of before lets nobody in any more, at any port, and what it has opened ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rotate: bool,
 }
 
 impl PreviewRequest {

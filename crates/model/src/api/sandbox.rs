@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{EnvVars, Hidden, Isolation, Network, RunningProcess, SandboxStatus, is_false, null_is_default};
-use crate::{ExecutionId, SandboxId};
+use super::{
+    EnvVars, Hidden, Isolation, Network, RunningProcess, SandboxStatus, TradingChoice, TradingChosen, is_false,
+    null_is_default,
+};
+use crate::{ExecutionId, Project, SandboxId, credit::MilliCredits};
 
 /// Arguments of `sandbox_create`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
@@ -55,15 +58,22 @@ pub struct CreateRequest {
     /// Upper bounds on what it uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsRequest>,
-    /// Swarm that it belongs to. Not available in this version.
+    /// Swarm that it belongs to: it ends with the swarm. Without `agent_id` its first agent that has no sandbox gets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swarm_id: Option<String>,
-    /// Agent that it belongs to. Not available in this version.
+    /// Agent whose sandbox it is. A `name` of the form `agent-<agent id>-sandbox` says the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
     /// A key for the Anthropic API, as `ANTHROPIC_API_KEY` in `env_vars`: programs see a placeholder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anthropic_key: Option<Hidden>,
+    /// The simulated account that it trades in, and that account's replayed clock; whatever key its programs use. The default
+    /// account without it. Only while trading is simulated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trading: Option<TradingChoice>,
+    /// Whose it becomes: said by the daemon, of its caller, and never by a request.
+    #[serde(skip)]
+    pub project: Project,
 }
 
 /// Upper bounds on what one sandbox uses; what is left out keeps its default.
@@ -133,11 +143,20 @@ pub struct CreateAnswer {
     /// Names of the variables whose values are exposed to it, though they are those of keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exposed: Vec<String>,
+    /// Swarm that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swarm_id: Option<String>,
+    /// Agent whose sandbox it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
     /// What is really in force, as read from the kernel.
     pub isolation: Isolation,
     /// What `startup_script` printed, and how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup: Option<CommandResult>,
+    /// The simulated account that it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trading: Option<TradingChosen>,
     /// Things worth knowing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -299,6 +318,10 @@ pub struct DeleteAnswer {
     pub message: String,
     /// When it was deleted. RFC 3339, UTC.
     pub deleted_at: String,
+    /// Credits that it has cost in all; 1 credit is 0.01 USD.
+    #[serde(default)]
+    #[schema(value_type = f64)]
+    pub total_cost: MilliCredits,
     /// Whether it was deleted before this request.
     pub already_deleted: bool,
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Network, PortView};
-use crate::{ExecutionId, SandboxId, net::control::Traffic};
+use crate::{ExecutionId, Project, SandboxId, credit::MilliCredits, net::control::Traffic};
 
 /// The state of a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, ToSchema)]
@@ -150,6 +150,10 @@ pub struct SandboxDetail {
     pub env_version: u64,
     /// What it uses; null when it does not run.
     pub resources: Option<Resources>,
+    /// Credits that it has cost so far; 1 credit is 0.01 USD.
+    #[serde(default)]
+    #[schema(value_type = f64)]
+    pub cost_so_far: MilliCredits,
     /// Its limits.
     pub limits: LimitsView,
     /// Its executions so far.
@@ -298,6 +302,10 @@ pub struct ListRequest {
     #[schema(minimum = 1, maximum = 1000)]
     #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
+    /// Only those of this project: said by the daemon, of its caller.
+    #[serde(skip)]
+    #[param(ignore)]
+    pub project: Option<Project>,
 }
 
 /// Result of `sandbox_list`.

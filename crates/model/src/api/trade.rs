@@ -1,6 +1,7 @@
 //! Trading: its mode, its limits, its states, orders, positions, and orders that wait for a person. Amounts are texts with exact
 //! decimals.
 
+mod choice;
 mod limits;
 mod orders;
 
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{ApiError, trade::AccountId};
 
+pub use choice::*;
 pub use limits::*;
 pub use orders::*;
 

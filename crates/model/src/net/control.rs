@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Denial, HostName};
 use crate::{
     ApiError, SandboxId,
-    api::{GateChain, Network, PortSpec, SecretSigning},
+    api::{AuditCut, GateChain, Network, PortSpec, SecretSigning},
 };
 
 pub use trade::{TradeAsked, TradeOp, TradeSaid, TradeScope};
@@ -87,6 +87,11 @@ pub enum GateOp {
     },
     /// Walks the gateway's audit chain. Answer: [`GateAnswer::Chain`].
     Verify,
+    /// Cuts entries off the beginning of the gateway's audit chain. Answer: [`GateAnswer::Done`].
+    PruneAudit {
+        /// Which.
+        cut: AuditCut,
+    },
     /// Answered after every refusal that was told before. Answer: [`GateAnswer::Done`].
     Fence,
     /// The public key that a secret's value is sealed with. Answer: [`GateAnswer::Key`].

@@ -44,11 +44,35 @@ pub fn decide(question: &Question<'_>) -> Judgement {
     match climb(question, &mut judgement) {
         Ok(verdict) => judgement.verdict = verdict,
         Err(refusal) => {
-            count_refusal(question, &mut judgement);
+            if *question.message != Message::Read {
+                let counters = &question.counted.counters;
+                let counted = count_refusal(question.limits, counters, judgement.refusals, question.facts.host_ms);
+                judgement.refusals = counted.0;
+                judgement.effects.extend(counted.1);
+            }
             judgement.verdict = Verdict::Refuse(refusal);
         }
     }
     judgement
+}
+
+/// What follows from a message that was refused before it came to the ladder, because it has no form or asks for nothing that there is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Early {
+    /// The buckets after it, where it took from them: both, or where one was empty neither.
+    pub buckets: Scoped<Option<Bucket>>,
+    /// Refusals of the sandbox in a row, this one among them.
+    pub refusals: u32,
+    /// States that move.
+    pub effects: Vec<Effect>,
+}
+
+/// Counts a message that was refused early: towards the throttle, and towards the refusals in a row, as one that the ladder refuses.
+#[must_use]
+pub fn refused_early(limits: &Scoped<Limits>, counters: &Scoped<Counters>, host_ms: u64) -> Early {
+    let buckets = throttle(limits, counters, host_ms).unwrap_or_default();
+    let (refusals, effect) = count_refusal(limits, counters, counters.sandbox.refusals, host_ms);
+    Early { buckets, refusals, effects: effect.into_iter().collect() }
 }
 
 fn climb(question: &Question<'_>, judgement: &mut Judgement) -> Result<Verdict, Refusal> {
@@ -57,7 +81,7 @@ fn climb(question: &Question<'_>, judgement: &mut Judgement) -> Result<Verdict, 
     if *question.message == Message::Read {
         return allow(Action::Forward);
     }
-    judgement.buckets = throttle(question)?;
+    judgement.buckets = throttle(question.limits, &question.counted.counters, question.facts.host_ms)?;
     states(question)?;
     let own = || question.counted.open.iter().filter(|order| order.own).map(|order| order.number).collect();
     match question.message {
@@ -71,7 +95,10 @@ fn climb(question: &Question<'_>, judgement: &mut Judgement) -> Result<Verdict, 
         Message::Submit(_) | Message::Replace { .. } | Message::ClosePosition { .. } => {
             match intent::of_message(question)? {
                 intent::Order::Whole(order) => order::judge(question, judgement, *order),
-                intent::Order::Leg(number) => allow(Action::ReplaceLeg { number }),
+                intent::Order::Leg(number) => {
+                    collar::leg(question, number)?;
+                    allow(Action::ReplaceLeg { number })
+                }
             }
         }
     }
@@ -98,11 +125,14 @@ fn environment(question: &Question<'_>) -> Result<(), Refusal> {
 }
 
 /// Rung 3: A bucket holds as many messages as come in a second. Nothing is taken where one of the two is empty.
-fn throttle(question: &Question<'_>) -> Result<Scoped<Option<Bucket>>, Refusal> {
-    let counters = &question.counted.counters;
+fn throttle(
+    limits: &Scoped<Limits>,
+    counters: &Scoped<Counters>,
+    host_ms: u64,
+) -> Result<Scoped<Option<Bucket>>, Refusal> {
     let take = |limits: &Limits, counters: &Counters| {
         let Some(limit) = limits.max_messages_per_s else { return Ok(None) };
-        let (rate, now) = (u64::from(limit), question.facts.host_ms);
+        let (rate, now) = (u64::from(limit), host_ms);
         let full = rate * MESSAGE;
         let level = counters.bucket.map_or(full, |bucket| {
             let since = now.saturating_sub(bucket.at_ms);
@@ -119,8 +149,8 @@ fn throttle(question: &Question<'_>) -> Result<Scoped<Option<Bucket>>, Refusal> 
         }
     };
     Ok(Scoped {
-        account: take(&question.limits.account, &counters.account)?,
-        sandbox: take(&question.limits.sandbox, &counters.sandbox)?,
+        account: take(&limits.account, &counters.account)?,
+        sandbox: take(&limits.sandbox, &counters.sandbox)?,
     })
 }
 
@@ -146,20 +176,25 @@ fn stopped(scope: Scope, counters: &Counters) -> Refusal {
     Refusal::beyond(Rule::TradingState, "active", state, message)
 }
 
-/// One refusal more; too many in a row halt the sandbox. What a halt refuses is not counted.
-fn count_refusal(question: &Question<'_>, judgement: &mut Judgement) {
-    let counters = &question.counted.counters;
+/// One refusal more than there were; too many in a row halt the sandbox. What a halt refuses is not counted.
+fn count_refusal(
+    limits: &Scoped<Limits>,
+    counters: &Scoped<Counters>,
+    before: u32,
+    host_ms: u64,
+) -> (u32, Option<Effect>) {
     let halted = |counters: &Counters| matches!(counters.state, super::TradingState::Halted(_));
-    if *question.message == Message::Read || halted(&counters.account) || halted(&counters.sandbox) {
-        return;
+    if halted(&counters.account) || halted(&counters.sandbox) {
+        return (before, None);
     }
-    judgement.refusals = judgement.refusals.saturating_add(1);
-    let refusals = judgement.refusals;
+    let refusals = before.saturating_add(1);
     // Limits of a sandbox are those of its account or tighter ones.
-    let limits = [question.limits.account.max_refusals_in_a_row, question.limits.sandbox.max_refusals_in_a_row];
-    if let Some(limit) = limits.into_iter().flatten().min().filter(|limit| refusals >= *limit) {
+    let limits = [limits.account.max_refusals_in_a_row, limits.sandbox.max_refusals_in_a_row];
+    let reached = limits.into_iter().flatten().min().filter(|limit| refusals >= *limit);
+    let effect = reached.map(|limit| {
         let reason = format!("{refusals} refusals in a row, where {limit} halt trading");
-        let cause = Cause { by: By::Control, reason, since_ms: question.facts.host_ms };
-        judgement.effects.push(Effect { scope: Scope::Sandbox, event: StateEvent::RefusalStreak(cause) });
-    }
+        let cause = Cause { by: By::Control, reason, since_ms: host_ms };
+        Effect { scope: Scope::Sandbox, event: StateEvent::RefusalStreak(cause) }
+    });
+    (refusals, effect)
 }

@@ -25,8 +25,12 @@ use hyper_util::{
 };
 use tokio::net::UnixStream;
 
-/// Time after which an unused connection is closed.
-const IDLE: Duration = Duration::from_secs(60);
+use crate::serve::HEAD_TIMEOUT;
+
+/// Time after which an unused connection is not used again. Well before the daemon closes it: a program whose thread was busy meanwhile has
+/// not seen that, and would send its request to nobody.
+const IDLE: Duration = Duration::from_secs(10);
+const _: () = assert!(IDLE.as_secs() * 2 <= HEAD_TIMEOUT.as_secs(), "the daemon closes what the client still uses");
 /// Time for a connection to be accepted: the daemon is here, or it hangs.
 const CONNECT: Duration = Duration::from_secs(5);
 

@@ -158,7 +158,11 @@ impl Client {
     }
 
     async fn send(&self, actor: Actor, ask: Ask, accept: &str) -> Result<Response<Incoming>, ApiError> {
-        let request = Request::builder()
+        let mut request = Request::builder();
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        let request = request
             .method(ask.method)
             .uri(format!("http://localhost{}", ask.uri))
             .header(header::ACCEPT, accept)

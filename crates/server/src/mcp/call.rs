@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ringfence_engine::api::{PROGRESS_QUEUE, SharedSandboxes};
+use ringfence_engine::api::PROGRESS_QUEUE;
 use ringfence_model::api::Progress;
 use rmcp::{
     ErrorData, RoleServer,
@@ -15,12 +15,13 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{schema, tools};
+use crate::services::Services;
 
 /// Time between two signs of life. The contract allows 10 s.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 pub(super) async fn call(
-    sandboxes: &SharedSandboxes,
+    services: &Services,
     request: CallToolRequestParams,
     context: RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, ErrorData> {
@@ -31,7 +32,7 @@ pub(super) async fn call(
     let token = context.meta.get_progress_token();
     let (progress, mut steps) = mpsc::channel(PROGRESS_QUEUE);
     let mut answer =
-        (entry.call)(sandboxes.clone(), request.arguments.unwrap_or_default(), token.is_some().then_some(progress));
+        (entry.call)(services.clone(), request.arguments.unwrap_or_default(), token.is_some().then_some(progress));
     let mut pulse = Pulse { context: &context, token, started: Instant::now(), last: String::new() };
     let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     let answer = loop {

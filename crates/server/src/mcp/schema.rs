@@ -92,13 +92,25 @@ fn one_choice(object: &mut JsonObject) {
     }
 }
 
-/// A list of types becomes a choice of types, which translators of schemas understand more often.
+/// A list of types becomes a choice of types, which translators of schemas understand more often. What is said about the one that is
+/// not null goes into its choice: beside it, a translator takes null for refused.
 fn split_null(object: &mut JsonObject) {
-    if let Some(Value::Array(types)) = object.get("type") {
-        let choices: Vec<Value> = types.iter().map(|kind| json!({"type": kind})).collect();
-        object.remove("type");
-        object.insert("anyOf".into(), Value::Array(choices));
+    const OF_BOTH: [&str; 3] = ["description", "default", "title"];
+    let Some(Value::Array(types)) = object.get("type") else { return };
+    let mut choices: Vec<JsonObject> =
+        types.iter().map(|kind| [("type".into(), kind.clone())].into_iter().collect()).collect();
+    object.remove("type");
+    if let [one, null] = &mut choices[..]
+        && null["type"] == "null"
+    {
+        let (both, of_one) = std::mem::take(object).into_iter().partition(|(name, _)| OF_BOTH.contains(&name.as_str()));
+        *object = both;
+        one.extend::<JsonObject>(of_one);
+        if let Some(Value::Array(words)) = one.get_mut("enum") {
+            words.retain(|word| !word.is_null());
+        }
     }
+    object.insert("anyOf".into(), Value::Array(choices.into_iter().map(Value::Object).collect()));
 }
 
 fn drop_null(object: &mut JsonObject) {
@@ -121,5 +133,35 @@ fn drop_null(object: &mut JsonObject) {
         for (name, value) in only {
             object.entry(name).or_insert(value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(given: Value, wanted: Value) {
+        let Value::Object(mut object) = given else { panic!("schemas are objects") };
+        split_null(&mut object);
+        assert_eq!(Value::Object(object), wanted);
+    }
+
+    #[test]
+    fn what_is_said_of_a_type_stands_with_it() {
+        check(
+            json!({"type": ["object", "null"], "properties": {"a": {}}, "required": ["a"], "default": null}),
+            json!({"anyOf": [{"type": "object", "properties": {"a": {}}, "required": ["a"]}, {"type": "null"}], "default": null}),
+        );
+        check(
+            json!({"type": ["string", "null"], "enum": ["x", null], "description": "d"}),
+            json!({"anyOf": [{"type": "string", "enum": ["x"]}, {"type": "null"}], "description": "d"}),
+        );
+        check(json!({"type": "integer", "minimum": 0}), json!({"type": "integer", "minimum": 0}));
+        // Two that are not null share what is said.
+        check(
+            json!({"type": ["string", "number"], "maxLength": 3}),
+            json!({"anyOf": [{"type": "string"}, {"type": "number"}], "maxLength": 3}),
+        );
     }
 }

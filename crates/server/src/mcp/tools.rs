@@ -1,9 +1,14 @@
 //! The tools: a table of names, words, schemas and the method of the one trait that each calls.
 
+mod credits;
+mod pipelines;
+mod swarms;
+mod sweeps;
+
 use std::sync::LazyLock;
 
 use futures::future::BoxFuture;
-use ringfence_engine::api::{ProgressSender, SharedSandboxes};
+use ringfence_engine::api::ProgressSender;
 use ringfence_model::{
     ApiError,
     api::{
@@ -19,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::schema;
-use crate::{parse::Arguments, rest::Judge};
+use crate::{parse::Arguments, rest::Judge, services::Services};
 
 /// On whose behalf: whoever speaks MCP.
 const AGENT: Actor = Actor::Agent;
@@ -29,7 +34,7 @@ type Answer = BoxFuture<'static, Result<Value, ApiError>>;
 /// A tool and what it does.
 pub(super) struct Entry {
     pub(super) tool: Tool,
-    pub(super) call: Box<dyn Fn(SharedSandboxes, Arguments, Option<ProgressSender>) -> Answer + Send + Sync>,
+    pub(super) call: Box<dyn Fn(Services, Arguments, Option<ProgressSender>) -> Answer + Send + Sync>,
 }
 
 /// What a tool does to the world.
@@ -67,7 +72,12 @@ impl Effect {
 
 /// Every tool, in the order of the contract.
 pub(super) fn all() -> &'static [Entry] {
-    static TOOLS: LazyLock<Vec<Entry>> = LazyLock::new(table);
+    static TOOLS: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+        [table(), sweeps::table(), pipelines::table(), swarms::table(), credits::table()]
+            .into_iter()
+            .flatten()
+            .collect()
+    });
     &TOOLS
 }
 
@@ -80,7 +90,7 @@ fn entry<R, A, F>(name: &'static str, title: &str, effect: Effect, description: 
 where
     R: DeserializeOwned + JsonSchema + Send + 'static,
     A: Serialize + JsonSchema + Send + 'static,
-    F: Fn(SharedSandboxes, R, Option<ProgressSender>) -> BoxFuture<'static, Result<A, ApiError>>
+    F: Fn(Services, R, Option<ProgressSender>) -> BoxFuture<'static, Result<A, ApiError>>
         + Copy
         + Send
         + Sync
@@ -90,10 +100,10 @@ where
         .with_title(title)
         .with_raw_output_schema(schema::output::<A>())
         .with_annotations(effect.annotations(title));
-    let call = move |sandboxes: SharedSandboxes, arguments: Arguments, progress| -> Answer {
+    let call = move |services: Services, arguments: Arguments, progress| -> Answer {
         Box::pin(async move {
-            let request: R = arguments.judge(&sandboxes, AGENT).await?;
-            let answer = call(sandboxes, request, progress).await?;
+            let request: R = arguments.judge(&services.sandboxes, AGENT).await?;
+            let answer = call(services, request, progress).await?;
             serde_json::to_value(answer).map_err(|_| ApiError::internal("the answer could not be written as JSON"))
         })
     };
@@ -117,8 +127,11 @@ fn table() -> Vec<Entry> {
             "Creates a sandbox from a template and answers its sandbox_id. It runs until its lifetime (`timeout`, in \
              seconds) ends or it is deleted. It reaches no network unless `network` allows it. A template that is not \
              built yet is built first, which takes minutes.",
-            |sandboxes, request: CreateRequest, progress| {
-                Box::pin(async move { sandboxes.create(AGENT, request, progress).await })
+            |services, request: CreateRequest, progress| {
+                Box::pin(async move {
+                    let request = services.research.swarm_link(request).await?;
+                    services.create(AGENT, request, progress).await
+                })
             },
         ),
         entry!(
@@ -326,6 +339,41 @@ mod tests {
         }
     }
 
+    /// Paths of what a schema leaves open with a bare `true` or `{}`, where a client wants to be told what it is.
+    fn unsaid(schema: &Value, path: &str, found: &mut Vec<String>) {
+        let bare = |schema: &Value| *schema == Value::Bool(true) || *schema == serde_json::json!({});
+        let mut visit = |name: String, inner: &Value| match bare(inner) {
+            true => found.push(name),
+            false => unsaid(inner, &name, found),
+        };
+        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+            visit(format!("{path}.{name}"), inner);
+        }
+        if !schema["items"].is_null() {
+            visit(format!("{path}[]"), &schema["items"]);
+        }
+        // `true` is how JSON Schema says that more names are allowed.
+        if schema["additionalProperties"].is_object() {
+            visit(format!("{path}.*"), &schema["additionalProperties"]);
+        }
+        for (at, inner) in schema["anyOf"].as_array().into_iter().flatten().enumerate() {
+            visit(format!("{path}|{at}"), inner);
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_schema_says_what_it_is() {
+        let mut found = Vec::new();
+        for entry in all() {
+            let input = Value::Object(entry.tool.input_schema.as_ref().clone());
+            unsaid(&input, &entry.tool.name, &mut found);
+        }
+        assert_eq!(found, Vec::<String>::new());
+        let open = serde_json::json!({"properties": {"a": {"additionalProperties": {"items": true}}, "b": {}}});
+        unsaid(&open, "t", &mut found);
+        assert_eq!(found, ["t.a.*[]", "t.b"]);
+    }
+
     #[test]
     fn the_world_is_open_to_what_lets_programs_run() {
         let open: Vec<&str> = all()
@@ -333,7 +381,9 @@ mod tests {
             .filter(|entry| entry.tool.annotations.as_ref().and_then(|hints| hints.open_world_hint) == Some(true))
             .map(|entry| entry.tool.name.as_ref())
             .collect();
-        assert_eq!(open, ["sandbox_create", "sandbox_configure", "sandbox_execute", "sandbox_resume"]);
+        let programs = ["sandbox_create", "sandbox_configure", "sandbox_execute", "sandbox_resume"];
+        let of_research = ["pipeline_run", "pipeline_resume", "task_orchestrate"];
+        assert_eq!(open, [programs.as_slice(), &of_research].concat());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body as RawBody,
-    extract::{Extension, State},
+    extract::Extension,
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -30,7 +30,7 @@ pub(crate) const ARCHIVE: &str = "application/zstd";
     responses((status = 201, body = ExportAnswer), (status = 200, content_type = "application/x-ndjson", body = Event<ExportAnswer>),
         (status = "default", body = ErrorBody)))]
 pub(crate) async fn export(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(id): Id,
     headers: HeaderMap,
@@ -50,7 +50,7 @@ pub(crate) async fn export(
 #[utoipa::path(delete, path = "/v1/templates/{name}", tag = "templates", params(("name" = String, Path, description = "Its name")),
     responses((status = 200, body = TemplateDeleteAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn delete(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(template_name): Id,
 ) -> Reply<TemplateDeleteAnswer> {
@@ -61,7 +61,7 @@ pub(crate) async fn delete(
 #[utoipa::path(get, path = "/v1/templates/{name}/archive", tag = "templates", params(("name" = String, Path, description = "Its name")),
     responses((status = 200, content_type = "application/zstd", body = Vec<u8>), (status = "default", body = ErrorBody)))]
 pub(crate) async fn archive(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(template_name): Id,
 ) -> Result<Response, Refused> {
@@ -74,7 +74,7 @@ pub(crate) async fn archive(
     request_body(content_type = "application/zstd", content = Vec<u8>),
     responses((status = 201, body = ImportAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn import(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     uri: Uri,
     body: RawBody,
@@ -91,7 +91,7 @@ pub(crate) async fn import(
     request_body(content_type = "application/x-tar", content = Vec<u8>),
     responses((status = 201, body = ImageAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn image(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     uri: Uri,
     body: RawBody,
@@ -108,7 +108,7 @@ pub(crate) async fn image(
     request_body = CloneRequest,
     responses((status = 201, body = CloneAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn clone(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(id): Id,
     body: Body,

@@ -130,7 +130,11 @@ pub(crate) async fn no_such_path(uri: Uri) -> Response {
     let code = match uri.path().split('/').collect::<Vec<_>>()[..] {
         ["", "v1", "sandboxes", "", ..] => Some((Code::SandboxNotFound, "sandbox", "GET /v1/sandboxes")),
         ["", "v1", "executions", "", ..] => Some((Code::ExecutionNotFound, "execution", "POST …/execute")),
+        ["", "v1", "swarms", "", ..] => Some((Code::SwarmNotFound, "swarm", "GET /v1/swarms")),
+        ["", "v1", "tasks", "", ..] => Some((Code::TaskNotFound, "task", "POST /v1/tasks")),
         ["", "v1", "templates", "", ..] => Some((Code::TemplateNotFound, "template", "GET /v1/templates")),
+        ["", "v1", "sweeps", "", ..] => Some((Code::SweepNotFound, "sweep", "GET /v1/sweeps")),
+        ["", "v1", "pipelines", "", ..] => Some((Code::PipelineNotFound, "pipeline", "GET /v1/pipelines")),
         _ => None,
     };
     if let Some((code, what, whence)) = code {

@@ -2,19 +2,20 @@
 
 use axum::{
     Json,
-    extract::{Extension, State},
+    extract::Extension,
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use ringfence_model::{
     ApiError, Code,
     api::{
-        Actor, AuditLogAnswer, AuditLogRequest, AuditVerifyAnswer, AuditVerifyRequest, BuildAnswer, BuildRequest,
-        ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest,
-        EgressAnswer, EgressRequest, Event, ExecuteRequest, ExecutionAnswer, ExecutionRequest, HealthAnswer,
-        ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer, PreviewRequest, PruneAnswer, PruneRequest,
-        SandboxRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateListAnswer, TemplateListRequest,
-        TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest, WaitQuery,
+        Actor, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer, AuditPruneRequest, AuditVerifyAnswer,
+        AuditVerifyRequest, BuildAnswer, BuildRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest,
+        DeleteAnswer, DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest, Event, ExecuteRequest,
+        ExecutionAnswer, ExecutionRequest, HealthAnswer, ListAnswer, ListRequest, LogsAnswer, LogsRequest,
+        PreviewAnswer, PreviewRequest, PruneAnswer, PruneRequest, SandboxRequest, StatusAnswer, StopAnswer,
+        TemplateAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer,
+        UploadRequest, WaitQuery,
     },
 };
 use serde::Deserialize;
@@ -53,12 +54,13 @@ pub(crate) struct LogsQuery {
     responses((status = 201, body = CreateAnswer), (status = 200, content_type = "application/x-ndjson", body = Event<CreateAnswer>),
         (status = "default", body = ErrorBody)))]
 pub(crate) async fn create(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
     let request: CreateRequest = body.judge(&face, actor).await?;
+    let request = face.research.swarm_link(request).await?;
     if wants_progress(&headers) {
         return Ok(lines(move |progress| {
             Box::pin(async move { face.sandboxes.create(actor, request, Some(progress)).await })
@@ -71,29 +73,21 @@ pub(crate) async fn create(
 /// Sandboxes, newest first.
 #[utoipa::path(get, path = "/v1/sandboxes", tag = "sandboxes", params(ListRequest),
     responses((status = 200, body = ListAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn list(State(face): State<Face>, Extension(actor): Extension<Actor>, uri: Uri) -> Reply<ListAnswer> {
+pub(crate) async fn list(face: Face, Extension(actor): Extension<Actor>, uri: Uri) -> Reply<ListAnswer> {
     answer(face.sandboxes.list(actor, query::<ListRequest>(&uri)?)).await
 }
 
 /// How a sandbox stands.
 #[utoipa::path(get, path = "/v1/sandboxes/{id}", tag = "sandboxes", params(("id" = String, Path, description = "Id or unique name")),
     responses((status = 200, body = StatusAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn status(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    Id(sandbox_id): Id,
-) -> Reply<StatusAnswer> {
+pub(crate) async fn status(face: Face, Extension(actor): Extension<Actor>, Id(sandbox_id): Id) -> Reply<StatusAnswer> {
     answer(face.sandboxes.status(actor, SandboxRequest { sandbox_id })).await
 }
 
 /// Delete a sandbox and its files. Doing it again is no error.
 #[utoipa::path(delete, path = "/v1/sandboxes/{id}", tag = "sandboxes", params(("id" = String, Path, description = "Id or unique name")),
     responses((status = 200, body = DeleteAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn delete(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    Id(sandbox_id): Id,
-) -> Reply<DeleteAnswer> {
+pub(crate) async fn delete(face: Face, Extension(actor): Extension<Actor>, Id(sandbox_id): Id) -> Reply<DeleteAnswer> {
     answer(face.sandboxes.delete(actor, SandboxRequest { sandbox_id })).await
 }
 
@@ -102,7 +96,7 @@ pub(crate) async fn delete(
     params(("id" = String, Path, description = "Id or unique name")),
     responses((status = 200, body = ConfigureAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn configure(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(id): Id,
     body: Body,
@@ -116,7 +110,7 @@ pub(crate) async fn configure(
     params(("id" = String, Path, description = "Id or unique name")),
     responses((status = 200, body = ExecutionAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn execute(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(id): Id,
     body: Body,
@@ -129,7 +123,7 @@ pub(crate) async fn execute(
 #[utoipa::path(post, path = "/v1/sandboxes/{id}/stop", tag = "sandboxes", params(("id" = String, Path, description = "Id or unique name")),
     responses((status = 200, body = TransitionAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn stop(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(sandbox_id): Id,
 ) -> Reply<TransitionAnswer> {
@@ -140,7 +134,7 @@ pub(crate) async fn stop(
 #[utoipa::path(post, path = "/v1/sandboxes/{id}/pause", tag = "sandboxes", params(("id" = String, Path, description = "Id or unique name")),
     responses((status = 200, body = TransitionAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn pause(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(sandbox_id): Id,
 ) -> Reply<TransitionAnswer> {
@@ -151,7 +145,7 @@ pub(crate) async fn pause(
 #[utoipa::path(post, path = "/v1/sandboxes/{id}/resume", tag = "sandboxes", params(("id" = String, Path, description = "Id or unique name")),
     responses((status = 200, body = TransitionAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn resume(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(sandbox_id): Id,
 ) -> Reply<TransitionAnswer> {
@@ -163,7 +157,7 @@ pub(crate) async fn resume(
     params(("id" = String, Path, description = "Id or unique name")),
     responses((status = 200, body = UploadAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn upload(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(id): Id,
     body: Body,
@@ -176,7 +170,7 @@ pub(crate) async fn upload(
 #[utoipa::path(get, path = "/v1/sandboxes/{id}/files", tag = "files", params(("id" = String, Path, description = "Id or unique name"), FileQuery),
     responses((status = 200, body = DownloadAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn download(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(sandbox_id): Id,
     uri: Uri,
@@ -189,7 +183,7 @@ pub(crate) async fn download(
 #[utoipa::path(get, path = "/v1/sandboxes/{id}/logs", tag = "sandboxes", params(("id" = String, Path, description = "Id or unique name"), LogsQuery),
     responses((status = 200, body = LogsAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn logs(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(sandbox_id): Id,
     uri: Uri,
@@ -198,12 +192,12 @@ pub(crate) async fn logs(
     answer(face.sandboxes.logs(actor, LogsRequest { sandbox_id, lines, source })).await
 }
 
-/// Where a port can be visited; with `public`, whether that needs a token, which is for operators.
+/// Where a port can be visited; with `public`, whether that needs a token, which is for operators; with `rotate`, another token.
 #[utoipa::path(post, path = "/v1/sandboxes/{id}/preview", tag = "sandboxes", request_body = PreviewRequest,
     params(("id" = String, Path, description = "Id or unique name")),
     responses((status = 200, body = PreviewAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn preview(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(id): Id,
     body: Body,
@@ -216,7 +210,7 @@ pub(crate) async fn preview(
 #[utoipa::path(get, path = "/v1/executions/{id}", tag = "executions", params(("id" = String, Path, description = "As execute answered it"), WaitQuery),
     responses((status = 200, body = ExecutionAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn execution(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(execution_id): Id,
     uri: Uri,
@@ -228,11 +222,7 @@ pub(crate) async fn execution(
 /// Templates, by name.
 #[utoipa::path(get, path = "/v1/templates", tag = "templates", params(TemplateListRequest),
     responses((status = 200, body = TemplateListAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn templates(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    uri: Uri,
-) -> Reply<TemplateListAnswer> {
+pub(crate) async fn templates(face: Face, Extension(actor): Extension<Actor>, uri: Uri) -> Reply<TemplateListAnswer> {
     answer(face.sandboxes.templates(actor, query::<TemplateListRequest>(&uri)?)).await
 }
 
@@ -240,7 +230,7 @@ pub(crate) async fn templates(
 #[utoipa::path(get, path = "/v1/templates/{name}", tag = "templates", params(("name" = String, Path, description = "Name of the template")),
     responses((status = 200, body = TemplateAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn template(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(template_name): Id,
 ) -> Reply<TemplateAnswer> {
@@ -252,7 +242,7 @@ pub(crate) async fn template(
     params(("name" = String, Path, description = "Name of the template")),
     responses((status = 200, content_type = "application/x-ndjson", body = Event<BuildAnswer>), (status = "default", body = ErrorBody)))]
 pub(crate) async fn build(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     Id(name): Id,
     body: Body,
@@ -264,11 +254,7 @@ pub(crate) async fn build(
 /// Remove what nobody needs any more: layers, old versions of templates, failed builds. Operators only.
 #[utoipa::path(post, path = "/v1/prune", tag = "templates", request_body = PruneRequest,
     responses((status = 200, body = PruneAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn prune(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    body: Body,
-) -> Reply<PruneAnswer> {
+pub(crate) async fn prune(face: Face, Extension(actor): Extension<Actor>, body: Body) -> Reply<PruneAnswer> {
     let request: PruneRequest = body.judge(&face, actor).await?;
     answer(face.sandboxes.prune(actor, request)).await
 }
@@ -276,11 +262,7 @@ pub(crate) async fn prune(
 /// Entries of the audit chain.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", params(AuditLogRequest),
     responses((status = 200, body = AuditLogAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn audit_log(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    uri: Uri,
-) -> Reply<AuditLogAnswer> {
+pub(crate) async fn audit_log(face: Face, Extension(actor): Extension<Actor>, uri: Uri) -> Reply<AuditLogAnswer> {
     answer(face.sandboxes.audit_log(actor, query::<AuditLogRequest>(&uri)?)).await
 }
 
@@ -288,7 +270,7 @@ pub(crate) async fn audit_log(
 #[utoipa::path(post, path = "/v1/audit/verify", tag = "audit", request_body = AuditVerifyRequest,
     responses((status = 200, body = AuditVerifyAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn audit_verify(
-    State(face): State<Face>,
+    face: Face,
     Extension(actor): Extension<Actor>,
     body: Body,
 ) -> Reply<AuditVerifyAnswer> {
@@ -296,28 +278,32 @@ pub(crate) async fn audit_verify(
     answer_within(LONG_ANSWER_TIMEOUT, face.sandboxes.audit_verify(actor, request)).await
 }
 
+/// Cut old entries off the beginning of the audit chains, as `ringfence audit prune` does after it has exported them. Operators only.
+#[utoipa::path(post, path = "/v1/audit/prune", tag = "audit", request_body = AuditPruneRequest,
+    responses((status = 200, body = AuditPruneAnswer), (status = "default", body = ErrorBody)))]
+pub(crate) async fn audit_prune(face: Face, Extension(actor): Extension<Actor>, body: Body) -> Reply<AuditPruneAnswer> {
+    let request: AuditPruneRequest = body.judge(&face, actor).await?;
+    answer_within(LONG_ANSWER_TIMEOUT, face.sandboxes.audit_prune(actor, request)).await
+}
+
 /// What the gate decided about connections and requests, oldest first: the newest decisions, or those after one.
 #[utoipa::path(get, path = "/v1/egress", tag = "network", params(EgressRequest),
     responses((status = 200, body = EgressAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn egress(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    uri: Uri,
-) -> Reply<EgressAnswer> {
+pub(crate) async fn egress(face: Face, Extension(actor): Extension<Actor>, uri: Uri) -> Reply<EgressAnswer> {
     answer(face.sandboxes.egress_list(actor, query::<EgressRequest>(&uri)?)).await
 }
 
 /// How the daemon and its host are.
 #[utoipa::path(get, path = "/v1/health", tag = "system",
     responses((status = 200, body = HealthAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn health(State(face): State<Face>, Extension(actor): Extension<Actor>) -> Reply<HealthAnswer> {
+pub(crate) async fn health(face: Face, Extension(actor): Extension<Actor>) -> Reply<HealthAnswer> {
     answer(face.sandboxes.health(actor)).await
 }
 
 /// End the daemon. Operators only.
 #[utoipa::path(post, path = "/v1/stop", tag = "system",
     responses((status = 200, body = StopAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn stop_daemon(State(face): State<Face>, Extension(actor): Extension<Actor>) -> Reply<StopAnswer> {
+pub(crate) async fn stop_daemon(face: Face, Extension(actor): Extension<Actor>) -> Reply<StopAnswer> {
     if actor != Actor::Operator {
         let message = "only the operator may end the daemon: run `ringfence stop` on its machine";
         return Err(Refused(ApiError::new(Code::PermissionDenied, message)));

@@ -1,9 +1,6 @@
 //! The operator's secrets. An agent is refused before anything of its body is read.
 
-use axum::{
-    extract::{FromRequestParts, State},
-    http::request::Parts,
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use ringfence_model::{
     ApiError, Code,
     api::{Actor, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest},
@@ -35,7 +32,7 @@ impl FromRequestParts<Face> for Operator {
 /// The operator's secrets, by name, without their values. Operators only.
 #[utoipa::path(get, path = "/v1/secrets", tag = "secrets",
     responses((status = 200, body = SecretListAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn list(Operator(actor): Operator, State(face): State<Face>) -> Reply<SecretListAnswer> {
+pub(crate) async fn list(Operator(actor): Operator, face: Face) -> Reply<SecretListAnswer> {
     answer(face.sandboxes.secret_list(actor)).await
 }
 
@@ -43,12 +40,7 @@ pub(crate) async fn list(Operator(actor): Operator, State(face): State<Face>) ->
 #[utoipa::path(put, path = "/v1/secrets/{name}", tag = "secrets", request_body = SecretSetRequest,
     params(("name" = String, Path, description = "Name of the secret")),
     responses((status = 200, body = SecretAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn set(
-    Operator(actor): Operator,
-    State(face): State<Face>,
-    Id(name): Id,
-    body: Body,
-) -> Reply<SecretAnswer> {
+pub(crate) async fn set(Operator(actor): Operator, face: Face, Id(name): Id, body: Body) -> Reply<SecretAnswer> {
     let request: SecretSetRequest = body.with("name", name)?.judge(&face, actor).await?;
     answer(face.sandboxes.secret_set(actor, request)).await
 }
@@ -57,10 +49,6 @@ pub(crate) async fn set(
 #[utoipa::path(delete, path = "/v1/secrets/{name}", tag = "secrets",
     params(("name" = String, Path, description = "Name of the secret")),
     responses((status = 200, body = SecretRemoveAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn remove(
-    Operator(actor): Operator,
-    State(face): State<Face>,
-    Id(name): Id,
-) -> Reply<SecretRemoveAnswer> {
+pub(crate) async fn remove(Operator(actor): Operator, face: Face, Id(name): Id) -> Reply<SecretRemoveAnswer> {
     answer(face.sandboxes.secret_remove(actor, SecretRequest { name })).await
 }

@@ -2,7 +2,7 @@
 
 use axum::{
     Router,
-    extract::{Extension, FromRequestParts, State},
+    extract::{Extension, FromRequestParts},
     http::{Uri, request::Parts},
     routing::{get, post, put},
 };
@@ -59,22 +59,14 @@ impl FromRequestParts<Face> for Operator {
 /// How trading stands: mode, states, limits, amounts, the simulated exchange and its clock.
 #[utoipa::path(get, path = "/v1/trade/status", tag = "trading", params(TradeStatusRequest),
     responses((status = 200, body = TradeStatusAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn status(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    uri: Uri,
-) -> Reply<TradeStatusAnswer> {
+pub(crate) async fn status(face: Face, Extension(actor): Extension<Actor>, uri: Uri) -> Reply<TradeStatusAnswer> {
     answer(face.sandboxes.trade_status(actor, query::<TradeStatusRequest>(&uri)?)).await
 }
 
 /// Set where orders go. Operators only; live also needs `[trade] live_allowed` in config.toml.
 #[utoipa::path(put, path = "/v1/trade/mode", tag = "trading", request_body = TradeModeRequest,
     responses((status = 200, body = TradeModeAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn set_mode(
-    Operator(actor): Operator,
-    State(face): State<Face>,
-    body: Body,
-) -> Reply<TradeModeAnswer> {
+pub(crate) async fn set_mode(Operator(actor): Operator, face: Face, body: Body) -> Reply<TradeModeAnswer> {
     let request: TradeModeRequest = body.judge(&face, actor).await?;
     answer(face.sandboxes.trade_mode_set(actor, request)).await
 }
@@ -82,22 +74,14 @@ pub(crate) async fn set_mode(
 /// The limits in force, each with who set it.
 #[utoipa::path(get, path = "/v1/trade/limits", tag = "trading", params(TradeLimitsRequest),
     responses((status = 200, body = TradeLimitsAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn limits(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    uri: Uri,
-) -> Reply<TradeLimitsAnswer> {
+pub(crate) async fn limits(face: Face, Extension(actor): Extension<Actor>, uri: Uri) -> Reply<TradeLimitsAnswer> {
     answer(face.sandboxes.trade_limits(actor, query::<TradeLimitsRequest>(&uri)?)).await
 }
 
 /// Set limits, also looser ones. Operators only.
 #[utoipa::path(put, path = "/v1/trade/limits", tag = "trading", request_body = TradeLimitsSetRequest,
     responses((status = 200, body = TradeLimitsAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn set_limits(
-    Operator(actor): Operator,
-    State(face): State<Face>,
-    body: Body,
-) -> Reply<TradeLimitsAnswer> {
+pub(crate) async fn set_limits(Operator(actor): Operator, face: Face, body: Body) -> Reply<TradeLimitsAnswer> {
     let request: TradeLimitsSetRequest = body.judge(&face, actor).await?;
     answer(face.sandboxes.trade_limits_set(actor, request)).await
 }
@@ -105,11 +89,7 @@ pub(crate) async fn set_limits(
 /// Tighten limits of a sandbox. One that would let more through is refused.
 #[utoipa::path(post, path = "/v1/trade/limits/tighten", tag = "trading", request_body = TradeTightenRequest,
     responses((status = 200, body = TradeLimitsAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn tighten(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    body: Body,
-) -> Reply<TradeLimitsAnswer> {
+pub(crate) async fn tighten(face: Face, Extension(actor): Extension<Actor>, body: Body) -> Reply<TradeLimitsAnswer> {
     let request: TradeTightenRequest = body.judge(&face, actor).await?;
     answer(face.sandboxes.trade_tighten(actor, request)).await
 }
@@ -117,11 +97,7 @@ pub(crate) async fn tighten(
 /// The kill switch: nothing but cancels from now on, and open orders are cancelled. `flatten` is for operators.
 #[utoipa::path(post, path = "/v1/trade/halt", tag = "trading", request_body = TradeHaltRequest,
     responses((status = 200, body = TradeStateAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn halt(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    body: Body,
-) -> Reply<TradeStateAnswer> {
+pub(crate) async fn halt(face: Face, Extension(actor): Extension<Actor>, body: Body) -> Reply<TradeStateAnswer> {
     let request: TradeHaltRequest = body.judge(&face, actor).await?;
     answer(face.sandboxes.trade_halt(actor, request)).await
 }
@@ -129,7 +105,7 @@ pub(crate) async fn halt(
 /// Only what makes positions smaller from now on. Operators only.
 #[utoipa::path(post, path = "/v1/trade/reduce", tag = "trading", request_body = TradeStateRequest,
     responses((status = 200, body = TradeStateAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn reduce(Operator(actor): Operator, State(face): State<Face>, body: Body) -> Reply<TradeStateAnswer> {
+pub(crate) async fn reduce(Operator(actor): Operator, face: Face, body: Body) -> Reply<TradeStateAnswer> {
     let request: TradeStateRequest = body.judge(&face, actor).await?;
     answer(face.sandboxes.trade_reduce(actor, request)).await
 }
@@ -137,7 +113,7 @@ pub(crate) async fn reduce(Operator(actor): Operator, State(face): State<Face>, 
 /// Let trading go on after a halt. Operators only.
 #[utoipa::path(post, path = "/v1/trade/resume", tag = "trading", request_body = TradeStateRequest,
     responses((status = 200, body = TradeStateAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn resume(Operator(actor): Operator, State(face): State<Face>, body: Body) -> Reply<TradeStateAnswer> {
+pub(crate) async fn resume(Operator(actor): Operator, face: Face, body: Body) -> Reply<TradeStateAnswer> {
     let request: TradeStateRequest = body.judge(&face, actor).await?;
     answer(face.sandboxes.trade_resume(actor, request)).await
 }
@@ -145,29 +121,21 @@ pub(crate) async fn resume(Operator(actor): Operator, State(face): State<Face>, 
 /// Orders of sandboxes as the gate's ledger has them, newest first.
 #[utoipa::path(get, path = "/v1/trade/orders", tag = "trading", params(TradeOrdersRequest),
     responses((status = 200, body = TradeOrdersAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn orders(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    uri: Uri,
-) -> Reply<TradeOrdersAnswer> {
+pub(crate) async fn orders(face: Face, Extension(actor): Extension<Actor>, uri: Uri) -> Reply<TradeOrdersAnswer> {
     answer(face.sandboxes.trade_orders(actor, query::<TradeOrdersRequest>(&uri)?)).await
 }
 
 /// Positions, as the venue says them.
 #[utoipa::path(get, path = "/v1/trade/positions", tag = "trading", params(TradePositionsRequest),
     responses((status = 200, body = TradePositionsAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn positions(
-    State(face): State<Face>,
-    Extension(actor): Extension<Actor>,
-    uri: Uri,
-) -> Reply<TradePositionsAnswer> {
+pub(crate) async fn positions(face: Face, Extension(actor): Extension<Actor>, uri: Uri) -> Reply<TradePositionsAnswer> {
     answer(face.sandboxes.trade_positions(actor, query::<TradePositionsRequest>(&uri)?)).await
 }
 
 /// Orders that wait for a person.
 #[utoipa::path(get, path = "/v1/trade/holds", tag = "trading",
     responses((status = 200, body = TradeHoldsAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn holds(State(face): State<Face>, Extension(actor): Extension<Actor>) -> Reply<TradeHoldsAnswer> {
+pub(crate) async fn holds(face: Face, Extension(actor): Extension<Actor>) -> Reply<TradeHoldsAnswer> {
     answer(face.sandboxes.trade_holds(actor)).await
 }
 
@@ -175,11 +143,7 @@ pub(crate) async fn holds(State(face): State<Face>, Extension(actor): Extension<
 #[utoipa::path(post, path = "/v1/trade/holds/{number}/approve", tag = "trading",
     params(("number" = u64, Path, description = "Number of the order that waits")),
     responses((status = 200, body = TradeHoldAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn approve(
-    Operator(actor): Operator,
-    State(face): State<Face>,
-    Id(number): Id,
-) -> Reply<TradeHoldAnswer> {
+pub(crate) async fn approve(Operator(actor): Operator, face: Face, Id(number): Id) -> Reply<TradeHoldAnswer> {
     answered(&face, actor, &number, true).await
 }
 
@@ -187,11 +151,7 @@ pub(crate) async fn approve(
 #[utoipa::path(post, path = "/v1/trade/holds/{number}/refuse", tag = "trading",
     params(("number" = u64, Path, description = "Number of the order that waits")),
     responses((status = 200, body = TradeHoldAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn refuse(
-    Operator(actor): Operator,
-    State(face): State<Face>,
-    Id(number): Id,
-) -> Reply<TradeHoldAnswer> {
+pub(crate) async fn refuse(Operator(actor): Operator, face: Face, Id(number): Id) -> Reply<TradeHoldAnswer> {
     answered(&face, actor, &number, false).await
 }
 

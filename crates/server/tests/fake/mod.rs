@@ -1,6 +1,9 @@
 //! A fake of the engine, in memory. It checks nothing about sandboxes: with it the tests look at the wire alone.
 
+pub(crate) mod access;
+mod credits;
 mod parts;
+mod research;
 mod trading;
 
 use std::{
@@ -11,13 +14,9 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::{FutureExt, StreamExt};
-use parts::{denials, isolation, template};
+use parts::{NOW, PNG, denials, isolation, template};
 use ringfence_engine::api::{Answering, Chunks, ProgressSender, Sandboxes};
-use ringfence_model::{ApiError, Code, ExecutionId, Limits, SandboxId, api::*};
-
-const NOW: &str = "2026-01-02T03:04:05Z";
-/// One grey pixel.
-const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
+use ringfence_model::{ApiError, Code, ExecutionId, Limits, Project, SandboxId, api::*};
 
 #[derive(Default)]
 pub(crate) struct Fake {
@@ -28,12 +27,14 @@ pub(crate) struct Fake {
 struct State {
     next: u8,
     names: BTreeMap<SandboxId, String>,
+    owners: BTreeMap<SandboxId, Project>,
     files: BTreeMap<(SandboxId, String), Vec<u8>>,
     executions: BTreeMap<ExecutionId, ExecutionAnswer>,
     networks: BTreeMap<SandboxId, NetworkStatus>,
     /// Fingerprint-like lengths instead of values, so that a value that shows up came from somewhere else.
     secrets: BTreeMap<String, SecretSummary>,
     trading: trading::State,
+    budgets: BTreeMap<Project, ringfence_model::credit::MilliCredits>,
     actors: Vec<Actor>,
 }
 
@@ -46,16 +47,6 @@ impl Fake {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn find(&self, reference: &str) -> Result<SandboxId, ApiError> {
-        let state = self.state();
-        let mut found = state.names.iter().filter(|(id, name)| id.as_str() == reference || *name == reference);
-        let Some((id, _)) = found.next() else {
-            let message = format!("there is no sandbox `{reference}`; sandbox_list shows those there are");
-            return Err(ApiError::new(Code::SandboxNotFound, message));
-        };
-        Ok(id.clone())
     }
 
     fn transition(&self, request: &SandboxRequest, to: SandboxStatus) -> Result<TransitionAnswer, ApiError> {
@@ -107,6 +98,7 @@ impl Sandboxes for Fake {
             let id = SandboxId::from_random([state.next; 20]);
             let name = request.name.clone().unwrap_or_else(|| id.to_string());
             state.names.insert(id.clone(), name.clone());
+            state.owners.insert(id.clone(), request.project.clone());
             let policy = request.network.clone().unwrap_or_default();
             let network = NetworkStatus { policy, secrets: request.secrets.clone(), ..NetworkStatus::default() };
             state.networks.insert(id.clone(), network);
@@ -127,8 +119,11 @@ impl Sandboxes for Fake {
                 network: request.network.unwrap_or_default(),
                 secrets: request.secrets,
                 exposed: vec![],
+                swarm_id: request.swarm_id,
+                agent_id: request.agent_id,
                 isolation: isolation(),
                 startup: None,
+                trading: None,
                 warnings: vec![],
             })
         }
@@ -227,6 +222,7 @@ impl Sandboxes for Fake {
                 success: true,
                 status: SandboxStatus::Running,
                 sandbox: SandboxDetail {
+                    cost_so_far: ringfence_model::credit::MilliCredits::whole(3),
                     name,
                     network,
                     sandbox_id,
@@ -303,6 +299,7 @@ impl Sandboxes for Fake {
             sandbox_id,
             message: "deleted".into(),
             deleted_at: NOW.into(),
+            total_cost: ringfence_model::credit::MilliCredits::whole(3),
             already_deleted: false,
         });
         now(answer)
@@ -576,6 +573,9 @@ impl Sandboxes for Fake {
         now(answer)
     }
 
+    fn audit_prune(&self, _: Actor, _: AuditPruneRequest) -> Answering<'_, AuditPruneAnswer> {
+        self.cuts_nothing()
+    }
     fn prune(&self, actor: Actor, request: PruneRequest) -> Answering<'_, PruneAnswer> {
         self.state().actors.push(actor);
         now(Ok(PruneAnswer { success: true, dry_run: request.dry_run, removed: Vec::new(), bytes: 0 }))
@@ -591,6 +591,7 @@ impl Sandboxes for Fake {
             sandboxes: SandboxCounts::default(),
             executions_running: 0,
             templates: vec![],
+            trials: TrialHealth::default(),
             making: MakingHealth::default(),
             host: HostHealth::default(),
             problems: vec![],

@@ -2,6 +2,11 @@
 
 use ringfence_model::{SandboxId, api::*};
 
+pub(super) const NOW: &str = "2026-01-02T03:04:05Z";
+/// One grey pixel.
+pub(super) const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
+
 pub(super) fn isolation() -> Isolation {
     Isolation {
         level: "full".into(),

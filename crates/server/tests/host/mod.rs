@@ -7,7 +7,7 @@ use std::{os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::Duration};
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use ringfence_server::{BUILD_HEADER, Config, Stop, Tcp, Token, serve};
+use ringfence_server::{BUILD_HEADER, Config, Services, Stop, Tcp, Token, serve};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -32,6 +32,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) build: Option<String>,
     pub(crate) session: Option<String>,
+    pub(crate) headers: hyper::HeaderMap,
     pub(crate) body: String,
 }
 
@@ -59,7 +60,7 @@ impl Host {
         let port = listener.local_addr().expect("bound").port();
         let stop = Stop::default();
         let config = Config {
-            sandboxes: fake.clone(),
+            services: Services { sandboxes: fake.clone(), research: fake.clone() },
             previews: None,
             build: "test".into(),
             unix: UnixListener::bind(dir.path().join("api.sock")).expect("a socket"),
@@ -110,13 +111,14 @@ impl Host {
         let response = sender.send_request(request).await.expect("an answer");
         let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
         let (status, build, session) = (response.status(), header(BUILD_HEADER), header("mcp-session-id"));
+        let headers = response.headers().clone();
         let body = response.into_body();
         // Streams of events stay open; what comes first is enough.
         let body = match tokio::time::timeout(Duration::from_secs(5), body.collect()).await {
             Ok(body) => String::from_utf8_lossy(&body.expect("a body").to_bytes()).into_owned(),
             Err(_) => String::new(),
         };
-        Answer { status, build, session, body }
+        Answer { status, build, session, headers, body }
     }
 
     pub(crate) async fn ended(self) {

@@ -43,10 +43,25 @@ pub(super) fn load_head(conn: &Connection) -> rusqlite::Result<AuditHead> {
         .query_row([], |row| Ok(AuditHead { seq: row.get(0)?, hash: AuditHash(row.get(1)?) }))
 }
 
+/// Whether this head is an entry that is there.
+pub(super) fn holds(conn: &Connection, head: AuditHead) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM audit WHERE seq = ?1 AND hash = ?2")?.exists(params![head.seq, head.hash.0])
+}
+
 /// Whether what the head file remembers is an entry of the chain. No file remembers nothing, and agrees.
 pub(crate) fn agrees(conn: &Connection, remembered: io::Result<Option<AuditHead>>) -> rusqlite::Result<bool> {
+    // What was pruned contradicts nothing: the file is a moment behind the chain.
+    let pruned: Option<(u64, Vec<u8>)> = conn
+        .query_row("SELECT seq, hash FROM audit_checkpoint ORDER BY seq DESC LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
     let stored = match &remembered {
         Ok(None) => return Ok(true),
+        Ok(Some(known)) if pruned.as_ref().is_some_and(|(seq, _)| known.seq < *seq) => return Ok(true),
+        Ok(Some(known)) if pruned.as_ref().is_some_and(|(seq, _)| known.seq == *seq) => {
+            pruned.and_then(|(_, hash)| hash.try_into().ok().map(AuditHash))
+        }
         Ok(Some(known)) if known.seq == 0 => Some(AuditHash::ZERO),
         Ok(Some(known)) => conn
             // Not read as 32 bytes: a hash of another length is tampering to be named, not a reason not to open.

@@ -5,8 +5,9 @@ use std::fmt;
 use rusqlite::{Connection, Row, params, types::ValueRef};
 
 use super::encoding::Fields;
-use super::{AuditHash, AuditHead, chain};
+use super::{AuditHash, AuditHead, chain, evidence};
 use crate::error::{Result, StoreError, doing};
+use crate::kind::DatabaseKind;
 
 /// The answer to "is the chain whole?".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub enum Fault {
     Added,
     /// It is not the entry that was remembered as the head: the chain was written anew.
     NotAsRemembered,
+    /// The signature over it is not one of the key that it names: it was forged.
+    NotSigned,
 }
 
 impl fmt::Display for BrokenLink {
@@ -71,6 +74,7 @@ impl fmt::Display for BrokenLink {
             Fault::NotAsRemembered => {
                 write!(f, "entry {seq} is not the one that was remembered: the chain was written anew")
             }
+            Fault::NotSigned => write!(f, "the signature over entry {seq} is not one of its key: it was forged"),
         }
     }
 }
@@ -79,21 +83,33 @@ impl fmt::Display for BrokenLink {
 /// `remembered`, a head that was noted elsewhere *before* this snapshot began.
 pub(crate) fn verify(
     conn: &Connection,
+    kind: DatabaseKind,
     from: u64,
     to: Option<u64>,
     remembered: Option<AuditHead>,
 ) -> Result<Verification> {
     const WHAT: &str = "walk the audit chain";
     let head = chain::load_head(conn).map_err(doing(WHAT))?;
-    let from = from.max(1);
+    let checkpoint = evidence::newest_checkpoint(conn, kind).map_err(doing(WHAT))?;
+    if let Some(checkpoint) = checkpoint.filter(|checkpoint| !checkpoint.is_genuine()) {
+        let link = BrokenLink { seq: checkpoint.cut.last.seq, fault: Fault::NotSigned };
+        return Ok(Verification::Broken(link));
+    }
+    let beginning = checkpoint.map_or(AuditHead { seq: 0, hash: AuditHash::ZERO }, |checkpoint| checkpoint.cut.last);
+    let from = from.max(beginning.seq + 1);
     let known_end = remembered.map_or(head.seq, |known| known.seq.max(head.seq));
-    if to.is_some_and(|to| to < from) || (from > 1 && from > known_end) {
+    if to.is_some_and(|to| to < from) || (from > beginning.seq + 1 && from > known_end) {
         return Err(StoreError::Refused(format!(
-            "the audit chain has entries 1 to {known_end}: choose a range of them"
+            "the audit chain has entries {} to {known_end}: choose a range of them",
+            beginning.seq + 1
         )));
     }
-    if conn.prepare("SELECT 1 FROM audit WHERE seq < 1").and_then(|mut query| query.exists([])).map_err(doing(WHAT))? {
-        return Ok(Verification::Broken(BrokenLink { seq: 0, fault: Fault::Added }));
+    if conn
+        .prepare("SELECT 1 FROM audit WHERE seq <= ?1")
+        .and_then(|mut query| query.exists(params![beginning.seq]))
+        .map_err(doing(WHAT))?
+    {
+        return Ok(Verification::Broken(BrokenLink { seq: beginning.seq, fault: Fault::Added }));
     }
     let mut statement = conn
         .prepare(
@@ -104,14 +120,15 @@ pub(crate) fn verify(
     let to_seq = to.unwrap_or(i64::MAX.cast_unsigned());
     // One row earlier than asked for: it says what the first entry must link to.
     let mut rows = statement.query(params![from - 1, to_seq]).map_err(doing(WHAT))?;
-    let mut last = AuditHead { seq: 0, hash: AuditHash::ZERO };
+    let mut last = beginning;
     let mut entries = 0;
-    if from > 1 {
+    let is_inside = from > beginning.seq + 1;
+    if is_inside {
         last.seq = from - 2;
     }
     while let Some(row) = rows.next().map_err(doing(WHAT))? {
         let seq: u64 = row.get(0).map_err(doing(WHAT))?;
-        let anchor = from > 1 && seq == from - 1;
+        let anchor = is_inside && seq == from - 1;
         let broken = |seq, fault| Ok(Verification::Broken(BrokenLink { seq, fault }));
         if seq != last.seq + 1 {
             return broken(last.seq + 1, Fault::Missing);
@@ -138,6 +155,16 @@ pub(crate) fn verify(
     if last.seq < known_end.min(to_seq) {
         let cut = BrokenLink { seq: last.seq, fault: Fault::CutOff { head: known_end } };
         return Ok(Verification::Broken(cut));
+    }
+    if let Some(signed) = evidence::newest_signed_head(conn, kind).map_err(doing(WHAT))? {
+        let broken = |fault| Ok(Verification::Broken(BrokenLink { seq: signed.head.seq, fault }));
+        if !signed.is_genuine() {
+            return broken(Fault::NotSigned);
+        }
+        let is_walked = (from..=last.seq).contains(&signed.head.seq);
+        if is_walked && !chain::holds(conn, signed.head).map_err(doing(WHAT))? {
+            return broken(Fault::NotAsRemembered);
+        }
     }
     Ok(Verification::Sound(Verified { entries, head: last }))
 }

@@ -10,6 +10,7 @@
 mod admit;
 mod check;
 mod control;
+mod early;
 mod fill;
 mod hold;
 mod list;

@@ -157,6 +157,7 @@ pub(crate) fn sandbox_row(number: u8, status: SandboxStatus) -> SandboxRow {
         swarm_id: None,
         agent_id: None,
         failure: None,
+        project: ringfence_model::Project::default(),
     }
 }
 

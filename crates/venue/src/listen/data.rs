@@ -147,7 +147,10 @@ impl Pump {
         if self.desk.is_none()
             && let Some(key) = self.session.key()
         {
-            // The frame's secret stays with the state machine: a key id is as good as an account here, as for data.
+            // An account that the handshake names without a secret is the gate's word, and counts whatever the frame says. Else
+            // the frame's secret stays with the state machine: a key id is as good as an account here, as for data.
+            let named = self.header.as_ref().filter(|header| header.secret.is_none());
+            let key = named.map_or(key, |header| header.key_id.as_str());
             let secret = self.header.as_ref().filter(|header| header.key_id == key).and_then(|h| h.secret.clone());
             match self.venue.of_key(key, secret.as_deref()) {
                 Ok((_, desk)) => self.desk = Some(desk),

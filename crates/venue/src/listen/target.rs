@@ -50,6 +50,8 @@ impl Target {
         if path.len() + query.map_or(0, str::len) > TARGET_BYTES_MAX {
             return Err(Refusal::new(414, 41_410_000, "request target is too long"));
         }
+        // As alpaca-trade-api for Python writes it.
+        let path = if path == "/stream/" { "/stream" } else { path };
         let path = parts(path)?;
         let host = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
         let face = face(&path).ok_or_else(|| Refusal::not_found("endpoint not found"))?;
@@ -145,6 +147,7 @@ mod tests {
             ("PAPER-API.alpaca.markets:443", "/v2/positions/BRK.B", Face::Trading, "positions|BRK.B"),
             ("localhost", "/v2/watchlists%3Aby_name", Face::Trading, "watchlists:by_name"),
             ("localhost", "/stream", Face::TradeStream, "stream"),
+            ("localhost", "/stream/", Face::TradeStream, "stream"),
             ("localhost", "/ringfence/v1/clock/step", Face::Control, "clock|step"),
             ("data.alpaca.markets", "/v2/stocks/AAPL/bars", Face::Data, "v2|stocks|AAPL|bars"),
         ] {

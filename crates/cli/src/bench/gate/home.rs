@@ -73,14 +73,22 @@ impl Home {
 }
 
 async fn prepare(theirs: &Path, ours: &Path, template: &str, names: &[&str], roots: &str) -> anyhow::Result<()> {
-    let linked = Command::new("cp").arg("-al").arg(theirs.join("layers")).arg(ours).status().context("running cp")?;
-    ensure!(linked.success(), "linking the layers of {}", theirs.display());
     fs::write(ours.join("servers.pem"), roots)?;
     let mut config = fs::File::create(ours.join("config.toml"))?;
     writeln!(config, "[gate]\nextra_roots = [{:?}]\n[gate.pins]", ours.join("servers.pem").display().to_string())?;
     for name in names {
         writeln!(config, "{name:?} = [\"127.0.0.1\"]")?;
     }
+    lay_down(theirs, ours, template).await
+}
+
+/// Links the layers of another state directory into one, and takes a template over.
+///
+/// # Errors
+/// Something of it cannot be made, or the template is not built.
+pub(in crate::bench) async fn lay_down(theirs: &Path, ours: &Path, template: &str) -> anyhow::Result<()> {
+    let linked = Command::new("cp").arg("-al").arg(theirs.join("layers")).arg(ours).status().context("running cp")?;
+    ensure!(linked.success(), "linking the layers of {}", theirs.display());
     // A copy is read, because the daemon holds the original.
     let copy = ours.join("copy");
     fs::DirBuilder::new().mode(0o700).create(&copy)?;

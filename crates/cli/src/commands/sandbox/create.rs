@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use ringfence_engine::api::Sandboxes;
-use ringfence_model::api::{Actor, CreateRequest, EnvVars, LimitsRequest};
+use ringfence_model::api::{Actor, CreateRequest, EnvVars, LimitsRequest, TradingChoice};
 use serde_json::Value;
 
 use crate::{args, failure, network::NetworkArgs, output, progress};
@@ -19,6 +19,7 @@ Examples:
   ringfence sandbox create python --memory-mb 512 --cpu 0.5 --env MODE=paper
   ringfence sandbox create python --install yfinance --install scikit-learn
   ringfence sandbox create python --allow api.example.com --secret EXAMPLE_KEY
+  ringfence sandbox create python --trade-account lab --trade-start 2012-06-01 --trade-speed 60
   id=$(ringfence sandbox create python)       standard output has the id alone
 
 A name that is unique can be used wherever an id can. A template that is not built yet is built first.")]
@@ -59,15 +60,37 @@ pub(crate) struct CreateArgs {
     /// A Python package to install, with a version where it matters (`numpy==2.3.1`); may be repeated
     #[arg(long = "install", value_name = "PACKAGE")]
     packages: Vec<String>,
+    /// The simulated account that it trades in, whatever key its programs use; opened when there is none of that name
+    #[arg(long, value_name = "NAME", help_heading = "Simulated trading")]
+    trade_account: Option<String>,
+    /// Where the clock of that account stands at first: RFC 3339, or a date
+    #[arg(long, value_name = "TIME", help_heading = "Simulated trading")]
+    trade_start: Option<String>,
+    /// How many seconds pass there in one [default: 1]
+    #[arg(long, value_name = "SPEED", help_heading = "Simulated trading")]
+    trade_speed: Option<f64>,
     #[command(flatten)]
     network: NetworkArgs,
 }
 
-pub(super) async fn run(api: &dyn Sandboxes, args: CreateArgs, as_json: bool) -> anyhow::Result<i32> {
+impl CreateArgs {
+    /// The account that is asked for; one of its own where only the clock is.
+    fn trading(&mut self) -> Option<TradingChoice> {
+        let choice = TradingChoice {
+            account: self.trade_account.take(),
+            start: self.trade_start.take(),
+            speed: self.trade_speed.take(),
+        };
+        (choice != TradingChoice::default()).then_some(choice)
+    }
+}
+
+pub(super) async fn run(api: &dyn Sandboxes, mut args: CreateArgs, as_json: bool) -> anyhow::Result<i32> {
     let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
     let startup_script = args.startup_script.as_ref().map(read).transpose()?;
     let limits =
         LimitsRequest { cpu: args.cpu, memory_mb: args.memory_mb, disk_mb: args.disk_mb, processes: args.processes };
+    let trading = args.trading();
     let (network, secrets) = args.network.for_new()?;
     let (sender, shown) = progress::shown(&format!("template {}", args.template));
     let request = CreateRequest {
@@ -80,6 +103,7 @@ pub(super) async fn run(api: &dyn Sandboxes, args: CreateArgs, as_json: bool) ->
         network,
         secrets,
         install_packages: args.packages,
+        trading,
         expose: args.expose,
         limits: (limits != LimitsRequest::default()).then_some(limits),
         ..CreateRequest::default()

@@ -54,7 +54,7 @@ pub(super) async fn run(api: &dyn Sandboxes, args: LsArgs, as_json: bool) -> any
     };
     let mut sandboxes = Vec::new();
     for status in wanted {
-        let request = ListRequest { status, template: args.template.clone(), limit: Some(args.limit) };
+        let request = ListRequest { status, template: args.template.clone(), limit: Some(args.limit), project: None };
         sandboxes.extend(api.list(Actor::Operator, request).await?.sandboxes);
     }
     // RFC 3339 in UTC sorts as text.

@@ -30,7 +30,10 @@ pub(super) async fn run(api: &dyn Sandboxes, args: RmArgs, as_json: bool) -> any
         match api.delete(Actor::Operator, SandboxRequest { sandbox_id: sandbox_id.clone() }).await {
             Ok(answer) => {
                 if !as_json {
-                    output::line(&format!("{}  {}", answer.sandbox_id, answer.message))?;
+                    output::line(&format!(
+                        "{}  {}; it cost {} credits",
+                        answer.sandbox_id, answer.message, answer.total_cost
+                    ))?;
                 }
                 answers.push(serde_json::to_value(answer)?);
             }

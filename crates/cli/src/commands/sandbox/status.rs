@@ -38,6 +38,7 @@ fn rows(s: &SandboxDetail) -> Vec<(&'static str, String)> {
         ("name", s.name.clone()),
         ("template", format!("{} version {}", s.template, s.template_version)),
         ("status", s.status.as_str().to_owned()),
+        ("cost", format!("{} credits", s.cost_so_far)),
         ("created", s.created_at.clone()),
         ("expires", format!("{} (in {})", s.expires_at, numbers::seconds(s.expires_in as f64))),
     ];

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::wire::Said;
 use super::{Access, KNOWN_MAX};
+use crate::gate::lead::Way;
 use crate::gate::limits::lock;
 use crate::gate::{Gate, now_ms};
 use crate::trade::Codec;
@@ -80,6 +81,30 @@ impl Gate {
             Codec::Alpaca => self.alpaca_account(access, host).await.map(|(account, _)| account),
             Codec::Binance => self.binance_id(access, host).await,
         }
+    }
+
+    /// The same, as it was the last time: the exchange of this installation says once more who it is with everything else, and
+    /// [`Gate::forget_whose`] is for when that is somebody else.
+    pub(in crate::gate) async fn whose_of_late(&self, access: &Access, host: &HostName) -> Result<AccountId, Refusal> {
+        if access.lead.way != Way::Exchange {
+            return self.whose(access, host).await;
+        }
+        let key = access.digest();
+        if let Some(account) = lock(&self.desk.accounts).get(&key) {
+            return Ok(account.clone());
+        }
+        let account = self.whose(access, host).await?;
+        let mut accounts = lock(&self.desk.accounts);
+        if accounts.len() >= KNOWN_MAX {
+            accounts.clear();
+        }
+        accounts.insert(key, account.clone());
+        Ok(account)
+    }
+
+    /// Forgets which account somebody has access to.
+    pub(in crate::gate) fn forget_whose(&self, access: &Access) {
+        lock(&self.desk.accounts).remove(&access.digest());
     }
 
     /// What is meant by a symbol, an asset's id, or another spelling.

@@ -21,8 +21,13 @@ use crate::gate::{Gate, now_ms};
 
 /// How often the venue is asked about open orders.
 const EVERY: Duration = Duration::from_secs(2);
+/// How often the venue is asked about an account in which nothing of ours is open, while a sandbox may trade there.
+const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// Keys of which the venue is asked whose account they are.
 const KEYS_TRIED_MAX: usize = 8;
+/// How often orders that a death has left open are cancelled until they are closed, and how long after one another.
+const LEFT_TRIES: usize = 120;
+const LEFT_PAUSE: Duration = Duration::from_secs(1);
 /// How often a key is looked for, of an account whose orders are open and that no sandbox is known to trade in.
 const SEARCH_EVERY: Duration = Duration::from_secs(60);
 
@@ -49,6 +54,7 @@ impl Gate {
         }
         for account in self.store.trade_accounts().await? {
             if self.store.trade_open(account.clone(), None).await?.is_empty() {
+                self.look_while_idle(&account).await?;
                 continue;
             }
             if let Some(access) = self.access_to_tend(&account).await {
@@ -56,6 +62,35 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    /// Looks for orders that nobody knows in an account where nothing of ours is open, as long as a sandbox is there that has traded in it.
+    async fn look_while_idle(self: &Arc<Self>, account: &AccountId) -> Result<(), StoreError> {
+        let traders = lock(&self.desk.traders).get(account).cloned().unwrap_or_default();
+        let is_there = lock(&self.rooms).values().any(|room| traders.contains(&room.id));
+        if !is_there {
+            return Ok(());
+        }
+        {
+            let mut looked = lock(&self.desk.looked);
+            if looked.get(account).is_some_and(|at| at.elapsed() < IDLE_EVERY) {
+                return Ok(());
+            }
+            looked.insert(account.clone(), Instant::now());
+        }
+        let Some(access) = self.access_to_tend(account).await else { return Ok(()) };
+        // An order that is on its way meanwhile is in the ledger before it is at the venue.
+        let _turn = self.turn(account).await;
+        match self.open_at_venue(&access, &[]).await {
+            Some(open) => self.look_for_drift(account, &open).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Accounts that a sandbox has asked for since this gateway started.
+    pub(in crate::gate) fn accounts_of(&self, sandbox: &SandboxId) -> Vec<AccountId> {
+        let traders = lock(&self.desk.traders);
+        traders.iter().filter(|(_, all)| all.contains(sandbox)).map(|(account, _)| account.clone()).collect()
     }
 
     /// How the gate speaks for an account by itself, whatever the mode is: what is open somewhere is looked after there, and the kill
@@ -93,7 +128,7 @@ impl Gate {
     }
 
     /// That the gate uses keys of an account by itself is written down before it does so first; what it asks then, it asks every other
-    /// second for as long as an order is open.
+    /// second for as long as an order is open, and now and then while a sandbox may trade there.
     async fn is_on_record(&self, account: &AccountId) -> bool {
         if lock(&self.desk.on_record).contains(account) {
             return true;
@@ -262,22 +297,79 @@ impl Gate {
     pub(in crate::gate) async fn disconnected(self: &Arc<Self>, sandbox: &SandboxId) -> Result<(), StoreError> {
         for account in self.store.trade_accounts().await? {
             let orders = self.store.trade_open(account.clone(), Some(sandbox.clone())).await?;
-            if orders.is_empty() {
-                continue;
-            }
-            let limits = self.store.trade_limits_in_force(account.clone(), Some(sandbox.clone())).await?;
-            if limits.cancel_on_disconnect == Some(false) {
-                continue;
-            }
-            let Some(access) = self.access(&account).await else {
-                tracing::error!(%sandbox, %account, "there is no key by which the orders of a sandbox could be cancelled");
-                continue;
-            };
-            self.record_cancels(&orders, "trade.cancel_on_disconnect").await?;
-            self.cancel(&access, &orders).await;
-            self.sync(&access, &account).await?;
+            self.end_left(&account, sandbox, &orders).await?;
         }
         Ok(())
+    }
+
+    /// Orders of sandboxes that are in no shell: `serve` has begun anew, and no shell has outlived the one before. Nobody has said of each
+    /// sandbox that it ended.
+    pub(in crate::gate) async fn left_open(
+        &self,
+        is_attached: impl Fn(&SandboxId) -> bool,
+    ) -> Result<Vec<(AccountId, SandboxId, Vec<OrderRow>)>, StoreError> {
+        let mut left: Vec<(AccountId, SandboxId, Vec<OrderRow>)> = Vec::new();
+        for account in self.store.trade_accounts().await? {
+            for order in self.store.trade_open(account.clone(), None).await? {
+                if is_attached(&order.sandbox) {
+                    continue;
+                }
+                match left.iter_mut().find(|(of, whose, _)| *of == account && *whose == order.sandbox) {
+                    Some((.., orders)) => orders.push(order),
+                    None => left.push((account.clone(), order.sandbox.clone(), vec![order])),
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    /// [`Gate::end_left`], until none of these is open any more: the venue may be starting beside the gateway, and of an order that was on
+    /// its way nobody knows yet whether it has it.
+    pub(in crate::gate) async fn end_in_time(
+        self: &Arc<Self>,
+        account: &AccountId,
+        sandbox: &SandboxId,
+        orders: &[OrderRow],
+    ) -> Result<(), StoreError> {
+        self.end_left(account, sandbox, orders).await?;
+        for _ in 0..LEFT_TRIES {
+            let mut still = self.store.trade_open(account.clone(), Some(sandbox.clone())).await?;
+            still.retain(|order| orders.iter().any(|left| left.number == order.number));
+            let limits = self.store.trade_limits_in_force(account.clone(), Some(sandbox.clone())).await?;
+            if still.is_empty() || limits.cancel_on_disconnect == Some(false) {
+                return Ok(());
+            }
+            tokio::time::sleep(LEFT_PAUSE).await;
+            if let Some(access) = self.access(account).await {
+                self.cancel(&access, &still).await;
+                self.sync(&access, account).await?;
+            }
+        }
+        tracing::error!(%sandbox, %account, "orders that a death has left open are still open; `ringfence trade halt` cancels them");
+        Ok(())
+    }
+
+    /// Cancels what a sandbox that ended has left open in an account, if its limits say so.
+    pub(in crate::gate) async fn end_left(
+        self: &Arc<Self>,
+        account: &AccountId,
+        sandbox: &SandboxId,
+        orders: &[OrderRow],
+    ) -> Result<(), StoreError> {
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let limits = self.store.trade_limits_in_force(account.clone(), Some(sandbox.clone())).await?;
+        if limits.cancel_on_disconnect == Some(false) {
+            return Ok(());
+        }
+        let Some(access) = self.access(account).await else {
+            tracing::error!(%sandbox, %account, "there is no key by which the orders of a sandbox could be cancelled");
+            return Ok(());
+        };
+        self.record_cancels(orders, "trade.cancel_on_disconnect").await?;
+        self.cancel(&access, orders).await;
+        self.sync(&access, account).await
     }
 
     /// The kill switch has been pulled: everything that is open in this account is cancelled at the venue, whoever sent it. Returns

@@ -11,7 +11,7 @@ use hyper::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use ringfence_model::net::HostName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Access;
@@ -145,7 +145,7 @@ impl Gate {
         let dialling = async {
             match &lead.way {
                 Way::Exchange => {
-                    let stream = UnixStream::connect(self.leads.exchange()).await;
+                    let stream = self.exchange().await;
                     speak(stream.map_err(|error| unsent(&error))?).await
                 }
                 Way::Outside(host) => {

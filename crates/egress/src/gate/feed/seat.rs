@@ -348,13 +348,25 @@ impl Sitting {
         let Some((lead, host)) = terms.lead.clone().zip(terms.asked.host.clone()) else { return Err(Over::Left) };
         let target =
             |path: &str, login| Target { lead: lead.clone(), host: host.clone(), path: path.to_owned(), login };
-        let path = terms.asked.path.clone();
+        let path = match self.seat.kind {
+            // One stream, whichever way it is written.
+            Kind::Updates => terms.asked.path.trim_end_matches('/').to_owned(),
+            Kind::Market(_) => terms.asked.path.clone(),
+        };
         let (line, taken, word) = line::line();
         let guest = (terms.room.id.clone(), self.seat.codec, line);
         let joined = if self.is_of_exchange() {
             let (id, secret) = (SecretValue::new(id.1), SecretValue::new(secret.1));
-            let access = self.access(id, secret)?;
-            let account = self.account(&access, &host).await?;
+            let account = match terms.room.chosen() {
+                Some(account) => {
+                    terms.gate.has_traded(&account, &terms.room.id);
+                    account
+                }
+                None => {
+                    let access = self.access(id, secret)?;
+                    self.account(&access, &host).await?
+                }
+            };
             let Some(access) = Access::of_exchange(&lead, &account) else {
                 return Err(Over::Said(self.seat.not_authorized()));
             };

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use ring::digest;
 use ringfence_model::net::HostName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -111,7 +111,7 @@ impl Gate {
         let failed = |error: &dyn std::fmt::Display| DialError::Unreachable(error.to_string());
         match &lead.way {
             Way::Exchange => {
-                let stream = UnixStream::connect(self.leads.exchange()).await.map_err(|error| failed(&error))?;
+                let stream = self.exchange().await.map_err(|error| failed(&error))?;
                 shake(stream, host, path, headers).await
             }
             Way::Outside(outside) => {

@@ -1,5 +1,6 @@
 //! What `serve` asks about trading: who may ask what, the mode, and the limits.
 
+mod choose;
 mod show;
 mod switch;
 
@@ -31,6 +32,7 @@ fn may(by: By, op: &TradeOp) -> Result<(), ApiError> {
         | TradeOp::Halt { flatten: false, .. }
         | TradeOp::Orders { .. }
         | TradeOp::Positions { .. }
+        | TradeOp::Choose { .. }
         | TradeOp::Holds => return Ok(()),
         TradeOp::SetMode(_) => "the mode of trading is set",
         TradeOp::SetLimits { .. } => "limits are set",
@@ -79,6 +81,7 @@ impl Gate {
             TradeOp::Resume { scope, reason } => TradeSaid::State(self.resume(scope, reason).await?),
             TradeOp::Orders { scope, open, limit } => TradeSaid::Orders(self.list_orders(scope, open, limit).await?),
             TradeOp::Positions { account } => TradeSaid::Positions(self.list_positions(account).await?),
+            TradeOp::Choose { sandbox, choice } => TradeSaid::Chosen(self.choose_account(&sandbox, &choice).await?),
             TradeOp::Holds => TradeSaid::Holds(self.list_holds().await?),
             TradeOp::Answer { number, approve } => TradeSaid::Hold(self.answer_hold(number, approve).await?),
         };

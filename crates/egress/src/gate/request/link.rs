@@ -12,7 +12,7 @@ use hyper::http::{HeaderValue, Request, Response, Uri, Version, header, uri};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ringfence_model::net::HostName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -35,6 +35,8 @@ const HEAD_BYTES_MAX: usize = 256 << 10;
 pub(super) enum LinkError {
     #[error("the host could not be reached")]
     Connect(#[source] std::io::Error),
+    #[error("{0}")]
+    Exchange(std::io::Error),
     #[error("the host did not answer in time")]
     TimedOut,
     #[error("{0}")]
@@ -149,7 +151,7 @@ impl Link {
             let (to, name) = match lead.map(|lead| &lead.way) {
                 None => (gate.leads_to(self.to), self.name.as_ref()),
                 Some(Way::Exchange) => {
-                    let stream = UnixStream::connect(gate.leads.exchange()).await.map_err(LinkError::Connect)?;
+                    let stream = gate.exchange().await.map_err(LinkError::Exchange)?;
                     return speak(stream, false).await;
                 }
                 Some(Way::Outside(host)) => match gate.outside(host).await {

@@ -1,6 +1,7 @@
 //! Requests to a venue that the pre-trade controls judge, phase after phase as any other request, with the ledger in the place of
 //! the plain decision.
 
+mod early;
 mod message;
 mod orders;
 
@@ -13,20 +14,22 @@ use hyper::http::request::Parts;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use ring::digest;
 use ringfence_model::net::{DenialReason, HostName};
-use ringfence_model::trade::{CanonicalSymbol, CloseSize, Message, Refusal, Rule, UpstreamId};
+use ringfence_model::trade::{AccountId, CanonicalSymbol, CloseSize, Facts, Message, Refusal, Rule, UpstreamId};
 use ringfence_store::StoreError;
 use ringfence_store::gate::{Admitted, OrderRow, TradeAsk, TradeRuling};
 use serde_json::{Value, json};
+use tokio::sync::OwnedMutexGuard;
 
 use self::message::Meant;
+use self::orders::passed;
 use super::body::Answer;
 use super::shape::Asked;
 use super::signed;
 use super::{Session, Turned};
 use crate::gate::desk::settle::{Sent, placed};
 use crate::gate::desk::wire::{Answered, Said};
-use crate::gate::desk::{Access, facts};
-use crate::gate::lead::Lead;
+use crate::gate::desk::{Access, facts, put_chosen};
+use crate::gate::lead::{Lead, Way};
 use crate::gate::record::{About, Passage, rule_name};
 use crate::gate::room::Force;
 use crate::trade::{Asks, Codec, Fields, Route, Written, binance};
@@ -46,7 +49,7 @@ fn refused(codec: Codec, refusal: &Refusal) -> Response<Answer> {
     json_answer(status, codec.refusal(refusal).to_string().into())
 }
 
-fn json_answer(status: StatusCode, body: Bytes) -> Response<Answer> {
+pub(super) fn json_answer(status: StatusCode, body: Bytes) -> Response<Answer> {
     let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -98,6 +101,16 @@ impl Session {
         refused(venue.map_or(Codec::Alpaca, |(venue, _)| venue.codec), refusal)
     }
 
+    /// Why the rules could not be asked, where that is because no exchange of this installation runs: such a refusal is none of theirs, and
+    /// does not count towards those that halt a sandbox. Nothing was sent.
+    async fn unanswered(&self, lead: &Lead, refusal: &Refusal) -> Option<String> {
+        let is_unknown = matches!(refusal.rule, Rule::MaxReferenceAge | Rule::PermittedSymbols);
+        if lead.way != Way::Exchange || !is_unknown {
+            return None;
+        }
+        self.gate.exchange().await.err().map(|error| error.to_string())
+    }
+
     /// What a request to a venue asks for.
     pub(super) async fn route(&self, parts: &Parts, asked: &Asked, lead: &Lead) -> Result<Route, Turned> {
         let venue = asked.host.as_ref().and_then(|host| self.gate.leads.venue(host));
@@ -120,6 +133,7 @@ impl Session {
                 Refusal::because(Rule::EndpointAllowList, why)
             }
         };
+        self.count_where_it_trades(!parts.method.is_safe()).await;
         Err(self.firewall(parts, asked, refusal).await)
     }
 
@@ -134,7 +148,10 @@ impl Session {
         let place = self.room.gathering.acquire().await;
         let body = match signed::gather(body).await {
             Ok(body) => body,
-            Err(why) => return Err(self.firewall(&parts, asked, form(why.message)).await),
+            Err(why) => {
+                self.count_where_it_trades(route.asks.changes()).await;
+                return Err(self.firewall(&parts, asked, form(why.message)).await);
+            }
         };
         let force = self.force(Some(lead));
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -151,7 +168,10 @@ impl Session {
             None => {
                 let mut injected = parts.clone();
                 match force.injector.inject(destination, &mut injected) {
-                    Ok(found) => (Access::of_request(lead, &injected.headers), found.secrets),
+                    Ok(found) => {
+                        put_chosen(&self.room, lead, &mut injected.headers);
+                        (Access::of_request(lead, &injected.headers), found.secrets)
+                    }
                     Err(refusal) => return Err(self.unsigned(&parts, asked, refusal.into()).await),
                 }
             }
@@ -189,7 +209,10 @@ impl Session {
                         let digest = hashed(&[method.as_bytes(), path.as_bytes(), query.as_bytes()]);
                         (fields, digest)
                     }
-                    Err(refusal) => return Err(self.firewall(&parts, asked, refusal).await),
+                    Err(refusal) => {
+                        self.count_where_it_trades(route.asks.changes()).await;
+                        return Err(self.firewall(&parts, asked, refusal).await);
+                    }
                 }
             }
         };
@@ -228,10 +251,17 @@ impl Session {
             body,
             fields,
         };
+        let asks = route.asks;
         let answered = Box::pin(trade.run(route)).await;
         drop(place);
         match answered {
-            Err(Told::Refused(refusal)) => Err(self.firewall(&parts, asked, refusal).await),
+            Err(Told::Refused(refusal)) => match self.unanswered(lead, &refusal).await {
+                Some(why) => Err(Turned::Venue(lead.codec, why)),
+                None => {
+                    trade.count_early(asks, &refusal).await;
+                    Err(self.firewall(&parts, asked, refusal).await)
+                }
+            },
             Err(Told::Unrecorded(error)) => {
                 tracing::error!(sandbox = %self.room.id, %error, "a message to a venue could not be recorded, and is not sent");
                 Err(Turned::Unrecorded)
@@ -304,18 +334,32 @@ impl Trade<'_> {
         })
     }
 
-    async fn judge(&self, meant: Meant, digest: [u8; 32]) -> Result<Response<Answer>, Told> {
+    /// The account, a turn of it, and everything that is known of it; none when it is another one than it was of late.
+    async fn see(&self, symbols: &[CanonicalSymbol]) -> Result<Option<(AccountId, OwnedMutexGuard<()>, Facts)>, Told> {
         let gate = &self.session.gate;
-        let symbols = self.symbols(&meant.message).await?;
-        let account = gate.whose(&self.access, self.host).await?;
+        let account = gate.whose_of_late(&self.access, self.host).await?;
         gate.has_traded(&account, &self.session.room.id);
         let turn = gate.turn(&account).await;
         // What has been filled meanwhile is noted first. What is filled from here on is counted twice, and not at all never.
         gate.sync_held(&self.access, &account, &turn).await?;
-        let (same, facts) = Box::pin(gate.facts(&self.access, self.host, &symbols)).await?;
-        if same != account {
-            return Err(Refusal::because(Rule::MaxReferenceAge, "the account began anew meanwhile").into());
+        let (same, facts) = Box::pin(gate.facts(&self.access, self.host, symbols)).await?;
+        if same == account {
+            return Ok(Some((account, turn, facts)));
         }
+        gate.forget_whose(&self.access);
+        Ok(None)
+    }
+
+    async fn judge(&self, meant: Meant, digest: [u8; 32]) -> Result<Response<Answer>, Told> {
+        let gate = &self.session.gate;
+        let symbols = self.symbols(&meant.message).await?;
+        let (account, turn, facts) = match self.see(&symbols).await? {
+            Some(seen) => seen,
+            // What was known of it is forgotten now.
+            None => self.see(&symbols).await?.ok_or_else(|| {
+                Refusal::because(Rule::MaxReferenceAge, "the account began anew meanwhile; send it again")
+            })?,
+        };
         let mut decision =
             self.asked.about(self.session.to).decision(&self.session.room, ringfence_store::gate::Verdict::Allow);
         decision.rule = self.rule.clone();
@@ -329,14 +373,14 @@ impl Trade<'_> {
             TradeRuling::Allowed { permit, action } => {
                 let passage = Passage::new(gate, &permit);
                 let response = self.carry_out(action, meant).await?;
-                passage.answered(response.status().as_u16());
                 passage.sent(self.body.len());
+                passed(&passage, &response);
                 Ok(response)
             }
             TradeRuling::Duplicate { permit, order } => {
                 let passage = Passage::new(gate, &permit);
                 let response = self.first(&order).await?;
-                passage.answered(response.status().as_u16());
+                passed(&passage, &response);
                 Ok(response)
             }
             TradeRuling::Refused { refusal, moved, .. } => {

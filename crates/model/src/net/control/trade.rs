@@ -8,7 +8,7 @@ use crate::{
     SandboxId,
     api::{
         TradeHoldAnswer, TradeHoldsAnswer, TradeLimitsAnswer, TradeModeAnswer, TradeModeRequest, TradeOrdersAnswer,
-        TradePositionsAnswer, TradeStateAnswer, TradeStatusAnswer,
+        TradePositionsAnswer, TradeStateAnswer, TradeStatusAnswer, TradingChoice, TradingChosen,
     },
     trade::{AccountId, By},
 };
@@ -102,6 +102,13 @@ pub enum TradeOp {
         /// Of this account; of all that the ledger knows without one.
         account: Option<AccountId>,
     },
+    /// A sandbox gets a simulated account; also a client's right. Answer: [`TradeSaid::Chosen`].
+    Choose {
+        /// Which sandbox.
+        sandbox: SandboxId,
+        /// Which account, and its clock.
+        choice: TradingChoice,
+    },
     /// Orders that wait for a person. Answer: [`TradeSaid::Holds`].
     Holds,
     /// One of them is answered; the operator's right. Answer: [`TradeSaid::Hold`].
@@ -129,6 +136,8 @@ pub enum TradeSaid {
     Orders(TradeOrdersAnswer),
     /// Positions.
     Positions(TradePositionsAnswer),
+    /// The account that a sandbox was given.
+    Chosen(TradingChosen),
     /// Orders that wait.
     Holds(TradeHoldsAnswer),
     /// One of them.

@@ -7,9 +7,10 @@
 //! only reduces is not: it protects, and where it stands is the strategy's business. What such an order may slip by is, so that its
 //! limit is compared with its own stop. A trailing stop stands where it would stand now.
 
-use super::exposure::exits;
+use super::exposure::{alternative, exits};
 use crate::trade::{
-    AssetClass, Facts, OrderIntent, Percent, Price, Pricing, Reference, Refusal, Rule, Session, Side, Trail,
+    AssetClass, Facts, Message, OrderIntent, Percent, Price, Pricing, Question, Reference, Refusal, Rule, Session,
+    Side, Trail,
 };
 
 /// The reference by which an order is judged: what the gate has asked for, or the price at which the venue counts the position. The
@@ -62,6 +63,41 @@ fn beyond(side: Side, price: Price, from: Price, collar: Percent) -> Option<Pric
     }
 }
 
+/// Whether a price is within the collar of another one.
+fn within(side: Side, price: Price, from: Price, collar: Percent) -> Result<(), Refusal> {
+    match beyond(side, price, from, collar) {
+        None => Ok(()),
+        Some(bound) => {
+            let word = if side == Side::Buy { "above" } else { "below" };
+            let message = format!("to {side} at {price} is more than {collar} % {word} {from}");
+            Err(Refusal::beyond(Rule::PriceCollarPercent, bound, price, message))
+        }
+    }
+}
+
+/// Rung 9: Whether another price of a leg is within the collar, as it had to be when the order was sent. A stop protects and stands
+/// where the strategy wants it. A limit that comes with a stop is compared with that one where an exit of the order has both;
+/// every other limit with the market, for which leg is meant is the venue's to know: who moves the limit of a stop sends the stop along.
+pub(super) fn leg(question: &Question<'_>, number: u64) -> Result<(), Refusal> {
+    let Message::Replace { changes, .. } = question.message else { return Ok(()) };
+    let Some(limit) = changes.limit else { return Ok(()) };
+    let open = question.counted.open.iter().find(|open| open.number == number);
+    let closed = || Refusal::because(Rule::ReplaceOrder, "the order cannot be changed so: it is no longer open");
+    let intent = &open.ok_or_else(closed)?.intent;
+    let (side, exits) = match alternative(&intent.structure) {
+        Some(own) => (intent.side, vec![own]),
+        None => (intent.side.opposite(), exits(&intent.structure)),
+    };
+    let stop = changes.stop.filter(|_| exits.iter().any(|exit| matches!(exit, Pricing::StopLimit { .. })));
+    for (_, limits) in question.limits.each() {
+        let Some(collar) = limits.price_collar_percent else { continue };
+        let market = || reference(question.facts, intent).and_then(|reference| compared(&reference, side, collar));
+        let from = stop.or_else(market).ok_or_else(|| unknown(intent))?;
+        within(side, limit, from, collar)?;
+    }
+    Ok(())
+}
+
 /// Rung 9: Whether all prices of an order are within the collar.
 pub(super) fn check(
     intent: &OrderIntent,
@@ -71,14 +107,7 @@ pub(super) fn check(
 ) -> Result<(), Refusal> {
     let side = intent.side;
     let from = |side| compared(reference, side, collar).ok_or_else(|| unknown(intent));
-    let within = |side: Side, price: Price, from: Price| match beyond(side, price, from, collar) {
-        None => Ok(()),
-        Some(bound) => {
-            let word = if side == Side::Buy { "above" } else { "below" };
-            let message = format!("to {side} at {price} is more than {collar} % {word} {from}");
-            Err(Refusal::beyond(Rule::PriceCollarPercent, bound, price, message))
-        }
-    };
+    let within = |side: Side, price: Price, from: Price| within(side, price, from, collar);
     match intent.pricing {
         Pricing::Market => {}
         Pricing::Limit { limit } => within(side, limit, from(side)?)?,
@@ -102,7 +131,7 @@ pub(super) fn check(
     }
     let other = side.opposite();
     let others = exits(&intent.structure).into_iter().map(|exit| (other, exit));
-    let own = super::exposure::alternative(&intent.structure).into_iter().map(|exit| (side, exit));
+    let own = alternative(&intent.structure).into_iter().map(|exit| (side, exit));
     for (side, exit) in others.chain(own) {
         match exit {
             Pricing::Limit { limit } => within(side, limit, from(side)?)?,

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::{Read, decimal, not, one_by_one, price, unknown, unnamed, usd};
 use crate::gate::Gate;
 use crate::gate::desk::{Access, KNOWN_MAX, account_id};
-use crate::gate::lead::Lead;
+use crate::gate::lead::{Lead, Way};
 use crate::gate::limits::lock;
 use crate::trade::Part;
 
@@ -80,6 +80,16 @@ struct TradeSaid {
     p: Box<RawValue>,
 }
 
+/// What the exchange of this installation says in one answer.
+#[derive(Deserialize)]
+struct FactsSaid {
+    account: AccountSaid,
+    clock: ClockSaid,
+    positions: Vec<PositionSaid>,
+    quotes: HashMap<String, QuoteSaid>,
+    trades: HashMap<String, TradeSaid>,
+}
+
 #[derive(Deserialize)]
 struct AssetSaid {
     symbol: String,
@@ -106,20 +116,51 @@ fn local(text: &str) -> Option<(TradeDate, u16)> {
     Some((TradeDate::parse(text.get(..10)?)?, minute(text.get(11..16)?)?))
 }
 
+fn account(access: &Access, said: &AccountSaid) -> Result<(AccountId, Equity), Refusal> {
+    let id = account_id(access.lead.codec, access.lead.environment, &said.id)
+        .ok_or_else(|| unknown("the account's id is none"))?;
+    let now = said.equity.as_deref().and_then(usd).ok_or_else(|| unknown("the account tells no equity"))?;
+    Ok((id, Equity { now, start_of_day: said.last_equity.as_deref().and_then(usd) }))
+}
+
+fn positions(said: Vec<PositionSaid>) -> Result<Vec<Position>, String> {
+    let positions = said.into_iter().map(|said| {
+        let symbol = CanonicalSymbol::parse(&said.symbol).ok()?;
+        let qty = Qty::from_decimal(decimal(&said.qty, 9)?)?;
+        let text = said.current_price.or(said.avg_entry_price)?;
+        Some(Position { symbol, asset_class: said.asset_class, qty, price: price(&text)? })
+    });
+    positions.collect::<Option<_>>().ok_or_else(|| "its positions could not be read".to_owned())
+}
+
+/// What the market says of a symbol, from its latest quote and trade.
+fn reference(symbol: &CanonicalSymbol, quote: Option<&QuoteSaid>, trade: Option<&TradeSaid>) -> Option<Reference> {
+    let quoted = quote.and_then(|said| Some((epoch_ms(&said.t)?, price(said.bp.get()), price(said.ap.get()))));
+    let traded = trade.and_then(|said| Some((epoch_ms(&said.t)?, price(said.p.get())?)));
+    match (quoted, traded) {
+        // Both sides say what it is worth now; the last trade may be older.
+        (Some((at_ms, bid @ Some(_), ask @ Some(_))), _) => {
+            Some(Reference { symbol: symbol.clone(), bid, ask, last: None, at_ms })
+        }
+        (Some((at_ms, bid, ask)), Some((traded_ms, last))) => {
+            Some(Reference { symbol: symbol.clone(), bid, ask, last: Some(last), at_ms: at_ms.min(traded_ms) })
+        }
+        (Some((at_ms, bid, ask)), None) => Some(Reference { symbol: symbol.clone(), bid, ask, last: None, at_ms }),
+        (None, Some((at_ms, last))) => {
+            Some(Reference { symbol: symbol.clone(), bid: None, ask: None, last: Some(last), at_ms })
+        }
+        (None, None) => None,
+    }
+}
+
 impl Gate {
     pub(super) async fn alpaca_account(
         &self,
         access: &Access,
         host: &HostName,
     ) -> Result<(AccountId, Equity), Refusal> {
-        let said: AccountSaid = self
-            .read(access, host, "/v2/account".to_owned())
-            .await
-            .map_err(|why| unknown(format!("the gate could not find out about the account: {why}")))?;
-        let id = account_id(access.lead.codec, access.lead.environment, &said.id)
-            .ok_or_else(|| unknown("the account's id is none"))?;
-        let now = said.equity.as_deref().and_then(usd).ok_or_else(|| unknown("the account tells no equity"))?;
-        Ok((id, Equity { now, start_of_day: said.last_equity.as_deref().and_then(usd) }))
+        let said = self.read(access, host, "/v2/account".to_owned()).await;
+        account(access, &said.map_err(|why| not("about the account", &why))?)
     }
 
     pub(super) async fn alpaca_asset(
@@ -136,7 +177,11 @@ impl Gate {
     }
 
     async fn clock(&self, access: &Access, host: &HostName) -> Result<AccountClock, String> {
-        let said: ClockSaid = self.read(access, host, "/v2/clock".to_owned()).await?;
+        let said = self.read(access, host, "/v2/clock".to_owned()).await?;
+        self.clock_of(access, host, &said).await
+    }
+
+    async fn clock_of(&self, access: &Access, host: &HostName, said: &ClockSaid) -> Result<AccountClock, String> {
         let no_clock = || format!("its clock says `{:.40}`", said.timestamp);
         let now_ms = epoch_ms(&said.timestamp).ok_or_else(no_clock)?;
         let (date, minute) = local(&said.timestamp).ok_or_else(no_clock)?;
@@ -177,14 +222,7 @@ impl Gate {
     }
 
     async fn positions(&self, access: &Access, host: &HostName) -> Result<Vec<Position>, String> {
-        let said: Vec<PositionSaid> = self.read(access, host, "/v2/positions".to_owned()).await?;
-        let positions = said.into_iter().map(|said| {
-            let symbol = CanonicalSymbol::parse(&said.symbol).ok()?;
-            let qty = Qty::from_decimal(decimal(&said.qty, 9)?)?;
-            let text = said.current_price.or(said.avg_entry_price)?;
-            Some(Position { symbol, asset_class: said.asset_class, qty, price: price(&text)? })
-        });
-        positions.collect::<Option<_>>().ok_or_else(|| "its positions could not be read".to_owned())
+        positions(self.read(access, host, "/v2/positions".to_owned()).await?)
     }
 
     async fn reference(&self, access: &Access, host: &HostName, symbol: &CanonicalSymbol) -> Option<Reference> {
@@ -197,23 +235,34 @@ impl Gate {
         let (quotes, trades) = tokio::join!(quotes, trades);
         let quote = quotes.ok().and_then(|mut said| said.quotes.remove(symbol.as_str()));
         let trade = trades.ok().and_then(|mut said| said.trades.remove(symbol.as_str()));
-        let quoted =
-            quote.as_ref().and_then(|said| Some((epoch_ms(&said.t)?, price(said.bp.get()), price(said.ap.get()))));
-        let traded = trade.as_ref().and_then(|said| Some((epoch_ms(&said.t)?, price(said.p.get())?)));
-        match (quoted, traded) {
-            // Both sides say what it is worth now; the last trade may be older.
-            (Some((at_ms, bid @ Some(_), ask @ Some(_))), _) => {
-                Some(Reference { symbol: symbol.clone(), bid, ask, last: None, at_ms })
-            }
-            (Some((at_ms, bid, ask)), Some((traded_ms, last))) => {
-                Some(Reference { symbol: symbol.clone(), bid, ask, last: Some(last), at_ms: at_ms.min(traded_ms) })
-            }
-            (Some((at_ms, bid, ask)), None) => Some(Reference { symbol: symbol.clone(), bid, ask, last: None, at_ms }),
-            (None, Some((at_ms, last))) => {
-                Some(Reference { symbol: symbol.clone(), bid: None, ask: None, last: Some(last), at_ms })
-            }
-            (None, None) => None,
-        }
+        reference(symbol, quote.as_ref(), trade.as_ref())
+    }
+
+    /// The same from the exchange of this installation, which says all of it in one answer.
+    async fn alpaca_read_at_once(
+        &self,
+        access: &Access,
+        host: &HostName,
+        symbols: &[CanonicalSymbol],
+    ) -> Result<Read, Refusal> {
+        let names = symbols.iter().map(CanonicalSymbol::as_str).collect::<Vec<_>>().join(",");
+        let said: FactsSaid = self
+            .read(access, host, format!("/ringfence/v1/facts?symbols={}", names.replace('/', "%2F")))
+            .await
+            .map_err(|why| not("about the account", &why))?;
+        let (account, equity) = account(access, &said.account)?;
+        let clock = self.clock_of(access, host, &said.clock).await;
+        let found = |symbol: &CanonicalSymbol| {
+            reference(symbol, said.quotes.get(symbol.as_str()), said.trades.get(symbol.as_str()))
+        };
+        let references = symbols.iter().filter_map(found).collect();
+        Ok(Read {
+            account,
+            equity,
+            clock: clock.map_err(|why| not("what time it is for the account", &why))?,
+            positions: positions(said.positions).map_err(|why| not("the account's positions", &why))?,
+            references,
+        })
     }
 
     pub(super) async fn alpaca_read(
@@ -222,6 +271,9 @@ impl Gate {
         host: &HostName,
         symbols: &[CanonicalSymbol],
     ) -> Result<Read, Refusal> {
+        if access.lead.way == Way::Exchange {
+            return self.alpaca_read_at_once(access, host, symbols).await;
+        }
         let references = one_by_one(symbols.iter().map(|symbol| self.reference(access, host, symbol)));
         let (account, clock, positions, references) = tokio::join!(
             self.alpaca_account(access, host),

@@ -292,7 +292,7 @@ fn in_words(message: &Message) -> String {
 }
 
 /// A clock as this exchange or any broker tells it. What is not there is none.
-fn clock(body: &[u8]) -> Option<TradeClock> {
+pub(super) fn clock(body: &[u8]) -> Option<TradeClock> {
     let said: Value = serde_json::from_slice(body).ok()?;
     let text = |names: [&str; 2]| {
         let found = names.iter().find_map(|name| said.get(*name).filter(|value| !value.is_null()));

@@ -1,10 +1,19 @@
 //! Questions about orders, of which a sandbox is told its own alone.
 
+use hyper::body::Body as _;
 use hyper::http::{Method, Response};
 use ringfence_model::trade::{ClientOrderId, OrderRef, Refusal, UpstreamId};
 
 use super::{Answer, Told, Trade, json_answer};
+use crate::gate::record::Passage;
 use crate::trade::{Codec, Fields, Value, Written, binance};
+
+/// Notes what a sandbox is answered, of which the whole is there.
+pub(super) fn passed(passage: &Passage, response: &Response<Answer>) {
+    passage.answered(response.status().as_u16());
+    let bytes = response.body().size_hint().exact().unwrap_or(0);
+    passage.received(usize::try_from(bytes).unwrap_or(usize::MAX));
+}
 
 impl Trade<'_> {
     /// The orders of the account, of which those are told that are the sandbox's own.
@@ -16,7 +25,6 @@ impl Trade<'_> {
             Ok(answered) => answered,
             Err(error) => return Ok(self.trouble(&error.to_string())),
         };
-        passage.answered(answered.status.as_u16());
         if answered.status.is_success() {
             let account = gate.whose(&self.access, self.host).await?;
             let Ok(listed) = serde_json::from_slice::<Vec<Box<serde_json::value::RawValue>>>(&answered.body) else {
@@ -32,7 +40,9 @@ impl Trade<'_> {
             }
             answered.body = serde_json::to_vec(&own).unwrap_or_else(|_| b"[]".to_vec()).into();
         }
-        Ok(self.answer(answered))
+        let response = self.answer(answered);
+        passed(&passage, &response);
+        Ok(response)
     }
 
     /// One order, if it is the sandbox's own.
@@ -45,13 +55,15 @@ impl Trade<'_> {
             None => None,
         };
         let passage = self.allow().await?;
-        if owned.is_none() {
+        let response = if owned.is_none() {
             // As a venue says it of an order that it does not have: whose it is is nobody's business.
             let (status, body) = self.codec().not_found();
-            passage.answered(status.as_u16());
-            return Ok(json_answer(status, body.to_string().into()));
-        }
-        self.forward().await
+            json_answer(status, body.to_string().into())
+        } else {
+            self.forward().await?
+        };
+        passed(&passage, &response);
+        Ok(response)
     }
 
     /// The order that a question is about; none for what no order has.

@@ -378,8 +378,8 @@ def _take_down(imported):
     gc.collect()
     # Daemon threads run on, where CPython would have stopped them: what they use is left to them.
     if len(sys._current_frames()) == 1:
-        is_own = lambda name: name == "__main__" or name not in imported and _is_program_s(sys.modules[name])
-        own = [sys.modules.pop(name) for name in list(sys.modules) if is_own(name)]
+        own = ["__main__", *(name for name in newest(imported) if _is_program_s(sys.modules[name]))]
+        own = [sys.modules.pop(name) for name in own if name in sys.modules]
         own = [weakref.ref(module) for module in own]
         gc.collect()
         for module in reversed(own):
@@ -398,6 +398,26 @@ def _take_down(imported):
         ctypes.CDLL(None).fflush(None)  # what C libraries have printed
     except BaseException:
         pass
+
+
+def newest(imported):
+    """Names of the modules that came after those in `imported`, oldest first.
+
+    The others are not looked at: a look writes to the page that a name is on, and there are hundreds of names.
+    """
+    ENOUGH = 16  # of those in `imported` in a row: before them are only more
+    names, known = [], 0
+    try:
+        for name in reversed(sys.modules):
+            if name not in imported:
+                names.append(name)
+                known = 0
+            elif (known := known + 1) == ENOUGH:
+                break
+    except TypeError:
+        # The program has put something else in its place.
+        return [name for name in list(sys.modules) if name not in imported and name != "__main__"]
+    return [name for name in reversed(names) if name != "__main__"]
 
 
 def _is_program_s(module):

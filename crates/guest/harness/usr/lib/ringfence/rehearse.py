@@ -17,7 +17,7 @@ CWD = b"/home/user"
 CODE = b"pass\n"
 
 
-def rehearse(write_program, needs_fresh_interpreter, main_names):
+def rehearse(write_program, needs_fresh_interpreter, main_names, imported):
     """Reads, prepares, runs and ends a program that does nothing, and leaves nothing of it but pages."""
     main, argv, orig_argv, path = sys.modules["__main__"], sys.argv, sys.orig_argv, list(sys.path)
     stored = {name: getattr(sys, name) for name in ("last_type", "last_value", "last_traceback") if hasattr(sys, name)}
@@ -32,7 +32,6 @@ def rehearse(write_program, needs_fresh_interpreter, main_names):
         program.set_environment(request.env)
         look.remember()
         look.show([sys.executable.encode(), request.path], request.env)
-        imported = set(sys.modules)
         sys.argv = [file]
         namespace = program._new_main(file, main_names).__dict__
         program._execute(compile(request.code, file, "exec", dont_inherit=True), namespace)
@@ -40,7 +39,8 @@ def rehearse(write_program, needs_fresh_interpreter, main_names):
         # Not its threads: `threading` can be shut down once only.
         program.keep_figures(file)
         program._flush(False)
-        program._take_down(imported)
+        since = program.newest(imported)
+        program._take_down(imported.union(since) if since else imported)
         os.unlink(file)
     except Exception:
         # A page that was not touched costs a few microseconds, that is all.

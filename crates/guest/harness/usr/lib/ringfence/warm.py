@@ -28,6 +28,8 @@ def import_all(names):
     try:
         for name in (*STANDARD, *names):
             importlib.import_module(name)
+        if "pandas" in sys.modules:
+            _import_runner()
     finally:
         for name, value in before.items():
             if value is None:
@@ -36,13 +38,25 @@ def import_all(names):
                 os.environ[name] = value
 
 
+def _import_runner():
+    """What runs backtests (ringfence/_trial.py): compiling it would cost each 10 ms, because a sandbox cannot
+    keep the result."""
+    try:
+        runner = importlib.import_module("ringfence._trial")
+        for name in runner.STRATEGIES:
+            importlib.import_module(f"ringfence.strategies.{name}")
+    except ImportError:
+        # A Python that does not look there, or a pandas that is too old: whoever wants it finds out.
+        pass
+
+
 def exercise():
     """Runs a little of everything that is imported, quietly.
 
     Several times: CPython adapts code while it runs, and what has settled in the zygote is not written to by children.
     """
     for _ in range(ROUNDS):
-        _quietly(_language, _arrays, _tables)
+        _quietly(_language, _arrays, _tables, _runner)
 
 
 def touch_language():
@@ -137,6 +151,12 @@ def _tables():
     pandas.read_csv(io.StringIO(text.getvalue()), parse_dates=[0], index_col=0).to_string()
     for day, row in table.head(3).iterrows():
         f"{day:%Y-%m-%d} {row['weight']:.2f}"
+
+
+def _runner():
+    runner = sys.modules.get("ringfence._trial")
+    if runner is not None:
+        runner.exercise()
 
 
 def _few_tables():

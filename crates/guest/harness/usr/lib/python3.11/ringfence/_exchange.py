@@ -26,17 +26,17 @@ _SECRETS = ("APCA_API_SECRET_KEY", "ALPACA_SECRET_KEY", "ALPACA_SECRET", "ALPACA
 class Error(Exception):
     """The exchange or the gate has refused. `status` is the HTTP status, `rule` the gate's rule where it was the gate."""
 
-    def __init__(self, status, said):
+    def __init__(self, status: int, said: dict) -> None:
         super().__init__(said.get("message") or f"the exchange answered {status}")
         self.status = status
         self.rule = said.get("rule")
 
 
-def _first(names):
+def _first(names: "tuple[str, ...]") -> "str | None":
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
-def _ask(method, path, body=None):
+def _ask(method: str, path: str, body: "dict | None" = None) -> dict:
     headers = {"Accept": "application/json"}
     key, secret = _first(_KEYS), _first(_SECRETS)
     # Without keys it is the default account's clock.
@@ -60,7 +60,7 @@ def _ask(method, path, body=None):
         raise Error(error.code, said if isinstance(said, dict) else {}) from None
 
 
-def _time(text):
+def _time(text: str) -> datetime.datetime:
     """A time of the exchange; finer than a microsecond is cut off."""
     head, dot, tail = text.partition(".")
     if dot:
@@ -69,7 +69,7 @@ def _time(text):
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def _text(value):
+def _text(value: "str | datetime.datetime") -> str:
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:
             raise ValueError("say in which time zone: use an aware datetime")
@@ -80,19 +80,20 @@ def _text(value):
 class _Clock:
     """The clock of the account whose keys are in the environment."""
 
-    def get(self):
+    def get(self) -> dict:
         """What the exchange says of it: now, mode, speed, is_open, next_open, next_close."""
         return _ask("GET", "/ringfence/v1/clock")
 
-    def now(self):
+    def now(self) -> datetime.datetime:
         """The time there, as an aware datetime."""
         return _time(self.get()["now"])
 
-    def is_open(self):
+    def is_open(self) -> bool:
         """Whether the market is open there."""
         return self.get()["is_open"]
 
-    def set(self, *, now=None, mode=None, speed=None):
+    def set(self, *, now: "str | datetime.datetime | None" = None, mode: "str | None" = None,
+            speed: "float | None" = None) -> dict:
         """Sets it: to a later time, to mode "replay", "stepped" or "real", to a speed."""
         wish = {"now": None if now is None else _text(now), "mode": mode, "speed": speed}
         wish = {name: value for name, value in wish.items() if value is not None}
@@ -100,11 +101,12 @@ class _Clock:
             raise ValueError("say what to set: now, mode or speed")
         return _ask("PUT", "/ringfence/v1/clock", wish)
 
-    def set_speed(self, speed):
+    def set_speed(self, speed: float) -> dict:
         """Lets it run so many times as fast as time does."""
         return self.set(mode="replay", speed=speed)
 
-    def step(self, to=None, *, by=None, bars=None, timeframe=None):
+    def step(self, to: "str | datetime.datetime | None" = None, *, by: "float | datetime.timedelta | None" = None,
+             bars: "int | None" = None, timeframe: "str | None" = None) -> dict:
         """Moves it on: to a time, "next_open" or "next_close"; by seconds or a timedelta; by bars of a timeframe.
 
         Orders are filled on the way as they would have been.
@@ -112,7 +114,7 @@ class _Clock:
         if sum(given is not None for given in (to, by, bars)) != 1:
             raise ValueError("a step is one of to, by and bars")
         if to is not None:
-            wish = {"to": _text(to)}
+            wish: "dict[str, object]" = {"to": _text(to)}
         elif by is not None:
             wish = {"by": by.total_seconds() if isinstance(by, datetime.timedelta) else by}
         else:
@@ -125,7 +127,7 @@ class _Clock:
 class _Trading:
     """What kind of trading this is."""
 
-    def mode(self):
+    def mode(self) -> str:
         """"simulated", or "broker" where orders go to a paper or a live account, which a program is not told apart."""
         try:
             _ask("GET", "/ringfence/v1/clock")

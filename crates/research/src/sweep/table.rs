@@ -1,0 +1,207 @@
+//! The whole table of a sweep as CSV or Parquet: a row for each run, a column for each parameter and figure.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, BooleanArray, Float64Array, StringArray},
+    datatypes::{DataType, Field, Schema},
+    record_batch::RecordBatch,
+};
+use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
+use ringfence_model::api::{SweepFigures, SweepResult};
+use serde_json::{Map, Value};
+
+/// A table: names of columns, and the cells of each row in their order. A cell is null, a boolean, a number or a text.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Table {
+    columns: Vec<String>,
+    rows: Vec<Vec<Value>>,
+}
+
+/// Prefix of the columns that judge instead of ranking.
+const OUT: &str = "out_of_sample_";
+
+fn object(value: &impl serde::Serialize) -> Map<String, Value> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(object)) => object,
+        _ => Map::new(),
+    }
+}
+
+impl Table {
+    /// A table of results, in their order.
+    pub(crate) fn new(results: &[SweepResult]) -> Self {
+        let parameters: BTreeSet<&String> = results.iter().flat_map(|result| result.parameters.keys()).collect();
+        let figures: Vec<String> = figure_names();
+        let judged = results.iter().any(|result| result.out_of_sample.is_some());
+        let lead = ["rank", "run", "strategy", "symbols"].map(str::to_owned);
+        let mut columns: Vec<String> = lead.into();
+        // A parameter may be called as a figure is.
+        columns.extend(parameters.iter().map(|name| format!("parameter_{name}")));
+        columns.extend(["status", "engine"].map(str::to_owned));
+        columns.extend(figures.iter().cloned());
+        if judged {
+            columns.extend(figures.iter().map(|name| format!("{OUT}{name}")));
+        }
+        columns.extend(
+            ["buy_and_hold_return", "beats_buy_and_hold", "bars", "self_reported", "look_ahead", "error"]
+                .map(str::to_owned),
+        );
+        let row = |result: &SweepResult| {
+            let own = result.metrics.as_ref().map(object).unwrap_or_default();
+            let out = result.out_of_sample.as_ref().map(object).unwrap_or_default();
+            let cell = |object: &Map<String, Value>, name: &String| object.get(name).cloned().unwrap_or_default();
+            let mut cells: Vec<Value> = vec![
+                result.rank.into(),
+                result.run.into(),
+                result.strategy.clone().into(),
+                result.symbols.join("+").into(),
+            ];
+            cells.extend(parameters.iter().map(|name| result.parameters.get(*name).cloned().unwrap_or_default()));
+            cells.extend([result.status.clone().into(), result.engine.clone().into()]);
+            cells.extend(figures.iter().map(|name| cell(&own, name)));
+            if judged {
+                cells.extend(figures.iter().map(|name| cell(&out, name)));
+            }
+            cells.extend([
+                result.buy_and_hold_return.into(),
+                result.beats_buy_and_hold.into(),
+                result.bars.into(),
+                result.self_reported.into(),
+                result.look_ahead.clone().into(),
+                result.error.clone().into(),
+            ]);
+            cells
+        };
+        Self { rows: results.iter().map(row).collect(), columns }
+    }
+
+    /// As CSV with a header. What there is none of is an empty cell. A text that a spreadsheet would take for a formula gets a quote
+    /// before it: strategies choose some of these texts.
+    pub(crate) fn csv(&self) -> Vec<u8> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let cell = |value: &Value| match value {
+            Value::Null => String::new(),
+            Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        // Nothing can fail: it is written into memory, and every row has a cell for each column.
+        let _ = writer.write_record(&self.columns);
+        for row in &self.rows {
+            let _ = writer.write_record(row.iter().map(cell));
+        }
+        writer.into_inner().unwrap_or_default()
+    }
+
+    /// As Parquet: numbers as doubles, booleans, texts; a column of different kinds as text.
+    ///
+    /// # Errors
+    /// The encoder's.
+    pub(crate) fn parquet(&self) -> Result<Vec<u8>, parquet::errors::ParquetError> {
+        let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+        for (at, name) in self.columns.iter().enumerate() {
+            let cells: Vec<&Value> = self.rows.iter().map(|row| &row[at]).collect();
+            let all = |is: fn(&Value) -> bool| cells.iter().all(|cell| cell.is_null() || is(cell));
+            let any = cells.iter().any(|cell| !cell.is_null());
+            let (kind, array): (DataType, ArrayRef) = if any && all(Value::is_boolean) {
+                (DataType::Boolean, Arc::new(cells.iter().map(|cell| cell.as_bool()).collect::<BooleanArray>()))
+            } else if is_number(name) || any && all(Value::is_number) {
+                (DataType::Float64, Arc::new(cells.iter().map(|cell| cell.as_f64()).collect::<Float64Array>()))
+            } else {
+                let text = |cell: &&Value| match cell {
+                    Value::Null => None,
+                    Value::String(text) => Some(text.clone()),
+                    other => Some(other.to_string()),
+                };
+                (DataType::Utf8, Arc::new(cells.iter().map(text).collect::<StringArray>()))
+            };
+            fields.push(Field::new(name, kind, true));
+            arrays.push(array);
+        }
+        let schema = Arc::new(Schema::new(fields));
+        let batch = RecordBatch::try_new(schema.clone(), arrays)?;
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
+        writer.write(&batch)?;
+        writer.into_inner()
+    }
+}
+
+fn figure_names() -> Vec<String> {
+    // In the order of their declaration, which JSON objects here do not keep.
+    let text = serde_json::to_string(&SweepFigures::default()).unwrap_or_default();
+    let names = text.split('"').skip(1).step_by(2);
+    names.map(str::to_owned).collect()
+}
+
+/// Whether a column is of numbers also when all of its cells are empty.
+fn is_number(name: &str) -> bool {
+    let name = name.strip_prefix(OUT).unwrap_or(name);
+    !name.starts_with("drawdown_") && figure_names().iter().any(|figure| figure == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use serde_json::json;
+
+    use super::*;
+
+    fn results() -> Vec<SweepResult> {
+        let one = |run: u64, fast: Value, error: Option<&str>| SweepResult {
+            rank: (run == 0).then_some(1),
+            run,
+            strategy: "code".into(),
+            symbols: vec!["AAPL".into(), "IBM".into()],
+            parameters: [("fast".to_owned(), fast)].into(),
+            status: "completed".into(),
+            error: error.map(str::to_owned),
+            engine: "sandbox".into(),
+            self_reported: false,
+            metrics: (run == 0).then(|| SweepFigures { sharpe: Some(0.1 + 0.2), ..SweepFigures::default() }),
+            out_of_sample: None,
+            buy_and_hold_return: None,
+            beats_buy_and_hold: Some(true),
+            bars: Some(5),
+            look_ahead: None,
+            log: Vec::new(),
+        };
+        vec![one(0, json!(10), None), one(1, json!(20.5), Some("=1+1, \"x\""))]
+    }
+
+    #[test]
+    fn csv_has_a_row_for_each_run_and_no_formula() {
+        let text = String::from_utf8(Table::new(&results()).csv()).expect("text");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(
+            lines[0].starts_with("rank,run,strategy,symbols,parameter_fast,status,engine,total_return,cagr,"),
+            "{text}"
+        );
+        assert!(
+            lines[1].starts_with("1,0,code,AAPL+IBM,10,completed,sandbox,") && lines[1].contains("0.30000000000000004")
+        );
+        assert!(lines[2].ends_with("\"'=1+1, \"\"x\"\"\""), "{}", lines[2]);
+    }
+
+    #[test]
+    fn parquet_is_read_back() {
+        let bytes = Table::new(&results()).parquet().expect("encoded");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).expect("parquet");
+        let batch = reader.build().expect("a reader").next().expect("a batch").expect("readable");
+        assert_eq!(batch.num_rows(), 2);
+        let kind = |name: &str| batch.schema().field_with_name(name).expect("a column").data_type().clone();
+        assert_eq!(
+            (kind("parameter_fast"), kind("sharpe"), kind("sortino")),
+            (DataType::Float64, DataType::Float64, DataType::Float64)
+        );
+        assert_eq!(
+            (kind("beats_buy_and_hold"), kind("error"), kind("drawdown_peak")),
+            (DataType::Boolean, DataType::Utf8, DataType::Utf8)
+        );
+        let sharpe =
+            batch.column_by_name("sharpe").expect("a column").as_any().downcast_ref::<Float64Array>().expect("doubles");
+        assert_eq!(sharpe.value(0).to_bits(), (0.1_f64 + 0.2).to_bits());
+    }
+}

@@ -1,0 +1,263 @@
+//! Sandboxes, templates, and what is written down about them.
+
+use ringfence_engine::api::{Answering, Chunks, ProgressSender, Sandboxes};
+use ringfence_model::{
+    ApiError, Operation, Role,
+    api::{
+        Actor, AuditEntryView, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer, AuditPruneRequest, AuditVerifyAnswer,
+        AuditVerifyRequest, BuildAnswer, BuildRequest, CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest,
+        CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest,
+        ExecuteRequest, ExecutionAnswer, ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer,
+        ImageRequest, ImportAnswer, ImportRequest, LIST_MAX, ListAnswer, ListRequest, LogsAnswer, LogsRequest,
+        PreviewAnswer, PreviewRequest, PruneAnswer, PruneRequest, SandboxCounts, SandboxDetail, SandboxRequest,
+        SandboxStatus, SecretAnswer, SecretListAnswer, SecretRemoveAnswer, SecretRequest, SecretSetRequest,
+        StatusAnswer, TemplateAnswer, TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest,
+        TradingChoice, TransitionAnswer, UploadAnswer, UploadRequest, list_limit,
+    },
+};
+
+use super::Scoped;
+
+const SECRETS: &str = "stored secrets";
+const INSTALLATION: &str = "templates that are built or exported, archives, the audit chain and stored secrets";
+
+/// About one sandbox, which is resolved within the caller's project first.
+macro_rules! of_a_sandbox {
+    ($($method:ident $operation:ident $request:ty => $answer:ty;)*) => {
+        $(fn $method(&self, _: Actor, mut request: $request) -> Answering<'_, $answer> {
+            Box::pin(async move {
+                self.check(Operation::$operation)?;
+                self.sandbox(&mut request.sandbox_id).await?;
+                self.inner.$method(self.actor(), request).await
+            })
+        })*
+    };
+}
+
+/// About what the installation has once.
+macro_rules! of_the_installation {
+    ($($method:ident $operation:ident ($($name:ident: $argument:ty),*) => $answer:ty;)*) => {
+        $(fn $method(&self, _: Actor, $($name: $argument),*) -> Answering<'_, $answer> {
+            Box::pin(async move {
+                self.check(Operation::$operation)?;
+                self.of_the_first_project(INSTALLATION)?;
+                self.inner.$method(self.actor(), $($name),*).await
+            })
+        })*
+    };
+}
+
+impl Scoped {
+    /// Whether the caller may have a sandbox of that template, with those of the installation's secrets and accounts.
+    pub(super) async fn may_be_made(
+        &self,
+        template: &str,
+        secrets: &[String],
+        trading: Option<&TradingChoice>,
+    ) -> Result<(), ApiError> {
+        self.own_template(template).await?;
+        if !secrets.is_empty() {
+            self.of_the_first_project(SECRETS)?;
+        }
+        if trading.is_some() {
+            self.of_the_first_project("simulated accounts")?;
+        }
+        Ok(())
+    }
+
+    async fn own_template(&self, name: &str) -> Result<(), ApiError> {
+        match &self.caller.project {
+            Some(project) => self.inner.template_in(project.clone(), name.to_owned()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What lets somebody in is not for who only looks.
+    fn hide_tokens(&self, detail: &mut SandboxDetail) {
+        if self.caller.role == Role::Auditor {
+            for port in &mut detail.ports {
+                (port.url, port.path_url) = (None, None);
+            }
+        }
+    }
+}
+
+impl Sandboxes for Scoped {
+    fn create(
+        &self,
+        _: Actor,
+        mut request: CreateRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, CreateAnswer> {
+        Box::pin(async move {
+            self.check(Operation::Create)?;
+            self.may_be_made(&request.template, &request.secrets, request.trading.as_ref()).await?;
+            request.project = self.caller.makes_for();
+            self.inner.create(self.actor(), request, progress).await
+        })
+    }
+
+    fn configure(&self, _: Actor, mut request: ConfigureRequest) -> Answering<'_, ConfigureAnswer> {
+        Box::pin(async move {
+            self.check(Operation::Configure)?;
+            self.sandbox(&mut request.sandbox_id).await?;
+            if !request.secrets.is_empty() {
+                self.of_the_first_project(SECRETS)?;
+            }
+            self.inner.configure(self.actor(), request).await
+        })
+    }
+
+    of_a_sandbox! {
+        execute Execute ExecuteRequest => ExecutionAnswer;
+        stop Stop SandboxRequest => TransitionAnswer;
+        pause Pause SandboxRequest => TransitionAnswer;
+        resume Resume SandboxRequest => TransitionAnswer;
+        delete Delete SandboxRequest => DeleteAnswer;
+        upload Upload UploadRequest => UploadAnswer;
+        download Download DownloadRequest => DownloadAnswer;
+        preview Preview PreviewRequest => PreviewAnswer;
+        logs Logs LogsRequest => LogsAnswer;
+        clone_sandbox CloneSandbox CloneRequest => CloneAnswer;
+    }
+
+    fn execution(&self, _: Actor, request: ExecutionRequest) -> Answering<'_, ExecutionAnswer> {
+        Box::pin(async move {
+            self.check(Operation::Execution)?;
+            if let Some(project) = self.caller.project.clone() {
+                self.inner.execution_in(project, request.execution_id.clone()).await?;
+            }
+            self.inner.execution(self.actor(), request).await
+        })
+    }
+
+    fn status(&self, _: Actor, mut request: SandboxRequest) -> Answering<'_, StatusAnswer> {
+        Box::pin(async move {
+            self.check(Operation::Status)?;
+            self.sandbox(&mut request.sandbox_id).await?;
+            let mut answer = self.inner.status(self.actor(), request).await?;
+            self.hide_tokens(&mut answer.sandbox);
+            Ok(answer)
+        })
+    }
+
+    fn list(&self, _: Actor, mut request: ListRequest) -> Answering<'_, ListAnswer> {
+        Box::pin(async move {
+            self.check(Operation::List)?;
+            request.project = self.caller.project.clone();
+            self.inner.list(self.actor(), request).await
+        })
+    }
+
+    fn templates(&self, _: Actor, request: TemplateListRequest) -> Answering<'_, TemplateListAnswer> {
+        Box::pin(async move {
+            self.check(Operation::Templates)?;
+            let mut answer = self.inner.templates(self.actor(), request).await?;
+            if self.guest_project().is_some() {
+                answer.templates.retain(|template| template.category != "exported");
+                answer.count = u32::try_from(answer.templates.len()).unwrap_or(u32::MAX);
+            }
+            Ok(answer)
+        })
+    }
+
+    fn template(&self, _: Actor, request: TemplateRequest) -> Answering<'_, TemplateAnswer> {
+        Box::pin(async move {
+            self.check(Operation::Template)?;
+            self.own_template(&request.template_name).await?;
+            self.inner.template(self.actor(), request).await
+        })
+    }
+
+    fn template_delete(&self, _: Actor, request: TemplateRequest) -> Answering<'_, TemplateDeleteAnswer> {
+        Box::pin(async move {
+            self.check(Operation::TemplateDelete)?;
+            self.own_template(&request.template_name).await?;
+            self.inner.template_delete(self.actor(), request).await
+        })
+    }
+
+    fn export_template(
+        &self,
+        _: Actor,
+        mut request: ExportRequest,
+        progress: Option<ProgressSender>,
+    ) -> Answering<'_, ExportAnswer> {
+        Box::pin(async move {
+            self.check(Operation::ExportTemplate)?;
+            self.sandbox(&mut request.sandbox_id).await?;
+            self.of_the_first_project(INSTALLATION)?;
+            self.inner.export_template(self.actor(), request, progress).await
+        })
+    }
+
+    of_the_installation! {
+        build Build (request: BuildRequest, progress: Option<ProgressSender>) => BuildAnswer;
+        template_image TemplateImage (request: ImageRequest, archive: Chunks) => ImageAnswer;
+        template_archive TemplateArchive (request: TemplateRequest) => Chunks;
+        template_import TemplateImport (request: ImportRequest, archive: Chunks) => ImportAnswer;
+        secret_list SecretList () => SecretListAnswer;
+        prune Prune (request: PruneRequest) => PruneAnswer;
+        audit_prune AuditPrune (request: AuditPruneRequest) => AuditPruneAnswer;
+        audit_verify AuditVerify (request: AuditVerifyRequest) => AuditVerifyAnswer;
+        secret_set SecretSet (request: SecretSetRequest) => SecretAnswer;
+        secret_remove SecretRemove (request: SecretRequest) => SecretRemoveAnswer;
+    }
+
+    fn audit_log(&self, _: Actor, mut request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {
+        Box::pin(async move {
+            self.check(Operation::AuditLog)?;
+            self.sandbox_if_named(&mut request.sandbox_id).await?;
+            let limit = usize::try_from(list_limit(request.limit)?).unwrap_or(usize::MAX);
+            let is_filtered = self.caller.project.is_some() && request.sandbox_id.is_none();
+            if is_filtered {
+                request.limit = Some(LIST_MAX);
+            }
+            let mut answer = self.inner.audit_log(self.actor(), request).await?;
+            if is_filtered {
+                let is_first = self.guest_project().is_none();
+                // What is about no sandbox is the installation's; who else may come in, and what others may spend, is the operator's alone.
+                let operators = |event: &str| event.starts_with("token.") || event.starts_with("credit.");
+                let shared = |entry: &AuditEntryView| is_first && !operators(&entry.event);
+                self.retain(&mut answer.entries, |entry| entry.sandbox_id.as_deref(), shared).await?;
+                // The oldest stand first.
+                answer.entries.drain(..answer.entries.len().saturating_sub(limit));
+                answer.count = u32::try_from(answer.entries.len()).unwrap_or(u32::MAX);
+            }
+            Ok(answer)
+        })
+    }
+
+    fn egress_list(&self, _: Actor, mut request: EgressRequest) -> Answering<'_, EgressAnswer> {
+        Box::pin(async move {
+            self.check(Operation::Egress)?;
+            self.sandbox_if_named(&mut request.sandbox_id).await?;
+            let mut answer = self.inner.egress_list(self.actor(), request).await?;
+            self.retain(&mut answer.decisions, |decision| Some(&decision.sandbox_id), |_| false).await?;
+            answer.count = u32::try_from(answer.decisions.len()).unwrap_or(u32::MAX);
+            Ok(answer)
+        })
+    }
+
+    fn health(&self, _: Actor) -> Answering<'_, HealthAnswer> {
+        Box::pin(async move {
+            self.check(Operation::Health)?;
+            let mut answer = self.inner.health(self.actor()).await?;
+            let Some(project) = self.guest_project().cloned() else { return Ok(answer) };
+            let request = ListRequest { limit: Some(LIST_MAX), project: Some(project), ..ListRequest::default() };
+            let own = self.inner.list(self.actor(), request).await?.sandboxes;
+            let of = |status| own.iter().filter(|one| one.status == status).count() as u64;
+            answer.sandboxes = SandboxCounts {
+                creating: of(SandboxStatus::Creating),
+                running: of(SandboxStatus::Running),
+                paused: of(SandboxStatus::Paused),
+                stopped: of(SandboxStatus::Stopped),
+            };
+            let request = TemplateListRequest { category: Some("exported".into()), limit: Some(LIST_MAX) };
+            let hidden = self.inner.templates(self.actor(), request).await?.templates;
+            answer.templates.retain(|template| hidden.iter().all(|hidden| hidden.name != template.name));
+            answer.problems.retain(|problem| hidden.iter().all(|hidden| !problem.contains(&hidden.name)));
+            Ok(answer)
+        })
+    }
+}
