@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use arrow::{
-    array::{ArrayRef, BooleanArray, Float64Array, StringArray},
-    datatypes::{DataType, Field, Schema},
-    record_batch::RecordBatch,
+use parquet::{
+    basic::{Compression, LogicalType, Repetition, Type as Physical},
+    data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType},
+    errors::ParquetError,
+    file::{
+        properties::WriterProperties,
+        writer::{SerializedFileWriter, SerializedRowGroupWriter},
+    },
+    schema::types::{Type, TypePtr},
 };
-use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
 use ringfence_model::api::{SweepFigures, SweepResult};
 use serde_json::{Map, Value};
 
@@ -94,38 +98,80 @@ impl Table {
         writer.into_inner().unwrap_or_default()
     }
 
-    /// As Parquet: numbers as doubles, booleans, texts; a column of different kinds as text.
+    /// As Parquet: numbers as doubles, booleans, texts; a column of different kinds as text. One row group.
     ///
     /// # Errors
     /// The encoder's.
-    pub(crate) fn parquet(&self) -> Result<Vec<u8>, parquet::errors::ParquetError> {
-        let (mut fields, mut arrays) = (Vec::new(), Vec::new());
-        for (at, name) in self.columns.iter().enumerate() {
-            let cells: Vec<&Value> = self.rows.iter().map(|row| &row[at]).collect();
-            let all = |is: fn(&Value) -> bool| cells.iter().all(|cell| cell.is_null() || is(cell));
-            let any = cells.iter().any(|cell| !cell.is_null());
-            let (kind, array): (DataType, ArrayRef) = if any && all(Value::is_boolean) {
-                (DataType::Boolean, Arc::new(cells.iter().map(|cell| cell.as_bool()).collect::<BooleanArray>()))
-            } else if is_number(name) || any && all(Value::is_number) {
-                (DataType::Float64, Arc::new(cells.iter().map(|cell| cell.as_f64()).collect::<Float64Array>()))
-            } else {
-                let text = |cell: &&Value| match cell {
-                    Value::Null => None,
-                    Value::String(text) => Some(text.clone()),
-                    other => Some(other.to_string()),
-                };
-                (DataType::Utf8, Arc::new(cells.iter().map(text).collect::<StringArray>()))
-            };
-            fields.push(Field::new(name, kind, true));
-            arrays.push(array);
-        }
-        let schema = Arc::new(Schema::new(fields));
-        let batch = RecordBatch::try_new(schema.clone(), arrays)?;
+    pub(crate) fn parquet(&self) -> Result<Vec<u8>, ParquetError> {
+        let columns: Vec<(&String, Column)> =
+            self.columns.iter().enumerate().map(|(at, name)| (name, self.column(at, name))).collect();
+        let fields = columns.iter().map(|(name, column)| column.field(name)).collect::<Result<_, _>>()?;
+        let schema = Type::group_type_builder("sweep").with_fields(fields).build()?;
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-        let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
-        writer.write(&batch)?;
+        let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties))?;
+        let mut rows = writer.next_row_group()?;
+        for (_, column) in columns {
+            match column {
+                Column::Boolean(cells) => write::<BoolType>(&mut rows, cells)?,
+                Column::Double(cells) => write::<DoubleType>(&mut rows, cells)?,
+                Column::Text(cells) => write::<ByteArrayType>(&mut rows, cells)?,
+            }
+        }
+        rows.close()?;
         writer.into_inner()
     }
+
+    fn column(&self, at: usize, name: &str) -> Column {
+        let cells = || self.rows.iter().map(|row| &row[at]);
+        let all = |is: fn(&Value) -> bool| cells().all(|cell| cell.is_null() || is(cell));
+        let any = cells().any(|cell| !cell.is_null());
+        if any && all(Value::is_boolean) {
+            Column::Boolean(cells().map(Value::as_bool).collect())
+        } else if is_number(name) || any && all(Value::is_number) {
+            Column::Double(cells().map(Value::as_f64).collect())
+        } else {
+            let text = |cell: &Value| match cell {
+                Value::Null => None,
+                Value::String(text) => Some(text.as_str().into()),
+                other => Some(other.to_string().into_bytes().into()),
+            };
+            Column::Text(cells().map(text).collect())
+        }
+    }
+}
+
+/// The cells of a column; none is null.
+enum Column {
+    Boolean(Vec<Option<bool>>),
+    Double(Vec<Option<f64>>),
+    Text(Vec<Option<ByteArray>>),
+}
+
+impl Column {
+    fn field(&self, name: &str) -> Result<TypePtr, ParquetError> {
+        let (physical, logical) = match self {
+            Self::Boolean(_) => (Physical::BOOLEAN, None),
+            Self::Double(_) => (Physical::DOUBLE, None),
+            Self::Text(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+        };
+        let field = Type::primitive_type_builder(name, physical).with_repetition(Repetition::OPTIONAL);
+        field.with_logical_type(logical).build().map(Arc::new)
+    }
+}
+
+/// Writes the next column of the schema. Of an optional column the definition level of a cell is 1, of a null 0
+/// (Parquet format, "Nested Encoding").
+fn write<T: DataType>(
+    rows: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
+    cells: Vec<Option<T::T>>,
+) -> Result<(), ParquetError> {
+    let levels: Vec<i16> = cells.iter().map(|cell| i16::from(cell.is_some())).collect();
+    let values: Vec<T::T> = cells.into_iter().flatten().collect();
+    let Some(mut column) = rows.next_column()? else {
+        return Err(ParquetError::General("the schema has fewer columns than the table".into()));
+    };
+    column.typed::<T>().write_batch(&values, Some(&levels), None)?;
+    column.close()
 }
 
 fn figure_names() -> Vec<String> {
@@ -143,7 +189,10 @@ fn is_number(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::{
+        file::reader::{FileReader, SerializedFileReader},
+        record::Field,
+    };
     use serde_json::json;
 
     use super::*;
@@ -188,20 +237,29 @@ mod tests {
     #[test]
     fn parquet_is_read_back() {
         let bytes = Table::new(&results()).parquet().expect("encoded");
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).expect("parquet");
-        let batch = reader.build().expect("a reader").next().expect("a batch").expect("readable");
-        assert_eq!(batch.num_rows(), 2);
-        let kind = |name: &str| batch.schema().field_with_name(name).expect("a column").data_type().clone();
-        assert_eq!(
-            (kind("parameter_fast"), kind("sharpe"), kind("sortino")),
-            (DataType::Float64, DataType::Float64, DataType::Float64)
-        );
-        assert_eq!(
-            (kind("beats_buy_and_hold"), kind("error"), kind("drawdown_peak")),
-            (DataType::Boolean, DataType::Utf8, DataType::Utf8)
-        );
-        let sharpe =
-            batch.column_by_name("sharpe").expect("a column").as_any().downcast_ref::<Float64Array>().expect("doubles");
-        assert_eq!(sharpe.value(0).to_bits(), (0.1_f64 + 0.2).to_bits());
+        let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).expect("parquet");
+        let schema = reader.metadata().file_metadata().schema_descr_ptr();
+        let kind = |name: &str| {
+            let column = schema.columns().iter().find(|column| column.name() == name).expect("a column");
+            (column.physical_type(), column.logical_type_ref().cloned())
+        };
+        for double in ["parameter_fast", "sharpe", "sortino"] {
+            assert_eq!(kind(double), (Physical::DOUBLE, None), "{double}");
+        }
+        assert_eq!(kind("beats_buy_and_hold"), (Physical::BOOLEAN, None));
+        for text in ["error", "drawdown_peak"] {
+            assert_eq!(kind(text), (Physical::BYTE_ARRAY, Some(LogicalType::String)), "{text}");
+        }
+        let rows: Vec<_> = reader.get_row_iter(None).expect("rows").map(|row| row.expect("a row")).collect();
+        assert_eq!(rows.len(), 2);
+        let cell = |row: usize, name: &str| {
+            rows[row].get_column_iter().find(|(column, _)| *column == name).expect("a column").1.clone()
+        };
+        assert_eq!(cell(0, "parameter_fast"), Field::Double(10.0));
+        assert_eq!(cell(1, "parameter_fast"), Field::Double(20.5));
+        assert_eq!(cell(0, "sharpe"), Field::Double(0.1 + 0.2));
+        assert_eq!((cell(1, "sharpe"), cell(0, "error")), (Field::Null, Field::Null));
+        assert_eq!(cell(1, "error"), Field::Str("=1+1, \"x\"".into()));
+        assert_eq!(cell(1, "beats_buy_and_hold"), Field::Bool(true));
     }
 }
