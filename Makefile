@@ -9,6 +9,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= /usr/local
 BIN := target/release/ringfence
+TESTED := target/tested/ringfence
 LOG := target/test.log
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := btrfs-progs debian-archive-keyring ca-certificates gcc
@@ -102,20 +103,20 @@ root:
 
 checks:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --locked
+	$(CARGO) clippy --profile tested --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile tested --workspace --no-deps --locked
 
 unit:
-	$(CARGO) test --release --workspace --locked --no-fail-fast --lib --bins 2>&1 | tee -a $(LOG)
-	$(CARGO) test --release --workspace --locked --no-fail-fast --doc 2>&1 | tee -a $(LOG)
+	$(CARGO) test --profile tested --workspace --locked --no-fail-fast --lib --bins 2>&1 | tee -a $(LOG)
+	$(CARGO) test --profile tested --workspace --locked --no-fail-fast --doc 2>&1 | tee -a $(LOG)
 
 # One daemon for all of them, with a state directory of its own in target/: the template is built once. It is stopped at the
 # end, also after a failure.
 TEST_HOME := $(CURDIR)/target/test-home
 integration: root
-	@trap '$(BIN) --home $(TEST_HOME) stop >/dev/null 2>&1 || true' EXIT; \
-	$(CARGO) build --release --locked; \
-	RINGFENCE_TEST_HOME=$(TEST_HOME) $(CARGO) test --release --workspace --locked --no-fail-fast --test '*' -- --test-threads 4 2>&1 | tee -a $(LOG)
+	@trap '$(TESTED) --home $(TEST_HOME) stop >/dev/null 2>&1 || true' EXIT; \
+	$(CARGO) build --profile tested --locked; \
+	RINGFENCE_TEST_HOME=$(TEST_HOME) $(CARGO) test --profile tested --workspace --locked --no-fail-fast --test '*' -- --test-threads 4 2>&1 | tee -a $(LOG)
 
 bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubblewrap, crun and bare python3
 	$(SUDO) $(BIN) bench
