@@ -1,5 +1,5 @@
-# Everything is compiled in the release profile, tests too, so that a dependency is compiled once:
-# docs/decisions/0001-one-compile-profile.md.
+# The product is compiled in the release profile, tests in one that compiles in half of the time:
+# docs/decisions/0057-tests-have-a-profile-of-their-own.md.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -115,7 +115,6 @@ unit:
 TEST_HOME := $(CURDIR)/target/test-home
 integration: root
 	@trap '$(TESTED) --home $(TEST_HOME) stop >/dev/null 2>&1 || true' EXIT; \
-	$(CARGO) build --profile tested --locked; \
 	RINGFENCE_TEST_HOME=$(TEST_HOME) $(CARGO) test --profile tested --workspace --locked --no-fail-fast --test '*' -- --test-threads 4 2>&1 | tee -a $(LOG)
 
 bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubblewrap, crun and bare python3
