@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ringfence_engine::api::{Access, Answering};
-use ringfence_model::{ApiError, Caller, Code, Project, Role, SandboxId, api::*};
+use ringfence_model::{ApiError, Caller, Code, JobId, Project, Role, SandboxId, api::*};
 use ringfence_research::api::{Research, SharedResearch};
 
 use super::{Fake, now};
@@ -64,6 +64,10 @@ impl Access for Fake {
 
     fn sandboxes_of(&self, project: Project, ids: Vec<SandboxId>) -> Answering<'_, Vec<SandboxId>> {
         now(Ok(ids.into_iter().filter(|id| self.owner(id) == project).collect()))
+    }
+
+    fn jobs_of(&self, _: Project, _: Vec<JobId>) -> Answering<'_, Vec<JobId>> {
+        now(Ok(vec![]))
     }
 
     fn caller(&self, secret: Vec<u8>) -> Answering<'_, Option<Caller>> {
