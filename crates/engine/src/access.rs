@@ -217,9 +217,10 @@ impl Access for Engine {
             if project == Project::default() {
                 return Ok(());
             }
+            // What there is not is refused here too, so that both take the same look and no more.
             match self.view_of(name).await? {
-                Some(view) if view.category == "exported" => Err(unknown(name).into()),
-                _ => Ok(()),
+                Some(view) if view.category != "exported" => Ok(()),
+                _ => Err(unknown(name).into()),
             }
         })
     }
