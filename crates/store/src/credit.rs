@@ -416,8 +416,11 @@ impl Tx<'_> {
             .map_err(doing(BILL))
     }
 
-    /// Takes an amount from a project. What its balance does not hold is written off: it is never negative.
+    /// Takes an amount from a project. What its balance does not hold is written off: it is never negative. What is free is in no entry.
     fn charge(&self, key: &str, project: &str, sandbox: &str, at_ms: u64, amount: i64) -> Result<()> {
+        if amount == 0 {
+            return Ok(());
+        }
         let budget = self.budget_named(project)?;
         let mut postings = vec![("revenue", amount)];
         match budget {
