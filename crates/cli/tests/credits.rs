@@ -279,7 +279,10 @@ fn a_start_that_fails_is_given_back() {
         [daemon.refused(&args), daemon.refused(&args)]
     });
     for said in &failed {
-        assert!(!said.contains("INSUFFICIENT_CREDITS") && !said.contains("NOT_FOUND"), "it failed in its start: {said}");
+        assert!(
+            !said.contains("INSUFFICIENT_CREDITS") && !said.contains("NOT_FOUND"),
+            "it failed in its start: {said}"
+        );
     }
     let balance = left();
     assert_eq!((&balance["balance"], &balance["metered"]), (&7.into(), &0.into()), "both are given back: {balance}");

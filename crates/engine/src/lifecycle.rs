@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use ringfence_jail::proto::{DiskId, ShellId};
 use ringfence_model::{ExecutionId, SandboxId};
 use ringfence_store::{
-    Actor, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionStatus, LogLevel, Refund, SandboxChange, SandboxRow,
-    SandboxStatus, TemplateRow,
+    Actor, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionStatus, LogLevel, Refund, SandboxChange,
+    SandboxRow, SandboxStatus, TemplateRow,
 };
 
 use crate::{
@@ -205,8 +205,7 @@ impl Engine {
     /// # Errors
     /// The decision could not be written.
     pub(crate) async fn stop_unstarted(&self, sandbox: &Sandbox) -> Result<(), Failure> {
-        let change =
-            SandboxChange { stopped_at_ms: Some(now_ms()), refund: Refund::Meter, ..SandboxChange::default() };
+        let change = SandboxChange { stopped_at_ms: Some(now_ms()), refund: Refund::Meter, ..SandboxChange::default() };
         let detail = serde_json::json!({"reason": "it could not be started"});
         let (id, project) = (sandbox.id.clone(), sandbox.project.clone());
         let entry = Self::entry(Actor::System, "sandbox.stop").sandbox(&id).detail(detail);

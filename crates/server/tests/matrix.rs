@@ -94,7 +94,13 @@ impl Scene {
     async fn ask(&self, route: &Route, things: &Things) -> (Answer, Vec<&'static str>) {
         let (target, body) = (route.target(things), route.body(things));
         let answer = rest(&self.host, &token(self.role, self.project), route.method, &target, &body).await;
-        (Answer { code: table::code_of(answer.status.as_u16(), &answer.body), text: format!("{} {}", answer.status, answer.body) }, self.services.taken())
+        (
+            Answer {
+                code: table::code_of(answer.status.as_u16(), &answer.body),
+                text: format!("{} {}", answer.status, answer.body),
+            },
+            self.services.taken(),
+        )
     }
 
     /// What the caller is for the table: over MCP an operator is an agent.
@@ -188,7 +194,8 @@ fn callers() -> impl Iterator<Item = (Role, &'static str)> {
 #[tokio::test]
 async fn every_tool_and_every_route_has_its_row() {
     let host = Host::start().await;
-    let listed = mcp(&host, &token(Role::Agent, "fund"), &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).await;
+    let listed =
+        mcp(&host, &token(Role::Agent, "fund"), &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).await;
     let tools = listed["result"]["tools"].as_array().expect("tools").clone();
     let tools: BTreeSet<String> = tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect();
     let called: BTreeSet<String> = CALLS.iter().map(|call| call.tool.to_owned()).collect();
@@ -266,7 +273,11 @@ async fn a_wrong_argument_tells_nothing_of_what_is_anothers() {
             assert_eq!(scene.theirs.as_others(&theirs.text, &nobodys), missing.text, "{tool}");
             assert_eq!(calls, same_calls, "{tool}");
             let is_looked_up = [Of::Sandbox, Of::Execution].contains(of);
-            assert_eq!(theirs.code, if is_looked_up { of.not_found() } else { "INVALID_ARGUMENT" }, "{tool}: {theirs:?}");
+            assert_eq!(
+                theirs.code,
+                if is_looked_up { of.not_found() } else { "INVALID_ARGUMENT" },
+                "{tool}: {theirs:?}"
+            );
         }
     }
 }

@@ -7,7 +7,8 @@ use ringfence_model::{
     credit::{CreditSettings, DAY_MS, MilliCredits},
 };
 use ringfence_store::{
-    AuditFilter, Refund, SandboxChange, SandboxStatus, Store, StoreError, TrafficTotals, Tx, UsageBy, UsageFilter, UsageOf,
+    AuditFilter, Refund, SandboxChange, SandboxStatus, Store, StoreError, TrafficTotals, Tx, UsageBy, UsageFilter,
+    UsageOf,
 };
 use support::{NOW_MS, Place, sandbox_id, sandbox_row};
 
@@ -104,7 +105,8 @@ async fn a_failed_create_is_refunded_and_a_crash_bills_until_it_was_seen_last() 
     let store = place.open();
     grant(&store, 100, "a").await;
     create(&store, 1, NOW_MS).await.expect("made");
-    let change = SandboxChange { deleted_at_ms: Some(NOW_MS + 5), refund: Refund::Everything, ..SandboxChange::default() };
+    let change =
+        SandboxChange { deleted_at_ms: Some(NOW_MS + 5), refund: Refund::Everything, ..SandboxChange::default() };
     store.write(move |tx| tx.move_sandbox(&sandbox_id(1), SandboxStatus::Deleted, &change)).await.expect("undone");
     assert_eq!((balance(&store).await, cost(&store, 1).await), (100_000, 0));
     create(&store, 2, NOW_MS).await.expect("made");
@@ -127,8 +129,7 @@ async fn a_start_that_failed_costs_nothing_and_what_was_paid_before_stays_paid()
     go(&store, 1, SandboxStatus::Stopped, NOW_MS + 5 * MINUTE).await.expect("stopped");
     assert_eq!((balance(&store).await, cost(&store, 1).await), (93_000, 7000));
     let unstarted = |at_ms: u64| {
-        let change =
-            SandboxChange { stopped_at_ms: Some(at_ms), refund: Refund::Meter, ..SandboxChange::default() };
+        let change = SandboxChange { stopped_at_ms: Some(at_ms), refund: Refund::Meter, ..SandboxChange::default() };
         store.write(move |tx| tx.move_sandbox(&sandbox_id(1), SandboxStatus::Stopped, &change).map(drop))
     };
     // As often as it fails, and however long it takes to fail.

@@ -15,6 +15,14 @@ const EXCUSED: &[(&str, &str)] = &[
     ("pipeline_resume", "INVALID_ARGUMENT"),
 ];
 
+/// Nothing of another project is in an answer.
+fn check_silence(theirs: &Things, answer: &Answer, what: &str) {
+    let Things { sandbox, execution, sweep, pipeline, swarm, task, .. } = theirs;
+    for theirs in [sandbox, execution, sweep, pipeline, swarm, task, "rival"] {
+        assert!(!answer.text.contains(theirs), "{what} tells of {theirs}");
+    }
+}
+
 struct Caller<'a> {
     daemon: &'a Daemon,
     docs: &'a Documented,
@@ -39,10 +47,16 @@ impl Caller<'_> {
                 let is_excused = EXCUSED.contains(&(tool, answer.code.as_str()));
                 assert!(answer.code.is_empty() || is_excused, "{what}");
             }
-            let Things { sandbox, execution, sweep, pipeline, swarm, task, .. } = theirs;
-            for theirs in [sandbox, execution, sweep, pipeline, swarm, task, "rival"] {
-                assert!(!answer.text.contains(theirs), "{what} tells of {theirs}");
-            }
+            check_silence(theirs, &answer, &what);
+        }
+        // Of the routes those that change nothing: lists of what the caller has.
+        for route in ROUTES.iter().filter(|route| route.of == Of::Nothing && route.method == "GET") {
+            let answer = self.daemon.rest(&self.secret, "GET", &route.target(things), &route.body(things));
+            let what = format!("{} by {} of {}: {answer:?}", route.operation, self.role, self.project);
+            let may = self.docs.may(route.operation, self.role);
+            let is_refused = !may || self.docs.is_not_of(self.project, route.operation, route.of);
+            assert_eq!(answer.code, if is_refused { "PERMISSION_DENIED" } else { "" }, "{what}");
+            check_silence(theirs, &answer, &what);
         }
     }
 
@@ -91,7 +105,8 @@ fn every_cell_is_as_documented() {
             let theirs = Things { template: exported, ..theirs.clone() };
             let nobodys = Things::nobodys();
             caller.check_alike(&theirs, &nobodys);
-            let by_name = |sandbox: &str, swarm: &str, of: Things| Things { sandbox: sandbox.into(), swarm: swarm.into(), ..of };
+            let by_name =
+                |sandbox: &str, swarm: &str, of: Things| Things { sandbox: sandbox.into(), swarm: swarm.into(), ..of };
             let (theirs_by_name, nobodys_by_name) = (
                 by_name("rivals-lab-0", "rivals-swarm-0", theirs.clone()),
                 by_name("nobodys-lab-0", "nobodys-swarm-0", nobodys),
@@ -101,6 +116,15 @@ fn every_cell_is_as_documented() {
             caller.check_own(&daemon.things(project, number), &theirs);
         }
     }
+    // Tokens have no row of their own above: nobody but an operator may ask for them, and he of his own project's.
+    let (operator, tokens) = (daemon.token("operator", Some("fund")), daemon.said(&["token", "ls"]));
+    let tokens = tokens["tokens"].as_array().expect("tokens").clone();
+    let of_rival = tokens.iter().find(|token| token["project"] == "rival").expect("the one that made its things");
+    let of_rival = of_rival["id"].as_str().expect("an id");
+    let revoke = |id: &str| daemon.rest(&operator, "DELETE", &format!("/v1/tokens/{id}"), &serde_json::Value::Null);
+    let (one, other) = (revoke(of_rival), revoke("tok_0000000000000000"));
+    assert_eq!(one.code, "INVALID_ARGUMENT", "{one:?}");
+    assert_eq!(one.text.replace(of_rival, "tok_0000000000000000"), other.text);
     // The control: whose they are finds all of them, unharmed by what was tried.
     let rival = daemon.token("agent", Some("rival"));
     for (tool, arguments) in [

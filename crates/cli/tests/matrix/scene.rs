@@ -121,7 +121,8 @@ impl Daemon {
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let (status, body) = self.send(secret, head, "/mcp", &message);
         // What takes long is answered in events.
-        let data = body.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim).rfind(|data| !data.is_empty());
+        let data =
+            body.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim).rfind(|data| !data.is_empty());
         let said: Value =
             serde_json::from_str(data.unwrap_or(&body)).unwrap_or_else(|error| panic!("{status} {error}: {body}"));
         said["result"].clone()

@@ -58,7 +58,9 @@ fn an_id_of_another_project_takes_as_long_as_one_that_nobody_has() {
             of_owners.push(time(&rival, theirs, 200));
         }
         let (one, other, found) = (median(of_theirs), median(of_nobodys), median(of_owners));
-        println!("{path}: another project's {one:.0} us, nobody's {other:.0} us, its own {found:.0} us, medians of {ROUNDS}");
+        println!(
+            "{path}: another project's {one:.0} us, nobody's {other:.0} us, its own {found:.0} us, medians of {ROUNDS}"
+        );
         let factor = one.max(other) / one.min(other);
         assert!(factor < FACTOR_MAX, "{path}: {one:.0} us and {other:.0} us");
     }

@@ -55,6 +55,8 @@ impl Scene {
         let operator = daemon.token("operator", None);
         let secret = json!({"value": "hunter2", "hosts": ["api.example.com"], "placements": ["bearer"]});
         daemon.done(&operator, "PUT", "/v1/secrets/STORED", &secret);
+        // An agent of a swarm without a sandbox, for who may have it.
+        daemon.done(&operator, "POST", &format!("/v1/swarms/{}/agents", theirs.swarm), &json!({}));
         let (fund, first) = (daemon.token("agent", Some("fund")), daemon.token("agent", Some("default")));
         Self { daemon, fund, first, operator, theirs }
     }
@@ -155,10 +157,7 @@ fn no_argument_of_an_agents_gives_a_sandbox_more() {
         let mut body = json!({"template": "python"});
         body[*name] = value.clone();
         let what = format!("sandbox_create {body}");
-        let attempts = [
-            daemon.call(fund, "sandbox_create", &body),
-            daemon.rest(fund, "POST", "/v1/sandboxes", &body),
-        ];
+        let attempts = [daemon.call(fund, "sandbox_create", &body), daemon.rest(fund, "POST", "/v1/sandboxes", &body)];
         for answer in attempts {
             assert_eq!(answer.code, then.code(), "{what}: {answer:?}");
             if answer.code.is_empty() {
@@ -266,7 +265,8 @@ fn no_argument_of_an_agents_loosens_trading_or_gives_credits() {
         let answer = set(name, value);
         assert_eq!(answer.code, "", "{name}: {answer:?}");
     }
-    let in_force = || daemon.done(first, "GET", &format!("/v1/trade/limits?sandbox_id={own}"), &Value::Null)["limits"].clone();
+    let in_force =
+        || daemon.done(first, "GET", &format!("/v1/trade/limits?sandbox_id={own}"), &Value::Null)["limits"].clone();
     let before = in_force();
     for (name, _, looser) in LIMITS {
         for value in [*looser, "none", "default"] {
@@ -298,7 +298,8 @@ fn no_argument_of_an_agents_loosens_trading_or_gives_credits() {
 
     scene.check_complete("trading_halt", &[], &["sandbox_id", "account", "reason", "cancel", "flatten"]);
     let flatten = json!({"flatten": true, "cancel": false});
-    for answer in [daemon.call(first, "trading_halt", &flatten), daemon.rest(first, "POST", "/v1/trade/halt", &flatten)] {
+    for answer in [daemon.call(first, "trading_halt", &flatten), daemon.rest(first, "POST", "/v1/trade/halt", &flatten)]
+    {
         assert_eq!(answer.code, "PERMISSION_DENIED", "{answer:?}");
     }
     // What widens, over the only face that has it; and budgets, whoever's they are.

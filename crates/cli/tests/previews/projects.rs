@@ -75,7 +75,8 @@ async fn the_preview_of_another_project_is_that_of_a_sandbox_that_there_is_not()
     let (id, header) = (rival.sandbox.id.clone(), fund.header());
     rival.sandbox.delete().await;
     for ((target, host), (unknown, unknown_host)) in forms(&id).into_iter().zip(forms(UNKNOWN)) {
-        let (ended, nobodys) = (ask("GET", &target, &host, &[&header]).await, ask("GET", &unknown, &unknown_host, &[&header]).await);
+        let (ended, nobodys) =
+            (ask("GET", &target, &host, &[&header]).await, ask("GET", &unknown, &unknown_host, &[&header]).await);
         assert_eq!((ended.status, said(&ended)), (401, said(&nobodys)));
     }
     fund.sandbox.delete().await;
@@ -97,7 +98,9 @@ async fn the_api_token_of_a_project_is_not_shown_to_a_program() {
     for open in [false, true] {
         place.preview(PORT, Some(open)).await;
         for (target, host) in forms(&place.sandbox.id) {
-            for fields in [vec![bearer.as_str()], vec![bearer.as_str(), &place.header()], vec![bearer.as_str(), &cookie]] {
+            for fields in
+                [vec![bearer.as_str()], vec![bearer.as_str(), &place.header()], vec![bearer.as_str(), &cookie]]
+            {
                 let answer = ask("GET", &target, &host, &fields).await;
                 assert_eq!(answer.status, 403, "{fields:?}: {answer:?}");
             }

@@ -52,7 +52,12 @@ impl Access for Fake {
     }
 
     fn execution_in(&self, project: Project, execution_id: String) -> Answering<'_, ()> {
-        let sandbox = self.state().executions.values().find(|e| e.execution_id.as_str() == execution_id).map(|e| e.sandbox_id.clone());
+        let sandbox = self
+            .state()
+            .executions
+            .values()
+            .find(|e| e.execution_id.as_str() == execution_id)
+            .map(|e| e.sandbox_id.clone());
         let known = sandbox.is_some_and(|sandbox| self.owner(&sandbox) == project);
         let unknown = || ApiError::new(Code::ExecutionNotFound, format!("there is no execution `{execution_id}`"));
         now(if known { Ok(()) } else { Err(unknown()) })

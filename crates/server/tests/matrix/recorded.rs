@@ -85,7 +85,7 @@ macro_rules! recorded_job {
     ($($method:ident($($name:ident: $argument:ty),*) => $answer:ty $(, $code:ident of $named:expr)?;)*) => {
         $(fn $method(&self, $($name: $argument),*) -> Answering<'_, $answer> {
             self.note(stringify!($method));
-            $(if let Err(error) = self.missing(Code::$code, $named(&request)) {
+            $(if let Err(error) = self.missing(Code::$code, $named) {
                 return Box::pin(async { Err(error) });
             })?
             self.inner.research.$method($($name),*)
@@ -192,21 +192,21 @@ impl Sweeps for Recorded {
     recorded_job! {
         sweep(actor: Actor, request: SweepRequest, progress: Option<ProgressSender>) => SweepAnswer;
         sweep_status(actor: Actor, request: SweepStatusRequest, progress: Option<ProgressSender>) => SweepAnswer,
-            SweepNotFound of |r: &SweepStatusRequest| Some(r.sweep_id.as_str());
+            SweepNotFound of Some(request.sweep_id.as_str());
         sweep_list(actor: Actor, request: SweepListRequest) => SweepListAnswer;
         sweep_cancel(actor: Actor, request: SweepOneRequest) => SweepAnswer,
-            SweepNotFound of |r: &SweepOneRequest| Some(r.sweep_id.as_str());
+            SweepNotFound of Some(request.sweep_id.as_str());
         sweep_table(actor: Actor, request: SweepTableRequest) => Chunks,
-            SweepNotFound of |r: &SweepTableRequest| Some(r.sweep_id.as_str());
+            SweepNotFound of Some(request.sweep_id.as_str());
         sweep_report(actor: Actor, request: SweepOneRequest) => Chunks,
-            SweepNotFound of |r: &SweepOneRequest| Some(r.sweep_id.as_str());
+            SweepNotFound of Some(request.sweep_id.as_str());
     }
 }
 
 impl Jobs for Recorded {
     recorded_job! {
         sweep_delete(actor: Actor, request: SweepOneRequest) => JobPruneAnswer,
-            SweepNotFound of |r: &SweepOneRequest| Some(r.sweep_id.as_str());
+            SweepNotFound of Some(request.sweep_id.as_str());
         job_prune(actor: Actor, request: JobPruneRequest) => JobPruneAnswer;
     }
 }
@@ -215,14 +215,14 @@ impl Pipelines for Recorded {
     recorded_job! {
         pipeline(actor: Actor, request: PipelineRequest, progress: Option<ProgressSender>) => PipelineAnswer;
         pipeline_status(actor: Actor, request: PipelineStatusRequest) => PipelineAnswer,
-            PipelineNotFound of |r: &PipelineStatusRequest| Some(r.pipeline_id.as_str());
+            PipelineNotFound of Some(request.pipeline_id.as_str());
         pipeline_list(actor: Actor, request: PipelineListRequest) => PipelineListAnswer;
         pipeline_resume(actor: Actor, request: PipelineResumeRequest, progress: Option<ProgressSender>) => PipelineAnswer,
-            PipelineNotFound of |r: &PipelineResumeRequest| Some(r.pipeline_id.as_str());
+            PipelineNotFound of Some(request.pipeline_id.as_str());
         pipeline_cancel(actor: Actor, request: PipelineCancelRequest) => PipelineAnswer,
-            PipelineNotFound of |r: &PipelineCancelRequest| Some(r.pipeline_id.as_str());
+            PipelineNotFound of Some(request.pipeline_id.as_str());
         pipeline_output(actor: Actor, request: PipelineOutputRequest) => PipelineOutputAnswer,
-            PipelineNotFound of |r: &PipelineOutputRequest| Some(r.pipeline_id.as_str());
+            PipelineNotFound of Some(request.pipeline_id.as_str());
     }
 }
 
@@ -230,20 +230,20 @@ impl Swarms for Recorded {
     recorded_job! {
         swarm_init(actor: Actor, request: SwarmInitRequest) => SwarmAnswer;
         agent_spawn(actor: Actor, request: AgentSpawnRequest) => AgentAnswer,
-            SwarmNotFound of |r: &AgentSpawnRequest| r.swarm_id.as_deref();
+            SwarmNotFound of request.swarm_id.as_deref();
         swarm_status(actor: Actor, request: SwarmRequest) => SwarmAnswer,
-            SwarmNotFound of |r: &SwarmRequest| r.swarm_id.as_deref();
+            SwarmNotFound of request.swarm_id.as_deref();
         swarm_list(actor: Actor, request: SwarmListRequest) => SwarmListAnswer;
         swarm_scale(actor: Actor, request: SwarmScaleRequest) => SwarmAnswer,
-            SwarmNotFound of |r: &SwarmScaleRequest| r.swarm_id.as_deref();
+            SwarmNotFound of request.swarm_id.as_deref();
         swarm_destroy(actor: Actor, request: SwarmRequest) => SwarmDestroyAnswer,
-            SwarmNotFound of |r: &SwarmRequest| r.swarm_id.as_deref();
+            SwarmNotFound of request.swarm_id.as_deref();
         task_orchestrate(actor: Actor, request: TaskRequest, progress: Option<ProgressSender>) => TaskAnswer,
-            SwarmNotFound of |r: &TaskRequest| r.swarm_id.as_deref();
+            SwarmNotFound of request.swarm_id.as_deref();
         task_status(actor: Actor, request: TaskStatusRequest) => TaskAnswer,
-            TaskNotFound of |r: &TaskStatusRequest| Some(r.task_id.as_str());
+            TaskNotFound of Some(request.task_id.as_str());
         task_cancel(actor: Actor, request: TaskCancelRequest) => TaskAnswer,
-            TaskNotFound of |r: &TaskCancelRequest| Some(r.task_id.as_str());
+            TaskNotFound of Some(request.task_id.as_str());
     }
 
     /// It is not the fake that knows which swarms there are: one that is of the project is left out, as if its agent had been found.
@@ -251,7 +251,7 @@ impl Swarms for Recorded {
         self.note("swarm_link");
         let named = request.swarm_id.clone();
         let answer = self.missing(Code::SwarmNotFound, named.as_deref());
-        Box::pin(async { answer.map(|()| CreateRequest { swarm_id: None, ..request }) })
+        Box::pin(async move { answer.map(|()| CreateRequest { swarm_id: None, ..request }) })
     }
 }
 

@@ -62,7 +62,9 @@ pub(crate) fn code_of(status: u16, body: &str) -> String {
     let last = if is_done { body.lines().last().unwrap_or_default() } else { body };
     match serde_json::from_str::<Value>(last) {
         Ok(said) if is_done && said["error"]["code"].is_null() => String::new(),
-        Ok(said) => said["error"]["code"].as_str().unwrap_or_else(|| panic!("{status} without a code: {body}")).to_owned(),
+        Ok(said) => {
+            said["error"]["code"].as_str().unwrap_or_else(|| panic!("{status} without a code: {body}")).to_owned()
+        }
         Err(_) if is_done => String::new(),
         Err(error) => panic!("{status} without a code: {error}: {body}"),
     }
@@ -139,9 +141,11 @@ pub(crate) const CALLS: &[Call] = &[
     call("orders_list", Of::Sandbox, |of| json!({"sandbox_id": of.sandbox})),
     call("trading_status", Of::Sandbox, |of| json!({"sandbox_id": of.sandbox})),
     call("trading_limits", Of::Sandbox, |of| json!({"sandbox_id": of.sandbox})),
-    call("trading_limits", Of::Sandbox, |of| {
-        json!({"sandbox_id": of.sandbox, "tighten": {"max_notional_per_order": "5"}})
-    }),
+    call(
+        "trading_limits",
+        Of::Sandbox,
+        |of| json!({"sandbox_id": of.sandbox, "tighten": {"max_notional_per_order": "5"}}),
+    ),
     call("trading_halt", Of::Sandbox, |of| json!({"sandbox_id": of.sandbox, "cancel": false})),
     call("execution_status", Of::Execution, |of| json!({"execution_id": of.execution})),
     call("export_template", Of::Sandbox, |of| json!({"sandbox_id": of.sandbox, "template_name": "mine"})),
@@ -328,7 +332,8 @@ pub(crate) struct Documented {
 /// The names in backticks of the paragraph that begins so.
 fn named_after(text: &str, beginning: &str) -> Vec<String> {
     let paragraph = text.split("\n\n").find_map(|paragraph| paragraph.strip_prefix(beginning));
-    let paragraph = paragraph.unwrap_or_else(|| panic!("docs/reference/access.md has no paragraph that begins with {beginning:?}"));
+    let paragraph =
+        paragraph.unwrap_or_else(|| panic!("docs/reference/access.md has no paragraph that begins with {beginning:?}"));
     paragraph.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
@@ -367,7 +372,6 @@ impl Documented {
     pub(crate) fn is_not_of(&self, project: &str, operation: &str, of: Of) -> bool {
         let has = |list: &[String]| list.iter().any(|named| named == operation);
         has(&self.machine_alone)
-            || project != "default"
-                && (has(&self.first_alone) || of == Of::Nothing && has(&self.first_without_sandbox))
+            || project != "default" && (has(&self.first_alone) || of == Of::Nothing && has(&self.first_without_sandbox))
     }
 }
