@@ -87,7 +87,7 @@ impl Sandboxes for Fake {
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-            } else if request.template != "python" {
+            } else if !["python", "house"].contains(&request.template.as_str()) {
                 return Err(ApiError::new(
                     Code::TemplateNotFound,
                     format!("there is no template `{}`", request.template),
