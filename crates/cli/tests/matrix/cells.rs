@@ -11,6 +11,8 @@ use crate::{
 const EXCUSED: &[(&str, &str)] = &[
     // Of the second project only what ships is its own.
     ("template_delete", "NOT_SUPPORTED"),
+    // Of the first one a sandbox was made of it.
+    ("template_delete", "TEMPLATE_IN_USE"),
     // They have ended well.
     ("pipeline_resume", "INVALID_ARGUMENT"),
 ];

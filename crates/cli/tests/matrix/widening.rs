@@ -304,7 +304,7 @@ fn no_argument_of_an_agents_loosens_trading_or_gives_credits() {
     }
     // What widens, over the only face that has it; and budgets, whoever's they are.
     let widening = [
-        ("PUT", "/v1/trade/mode", json!({"mode": "paper"})),
+        ("PUT", "/v1/trade/mode", json!({"mode": "simulated"})),
         ("POST", "/v1/trade/reduce", json!({})),
         ("POST", "/v1/trade/resume", json!({})),
         ("POST", "/v1/trade/halt", flatten),
