@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -43,10 +43,6 @@ impl Daemon {
         let tcp = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").to_string();
         common::start(&home, &tcp);
         Self { home, tcp, _alone: alone }
-    }
-
-    pub(crate) fn home(&self) -> &Path {
-        &self.home
     }
 
     /// The secret of a new token.
