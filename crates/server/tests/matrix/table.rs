@@ -148,7 +148,11 @@ pub(crate) const CALLS: &[Call] = &[
     ),
     call("trading_halt", Of::Sandbox, |of| json!({"sandbox_id": of.sandbox, "cancel": false})),
     call("execution_status", Of::Execution, |of| json!({"execution_id": of.execution})),
-    call("export_template", Of::Sandbox, |of| json!({"sandbox_id": of.sandbox, "template_name": format!("mine-{}", of.sandbox)})),
+    call(
+        "export_template",
+        Of::Sandbox,
+        |of| json!({"sandbox_id": of.sandbox, "template_name": format!("mine-{}", of.sandbox)}),
+    ),
     call("template_get", Of::Template, |of| json!({"template_name": of.template})),
     call("sandbox_create", Of::Template, |of| json!({"template": of.template})),
     call("backtest_status", Of::Sweep, |of| json!({"sweep_id": of.sweep})),
