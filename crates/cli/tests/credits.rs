@@ -245,3 +245,107 @@ fn without_credits_there_is_a_warning_a_grace_and_a_clean_stop() {
     daemon.adds_up();
     daemon.end();
 }
+
+/// Takes every layer away, so that no sandbox can be started, and puts them back.
+fn without_layers<T>(home: &Path, then: impl FnOnce() -> T) -> T {
+    let layers: Vec<PathBuf> =
+        fs::read_dir(home.join("layers")).expect("layers").map(|entry| entry.expect("an entry").path()).collect();
+    assert!(!layers.is_empty());
+    let away = |layer: &Path| layer.with_extension("away");
+    for layer in &layers {
+        fs::rename(layer, away(layer)).expect("it can be moved");
+    }
+    let answer = then();
+    for layer in &layers {
+        fs::rename(away(layer), layer).expect("it can be moved back");
+    }
+    answer
+}
+
+#[test]
+fn a_start_that_fails_is_given_back() {
+    let _alone = alone();
+    let daemon = Daemon::new("refund", "");
+    let fund = ["--project", "fund"];
+    let of_fund = |args: &[&str]| daemon.said(&[args, &fund].concat());
+    of_fund(&["credits", "budget", "10"]);
+    daemon.create("lab", &fund);
+    of_fund(&["sandbox", "exec", "lab", "-c", "open('kept', 'w').write('42')"]);
+    of_fund(&["sandbox", "stop", "lab"]);
+    let left = || of_fund(&["credits", "balance"]);
+    assert_eq!(left()["balance"], 7);
+    let failed = without_layers(&daemon.home, || {
+        let args = ["sandbox", "resume", "lab", "--project", "fund"];
+        [daemon.refused(&args), daemon.refused(&args)]
+    });
+    for said in &failed {
+        assert!(
+            !said.contains("INSUFFICIENT_CREDITS") && !said.contains("NOT_FOUND"),
+            "it failed in its start: {said}"
+        );
+    }
+    let balance = left();
+    assert_eq!((&balance["balance"], &balance["metered"]), (&7.into(), &0.into()), "both are given back: {balance}");
+    assert_eq!(of_fund(&["sandbox", "status", "lab"])["sandbox"]["cost_so_far"], 3);
+    assert_eq!(of_fund(&["sandbox", "status", "lab"])["status"], "stopped");
+    daemon.adds_up();
+    // The control: one that succeeds is paid, and it has its files.
+    of_fund(&["sandbox", "resume", "lab"]);
+    assert_eq!(left()["balance"], 6);
+    assert_eq!(of_fund(&["sandbox", "exec", "lab", "-c", "print(open('kept').read())"])["output"], "42\n");
+    // What was reserved and not given back would show in the chain's steps of the budget too.
+    let steps = daemon.said(&["audit", "tail", "-n", "200"]).to_string();
+    assert!(steps.contains("it could not be started") && !steps.contains("credit.exhausted"), "{steps}");
+    daemon.adds_up();
+    daemon.end();
+}
+
+#[test]
+fn files_above_the_first_gb_are_billed_once_a_day_and_those_of_a_stopped_sandbox_too() {
+    let _alone = alone();
+    // A price that is no other one's.
+    let daemon = Daemon::new("storage", "[credits]\nstorage = 7\n");
+    for name in ["small", "large"] {
+        daemon.create(name, &["--disk-mb", "4096"]);
+    }
+    let write = |daemon: &Daemon, name: &str, mib: u32| {
+        let code = format!(
+            "import os\nblock = os.urandom(1 << 20)\nwith open('big', 'ab') as f:\n  for _ in range({mib}): f.write(block)"
+        );
+        daemon.said(&["sandbox", "exec", name, "-c", &code, "--timeout", "5m"]);
+    };
+    write(&daemon, "small", 200);
+    write(&daemon, "large", 2100);
+    daemon.said(&["sandbox", "stop", "large"]);
+    let cost = |daemon: &Daemon, name: &str| {
+        daemon.said(&["sandbox", "status", name])["sandbox"]["cost_so_far"].as_u64().expect("whole credits")
+    };
+    let wait_for = |daemon: &Daemon, name: &str, wanted: u64| {
+        let end = Instant::now() + Duration::from_secs(60);
+        while cost(daemon, name) != wanted {
+            assert!(Instant::now() < end, "{name} has cost {}, not {wanted}", cost(daemon, name));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    // It is looked at when the daemon starts, and every ten minutes. Two GB begin above the first of the one, which is stopped.
+    let large = cost(&daemon, "large") + 2 * 7;
+    let daemon = daemon.killed();
+    wait_for(&daemon, "large", large);
+    let small = cost(&daemon, "small");
+    assert!(small < 2 + 7, "nothing of one that has less is paid but its creation and minutes: {small}");
+    // On the same day what is new is paid, and nothing twice.
+    daemon.said(&["sandbox", "resume", "small"]);
+    write(&daemon, "small", 1000);
+    daemon.said(&["sandbox", "stop", "small"]);
+    let small = cost(&daemon, "small") + 7;
+    let daemon = daemon.killed();
+    wait_for(&daemon, "small", small);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!((cost(&daemon, "small"), cost(&daemon, "large")), (small, large));
+    let usage = daemon.said(&["usage"]);
+    let rows = usage["rows"].as_array().expect("rows");
+    let of = |name: &str| rows.iter().find(|row| row["name"] == name).and_then(|row| row["used"]["credits"].as_u64());
+    assert_eq!((of("small"), of("large")), (Some(small), Some(large)), "{usage}");
+    daemon.adds_up();
+    daemon.end();
+}

@@ -9,6 +9,8 @@ mod answers;
 mod ends;
 #[path = "previews/entry.rs"]
 mod entry;
+#[path = "previews/projects.rs"]
+mod projects;
 #[path = "previews/scene.rs"]
 mod scene;
 #[path = "previews/serving.rs"]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ringfence_model::{
-    ApiError, Caller, Code, ExecutionId, Project, Role, SandboxId,
+    ApiError, Caller, Code, ExecutionId, JobId, Project, Role, SandboxId, TOKEN_PREFIX,
     api::{
         self, ProjectListAnswer, ProjectSummary, TokenCreateAnswer, TokenCreateRequest, TokenListAnswer, TokenRequest,
         TokenRevokeAnswer, TokenSummary,
@@ -23,8 +23,6 @@ use crate::{
     view,
 };
 
-/// What a secret begins with, so that one that lies about is recognised.
-const SECRET_PREFIX: &str = "rf_";
 /// Tokens that let somebody in at once.
 const TOKENS_MAX: usize = 1000;
 /// The use of a token is written down once in this time.
@@ -123,7 +121,7 @@ impl Engine {
             let text = format!("there are {TOKENS_MAX} tokens already; revoke some (`ringfence token revoke`)");
             return Err(ApiError::new(Code::QuotaExceeded, text).into());
         }
-        let secret = format!("{SECRET_PREFIX}{}", hex::encode(rand::random::<[u8; 32]>()));
+        let secret = format!("{TOKEN_PREFIX}{}", hex::encode(rand::random::<[u8; 32]>()));
         let sha256 = digest(secret.as_bytes());
         let project = match (request.role, request.project) {
             (Role::Operator, project) => project,
@@ -219,9 +217,10 @@ impl Access for Engine {
             if project == Project::default() {
                 return Ok(());
             }
+            // What there is not is refused here too, so that both take the same look and no more.
             match self.view_of(name).await? {
-                Some(view) if view.category == "exported" => Err(unknown(name).into()),
-                _ => Ok(()),
+                Some(view) if view.category != "exported" => Ok(()),
+                _ => Err(unknown(name).into()),
             }
         })
     }
@@ -233,6 +232,22 @@ impl Access for Engine {
                 let mut owned = Vec::new();
                 for id in ids {
                     if view.sandbox(&id)?.is_some_and(|row| row.project == project) {
+                        owned.push(id);
+                    }
+                }
+                Ok(owned)
+            });
+            Ok(owned.await?)
+        })
+    }
+
+    fn jobs_of(&self, project: Project, ids: Vec<JobId>) -> Answering<'_, Vec<JobId>> {
+        looking(async move {
+            let ids: BTreeSet<JobId> = ids.into_iter().collect();
+            let owned = self.inner.store.read(move |view| {
+                let mut owned = Vec::new();
+                for id in ids {
+                    if view.job(&id)?.is_some_and(|row| row.project == project) {
                         owned.push(id);
                     }
                 }

@@ -205,7 +205,7 @@ impl Engine {
             self.inner.gate.attach(&sandbox.id, shell.id.0);
         }
         if sandbox.state.lock().await.shell.as_ref().is_some_and(|shell| machine.is_dead(shell.id)) {
-            let _ = self.end(&sandbox, Actor::System, SandboxStatus::Failed, "its first process died").await;
+            let _ = self.undo(&sandbox, SandboxStatus::Failed, "its first process died").await;
             return Err(ApiError::internal("the sandbox died while it was handed out; call again").into());
         }
         let furnished = async {
@@ -222,7 +222,7 @@ impl Engine {
             Err(error) => {
                 // Nobody would ever learn of it.
                 let reason = "what it was to have could not be given to it";
-                let _ = self.undo(&sandbox, reason).await;
+                let _ = self.undo(&sandbox, SandboxStatus::Deleted, reason).await;
                 return Err(error);
             }
         };
@@ -232,7 +232,7 @@ impl Engine {
                 Err(error) => {
                     // Nobody would ever learn of it.
                     let reason = "its startup_script could not be run";
-                    let _ = self.undo(&sandbox, reason).await;
+                    let _ = self.undo(&sandbox, SandboxStatus::Deleted, reason).await;
                     return Err(error);
                 }
             },
@@ -505,7 +505,7 @@ impl Engine {
                         state.status = SandboxStatus::Running;
                     }
                     Err(error) => {
-                        self.move_to(Actor::System, "sandbox.stop", &sandbox, SandboxStatus::Stopped).await?;
+                        self.stop_unstarted(&sandbox).await?;
                         return Err(error);
                     }
                 }

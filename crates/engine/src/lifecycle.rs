@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use ringfence_jail::proto::{DiskId, ShellId};
 use ringfence_model::{ExecutionId, SandboxId};
 use ringfence_store::{
-    Actor, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionStatus, LogLevel, SandboxChange, SandboxRow,
-    SandboxStatus, TemplateRow,
+    Actor, ExecutionEnd, ExecutionFilter, ExecutionOutput, ExecutionStatus, LogLevel, Refund, SandboxChange,
+    SandboxRow, SandboxStatus, TemplateRow,
 };
 
 use crate::{
@@ -63,15 +63,20 @@ impl Engine {
         to: SandboxStatus,
         reason: &'static str,
     ) -> Result<bool, Failure> {
-        self.end_paid(sandbox, actor, to, reason, false).await
+        self.end_paid(sandbox, actor, to, reason, Refund::Nothing).await
     }
 
     /// Ends a sandbox that could not be given what it was to have, and gives back what it has paid.
     ///
     /// # Errors
     /// As [`Engine::end`].
-    pub(crate) async fn undo(&self, sandbox: &Arc<Sandbox>, reason: &'static str) -> Result<bool, Failure> {
-        self.end_paid(sandbox, Actor::System, SandboxStatus::Deleted, reason, true).await
+    pub(crate) async fn undo(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        to: SandboxStatus,
+        reason: &'static str,
+    ) -> Result<bool, Failure> {
+        self.end_paid(sandbox, Actor::System, to, reason, Refund::Everything).await
     }
 
     async fn end_paid(
@@ -80,7 +85,7 @@ impl Engine {
         actor: Actor,
         to: SandboxStatus,
         reason: &'static str,
-        refund: bool,
+        refund: Refund,
     ) -> Result<bool, Failure> {
         let _gate = sandbox.gate.write().await;
         let mut state = sandbox.state.lock().await;
@@ -193,6 +198,25 @@ impl Engine {
         drop(state);
         self.note(&sandbox.id, LogLevel::Info, "system", format!("stopped: {reason}; files are kept"));
         Ok(before)
+    }
+
+    /// A stopped sandbox could not be started: it is stopped again, and the minute that was reserved for it is given back.
+    ///
+    /// # Errors
+    /// The decision could not be written.
+    pub(crate) async fn stop_unstarted(&self, sandbox: &Sandbox) -> Result<(), Failure> {
+        let change = SandboxChange { stopped_at_ms: Some(now_ms()), refund: Refund::Meter, ..SandboxChange::default() };
+        let detail = serde_json::json!({"reason": "it could not be started"});
+        let (id, project) = (sandbox.id.clone(), sandbox.project.clone());
+        let entry = Self::entry(Actor::System, "sandbox.stop").sandbox(&id).detail(detail);
+        let written = self.inner.store.write_with_audit(entry, move |tx| {
+            tx.move_sandbox(&id, SandboxStatus::Stopped, &change)?;
+            tx.budget(&project)
+        });
+        let (budget, receipt) = written.await?;
+        drop(receipt);
+        self.inner.purse.note(&sandbox.project, budget);
+        Ok(())
     }
 
     /// Stops every sandbox that runs, side by side.

@@ -16,6 +16,16 @@ use crate::{
 /// Characters of a project's name.
 pub const PROJECT_CHARS_MAX: usize = 40;
 
+/// What the secret of a token begins with, so that one that lies about is recognised.
+pub const TOKEN_PREFIX: &str = "rf_";
+
+/// Whether a text has the form of a token's secret: [`TOKEN_PREFIX`] and 32 bytes in hexadecimal digits. Most that have it were never one.
+#[must_use]
+pub fn is_like_a_token(offered: &[u8]) -> bool {
+    let digits = offered.strip_prefix(TOKEN_PREFIX.as_bytes());
+    digits.is_some_and(|digits| digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit))
+}
+
 /// The name of a tenant: 1 to 40 of `a-z`, `0-9` and `-`, beginning with a letter. Who names none means [`Project::default`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, ToSchema)]
 #[serde(try_from = "String", into = "String")]

@@ -15,7 +15,7 @@ pub mod mask;
 pub mod net;
 pub mod trade;
 
-pub use access::{Caller, Needs, Operation, Project, Role};
+pub use access::{Caller, Needs, Operation, Project, Role, TOKEN_PREFIX, is_like_a_token};
 pub use error::{ApiError, Code};
 pub use ids::{AgentId, ExecutionId, JobId, LayerDigest, SandboxId};
 pub use limits::Limits;

@@ -356,23 +356,36 @@ impl Tx<'_> {
         self.open_meters(Some(sandbox))?.iter().try_for_each(|meter| self.bill(meter, prices, at_ms, false))
     }
 
-    /// Closes the meter of a sandbox, if one is open: at `at_ms`, or when it was seen last.
-    pub(crate) fn close_meter(&self, sandbox: &SandboxId, at_ms: Option<u64>) -> Result<()> {
+    /// Closes the meter of a sandbox, if one is open: at `at_ms`, or when it was seen last. Which number it has.
+    pub(crate) fn close_meter(&self, sandbox: &SandboxId, at_ms: Option<u64>) -> Result<Option<u64>> {
         let prices = self.credit_settings()?.prices;
-        for meter in self.open_meters(Some(sandbox))? {
-            self.bill(&meter, prices, at_ms.unwrap_or(0).max(meter.seen_at_ms), true)?;
-        }
-        Ok(())
+        // At most one is open, which the database keeps so.
+        let Some(meter) = self.open_meters(Some(sandbox))?.pop() else { return Ok(None) };
+        self.bill(&meter, prices, at_ms.unwrap_or(0).max(meter.seen_at_ms), true)?;
+        Ok(Some(meter.number))
     }
 
     /// Gives back all that a sandbox has paid.
     pub(crate) fn refund(&self, sandbox: &SandboxId, at_ms: u64) -> Result<()> {
+        self.give_back(sandbox, None, at_ms)
+    }
+
+    /// Gives back what one of a sandbox's meters has cost.
+    pub(crate) fn refund_meter(&self, sandbox: &SandboxId, number: u64, at_ms: u64) -> Result<()> {
+        self.give_back(sandbox, Some(number), at_ms)
+    }
+
+    fn give_back(&self, sandbox: &SandboxId, meter: Option<u64>, at_ms: u64) -> Result<()> {
         const WHAT: &str = "refund a sandbox";
         let project = self.project_of(sandbox)?;
+        // A number has no colon, and what comes after one in ASCII is a semicolon.
         let sql = "SELECT account, -sum(amount_mc) FROM credit_transaction JOIN credit_posting ON id = transaction_id \
-                   WHERE sandbox_id = ?1 GROUP BY account HAVING sum(amount_mc) <> 0";
+                   WHERE sandbox_id = ?1 AND (?2 IS NULL OR key > ?2 || ':' AND key < ?2 || ';') \
+                   GROUP BY account HAVING sum(amount_mc) <> 0";
         let mut statement = self.conn.prepare_cached(sql).map_err(doing(WHAT))?;
-        let rows = statement.query_map(params![sandbox.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)));
+        let keys = meter.map(|number| format!("minute:{sandbox}:{number}"));
+        let rows =
+            statement.query_map(params![sandbox.as_str(), keys], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)));
         let mut rows: Vec<(String, i64)> = rows.and_then(Iterator::collect).map_err(doing(WHAT))?;
         // The limit may have been taken away or set meanwhile: what was paid in one way is not given back in the other.
         let is_limited = self.budget_named(&project)?.is_some();
@@ -382,7 +395,8 @@ impl Tx<'_> {
             }
         }
         let postings: Vec<_> = rows.iter().map(|(account, amount)| (account.as_str(), *amount)).collect();
-        self.post(&format!("refund:{sandbox}"), &project, Some(sandbox.as_str()), at_ms, &postings).map(drop)
+        let key = meter.map_or_else(|| format!("refund:{sandbox}"), |number| format!("refund:{sandbox}:{number}"));
+        self.post(&key, &project, Some(sandbox.as_str()), at_ms, &postings).map(drop)
     }
 
     fn bill(&self, meter: &Meter, prices: Prices, until_ms: u64, close: bool) -> Result<()> {
@@ -402,8 +416,11 @@ impl Tx<'_> {
             .map_err(doing(BILL))
     }
 
-    /// Takes an amount from a project. What its balance does not hold is written off: it is never negative.
+    /// Takes an amount from a project. What its balance does not hold is written off: it is never negative. What is free is in no entry.
     fn charge(&self, key: &str, project: &str, sandbox: &str, at_ms: u64, amount: i64) -> Result<()> {
+        if amount == 0 {
+            return Ok(());
+        }
         let budget = self.budget_named(project)?;
         let mut postings = vec![("revenue", amount)];
         match budget {

@@ -70,7 +70,7 @@ pub use job::{JobPartRow, JobRow};
 pub use key_file::KeyError;
 pub use kind::{DatabaseKind, EngineKind, GateKind, Kind};
 pub use log::{LogEntry, LogLevel, LogRow};
-pub use sandbox::{SandboxChange, SandboxFilter, SandboxRow, SandboxStatus};
+pub use sandbox::{Refund, SandboxChange, SandboxFilter, SandboxRow, SandboxStatus};
 pub use seal::{PreviewKey, SealingKey, SecretValue};
 pub use stage::StageRow;
 pub use store::{Database, Options, Statistics, Store};

@@ -130,8 +130,20 @@ pub struct SandboxChange {
     pub disk: Option<Option<u64>>,
     /// Nobody watched it end: its meter is closed at the time at which it was seen last.
     pub ended_unseen: bool,
-    /// It could not be made: what it has paid is given back.
-    pub refund: bool,
+    /// What of it is given back, when it could not be made or started.
+    pub refund: Refund,
+}
+
+/// What is given back to whoever has paid for a sandbox that could not be had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Refund {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What the meter has cost that closes now: a start that failed.
+    Meter,
+    /// All that it has paid: it could not be made.
+    Everything,
 }
 
 /// Which sandboxes to list, newest first.
@@ -326,9 +338,12 @@ impl Tx<'_> {
             (Running, Paused) | (Paused, Running) => {}
             _ => {
                 let at_ms = change.stopped_at_ms.or(change.deleted_at_ms);
-                self.close_meter(id, at_ms.filter(|_| !change.ended_unseen))?;
-                if change.refund {
-                    self.refund(id, at_ms.unwrap_or(row.created_at_ms))?;
+                let closed = self.close_meter(id, at_ms.filter(|_| !change.ended_unseen))?;
+                let refunded_at = at_ms.unwrap_or(row.created_at_ms);
+                match (change.refund, closed) {
+                    (Refund::Nothing, _) | (Refund::Meter, None) => {}
+                    (Refund::Meter, Some(number)) => self.refund_meter(id, number, refunded_at)?,
+                    (Refund::Everything, _) => self.refund(id, refunded_at)?,
                 }
             }
         }

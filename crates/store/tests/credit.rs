@@ -7,7 +7,8 @@ use ringfence_model::{
     credit::{CreditSettings, DAY_MS, MilliCredits},
 };
 use ringfence_store::{
-    AuditFilter, SandboxChange, SandboxStatus, Store, StoreError, TrafficTotals, UsageBy, UsageFilter, UsageOf,
+    AuditFilter, Refund, SandboxChange, SandboxStatus, Store, StoreError, TrafficTotals, Tx, UsageBy, UsageFilter,
+    UsageOf,
 };
 use support::{NOW_MS, Place, sandbox_id, sandbox_row};
 
@@ -104,7 +105,8 @@ async fn a_failed_create_is_refunded_and_a_crash_bills_until_it_was_seen_last() 
     let store = place.open();
     grant(&store, 100, "a").await;
     create(&store, 1, NOW_MS).await.expect("made");
-    let change = SandboxChange { deleted_at_ms: Some(NOW_MS + 5), refund: true, ..SandboxChange::default() };
+    let change =
+        SandboxChange { deleted_at_ms: Some(NOW_MS + 5), refund: Refund::Everything, ..SandboxChange::default() };
     store.write(move |tx| tx.move_sandbox(&sandbox_id(1), SandboxStatus::Deleted, &change)).await.expect("undone");
     assert_eq!((balance(&store).await, cost(&store, 1).await), (100_000, 0));
     create(&store, 2, NOW_MS).await.expect("made");
@@ -115,6 +117,58 @@ async fn a_failed_create_is_refunded_and_a_crash_bills_until_it_was_seen_last() 
         SandboxChange { stopped_at_ms: Some(NOW_MS + 9000 * MINUTE), ended_unseen: true, ..SandboxChange::default() };
     store.write(move |tx| tx.move_sandbox(&sandbox_id(2), SandboxStatus::Stopped, &change)).await.expect("stopped");
     assert_eq!(cost(&store, 2).await, 4000);
+    adds_up(&store).await;
+}
+
+#[tokio::test]
+async fn a_start_that_failed_costs_nothing_and_what_was_paid_before_stays_paid() {
+    let place = Place::new();
+    let store = place.open();
+    grant(&store, 100, "a").await;
+    create(&store, 1, NOW_MS).await.expect("made");
+    go(&store, 1, SandboxStatus::Stopped, NOW_MS + 5 * MINUTE).await.expect("stopped");
+    assert_eq!((balance(&store).await, cost(&store, 1).await), (93_000, 7000));
+    let unstarted = |at_ms: u64| {
+        let change = SandboxChange { stopped_at_ms: Some(at_ms), refund: Refund::Meter, ..SandboxChange::default() };
+        store.write(move |tx| tx.move_sandbox(&sandbox_id(1), SandboxStatus::Stopped, &change).map(drop))
+    };
+    // As often as it fails, and however long it takes to fail.
+    for (number, (begun, failed)) in [(10, 10), (11, 14), (20, 21)].into_iter().enumerate() {
+        go(&store, 1, SandboxStatus::Running, NOW_MS + begun * MINUTE).await.expect("it is reserved");
+        assert_eq!(balance(&store).await, 92_000, "{number}");
+        unstarted(NOW_MS + failed * MINUTE).await.expect("stopped again");
+        assert_eq!((balance(&store).await, cost(&store, 1).await), (93_000, 7000), "{number}");
+        adds_up(&store).await;
+    }
+    // The control: one that does not fail is paid.
+    go(&store, 1, SandboxStatus::Running, NOW_MS + 30 * MINUTE).await.expect("it runs");
+    go(&store, 1, SandboxStatus::Stopped, NOW_MS + 32 * MINUTE).await.expect("stopped");
+    assert_eq!((balance(&store).await, cost(&store, 1).await), (91_000, 9000));
+    // All that it has paid is given back, and nothing of what was given back already.
+    let change = SandboxChange { deleted_at_ms: Some(NOW_MS), refund: Refund::Everything, ..SandboxChange::default() };
+    store.write(move |tx| tx.move_sandbox(&sandbox_id(1), SandboxStatus::Deleted, &change)).await.expect("undone");
+    assert_eq!((balance(&store).await, cost(&store, 1).await), (100_000, 0));
+    adds_up(&store).await;
+}
+
+#[tokio::test]
+async fn an_entry_of_the_ledger_takes_the_bytes_that_the_decision_names() {
+    const MINUTES: u64 = 20_000;
+    // docs/decisions/0047: at most so many for each billed minute, indexes and all.
+    const ENTRY_BYTES_MAX: u64 = 320;
+    let place = Place::new();
+    let store = place.open();
+    create(&store, 1, NOW_MS).await.expect("made");
+    let pages = || {
+        let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+        place.behind_its_back().query_row(sql, [], |row| row.get::<_, u64>(0)).expect("a number")
+    };
+    let before = pages();
+    let bill = |tx: &Tx<'_>| (1..=MINUTES).try_for_each(|minute| tx.bill_minutes(NOW_MS + minute * MINUTE).map(drop));
+    store.write(bill).await.expect("billed");
+    let bytes = (pages() - before) / MINUTES;
+    println!("an entry of the ledger: {bytes} bytes");
+    assert!(bytes <= ENTRY_BYTES_MAX, "{bytes} bytes for each minute");
     adds_up(&store).await;
 }
 
@@ -236,7 +290,7 @@ async fn a_budget_is_what_may_be_spent_from_now_on() {
     set(None, "c").await;
     create(&store, 3, NOW_MS).await.expect("no limit");
     // What was paid while there was one is given back while there is none.
-    let change = SandboxChange { deleted_at_ms: Some(NOW_MS), refund: true, ..SandboxChange::default() };
+    let change = SandboxChange { deleted_at_ms: Some(NOW_MS), refund: Refund::Everything, ..SandboxChange::default() };
     store.write(move |tx| tx.move_sandbox(&sandbox_id(2), SandboxStatus::Deleted, &change)).await.expect("undone");
     assert_eq!(cost(&store, 2).await, 0);
     adds_up(&store).await;

@@ -37,9 +37,28 @@ impl Place {
         place
     }
 
+    /// With one, in a sandbox of that project.
+    pub(crate) async fn of(project: &'static str) -> Self {
+        let api = common::client().await;
+        let made = tokio::task::spawn_blocking(move || {
+            let args = ["sandbox", "create", "python", "--project", project, "--json"];
+            common::ringfence(common::shared(), &args)
+        });
+        let made = made.await.expect("it is made");
+        let answer: serde_json::Value = serde_json::from_slice(&made.stdout).expect("an answer");
+        let id = answer["sandbox_id"].as_str().expect("an id").to_owned();
+        let place = Self::at(Sandbox { api, id }).await;
+        place.serve("AF_INET", "127.0.0.1", PORT).await;
+        place
+    }
+
     /// Without one.
     pub(crate) async fn empty() -> Self {
         let sandbox = Sandbox::with(CreateRequest { template: "python".into(), ..CreateRequest::default() }).await;
+        Self::at(sandbox).await
+    }
+
+    async fn at(sandbox: Sandbox) -> Self {
         let place = Self { sandbox, token: String::new() };
         let url = place.preview(PORT, None).await.url.expect("the daemon listens on TCP");
         let token = url.split_once("?ringfence_token=").expect("the address has the token").1.to_owned();

@@ -1,7 +1,7 @@
 //! Who may come in, and whose things are whose, as every face asks for it.
 
 use ringfence_model::{
-    Caller, Project, SandboxId,
+    Caller, JobId, Project, SandboxId,
     api::{
         Actor, ProjectListAnswer, TokenCreateAnswer, TokenCreateRequest, TokenListAnswer, TokenRequest,
         TokenRevokeAnswer,
@@ -29,6 +29,9 @@ pub trait Access: Send + Sync + 'static {
 
     /// Which of these sandboxes belong to that project.
     fn sandboxes_of(&self, project: Project, ids: Vec<SandboxId>) -> Answering<'_, Vec<SandboxId>>;
+
+    /// Which of these jobs belong to that project. One that was removed belongs to nobody.
+    fn jobs_of(&self, project: Project, ids: Vec<JobId>) -> Answering<'_, Vec<JobId>>;
 
     /// Who comes with that secret; nobody when there is no such token, or it was revoked or has ended.
     fn caller(&self, secret: Vec<u8>) -> Answering<'_, Option<Caller>>;

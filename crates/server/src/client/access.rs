@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::Method;
 use ringfence_engine::api::{Access, Answering};
 use ringfence_model::{
-    Caller, Project, SandboxId,
+    Caller, JobId, Project, SandboxId,
     api::{
         Actor, ProjectListAnswer, TokenCreateAnswer, TokenCreateRequest, TokenListAnswer, TokenRequest,
         TokenRevokeAnswer,
@@ -30,6 +30,10 @@ impl Access for Client {
     }
 
     fn sandboxes_of(&self, _: Project, ids: Vec<SandboxId>) -> Answering<'_, Vec<SandboxId>> {
+        Box::pin(async move { Ok(ids) })
+    }
+
+    fn jobs_of(&self, _: Project, ids: Vec<JobId>) -> Answering<'_, Vec<JobId>> {
         Box::pin(async move { Ok(ids) })
     }
 

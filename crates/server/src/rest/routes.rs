@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ringfence_model::{
-    ApiError, Code,
+    ApiError, Caller, Code, Role,
     api::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer, AuditPruneRequest, AuditVerifyAnswer,
         AuditVerifyRequest, BuildAnswer, BuildRequest, ConfigureAnswer, ConfigureRequest, CreateAnswer, CreateRequest,
@@ -303,9 +303,10 @@ pub(crate) async fn health(face: Face, Extension(actor): Extension<Actor>) -> Re
 /// End the daemon. Operators only.
 #[utoipa::path(post, path = "/v1/stop", tag = "system",
     responses((status = 200, body = StopAnswer), (status = "default", body = ErrorBody)))]
-pub(crate) async fn stop_daemon(face: Face, Extension(actor): Extension<Actor>) -> Reply<StopAnswer> {
-    if actor != Actor::Operator {
-        let message = "only the operator may end the daemon: run `ringfence stop` on its machine";
+pub(crate) async fn stop_daemon(face: Face, Extension(caller): Extension<Caller>) -> Reply<StopAnswer> {
+    // It ends what all projects run, so that the token of one is not enough.
+    if caller.role != Role::Operator || (caller.project.is_some() && caller.token.is_some()) {
+        let message = "only the operator of all projects may end the daemon: run `ringfence stop` on its machine";
         return Err(Refused(ApiError::new(Code::PermissionDenied, message)));
     }
     tracing::info!("the operator asked for the end");

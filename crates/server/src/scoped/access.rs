@@ -2,7 +2,7 @@
 
 use ringfence_engine::api::{Access, Answering};
 use ringfence_model::{
-    Caller, Operation, Project, SandboxId,
+    Caller, JobId, Operation, Project, SandboxId,
     api::{
         Actor, ProjectListAnswer, TokenCreateAnswer, TokenCreateRequest, TokenListAnswer, TokenRequest,
         TokenRevokeAnswer,
@@ -26,6 +26,10 @@ impl Access for Scoped {
 
     fn sandboxes_of(&self, project: Project, ids: Vec<SandboxId>) -> Answering<'_, Vec<SandboxId>> {
         self.inner.sandboxes_of(self.caller.project.clone().unwrap_or(project), ids)
+    }
+
+    fn jobs_of(&self, project: Project, ids: Vec<JobId>) -> Answering<'_, Vec<JobId>> {
+        self.inner.jobs_of(self.caller.project.clone().unwrap_or(project), ids)
     }
 
     fn caller(&self, secret: Vec<u8>) -> Answering<'_, Option<Caller>> {

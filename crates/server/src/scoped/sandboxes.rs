@@ -2,7 +2,7 @@
 
 use ringfence_engine::api::{Answering, Chunks, ProgressSender, Sandboxes};
 use ringfence_model::{
-    ApiError, Operation, Role,
+    ApiError, JobId, Operation, Role,
     api::{
         Actor, AuditEntryView, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer, AuditPruneRequest, AuditVerifyAnswer,
         AuditVerifyRequest, BuildAnswer, BuildRequest, CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest,
@@ -72,6 +72,14 @@ impl Scoped {
         }
     }
 
+    /// Those of these jobs that are of the caller's project.
+    async fn own_jobs(&self, jobs: impl Iterator<Item = JobId>) -> Result<Vec<JobId>, ApiError> {
+        match &self.caller.project {
+            Some(project) => self.inner.jobs_of(project.clone(), jobs.collect()).await,
+            None => Ok(jobs.collect()),
+        }
+    }
+
     /// What lets somebody in is not for who only looks.
     fn hide_tokens(&self, detail: &mut SandboxDetail) {
         if self.caller.role == Role::Auditor {
@@ -80,6 +88,18 @@ impl Scoped {
             }
         }
     }
+}
+
+/// Whether an entry of the chain is about a job, and not about one of its sandboxes.
+fn is_of_a_job(entry: &AuditEntryView) -> bool {
+    let kind = entry.event.split('.').next().unwrap_or_default();
+    entry.sandbox_id.is_none() && ["sweep", "pipeline", "swarm", "task"].contains(&kind)
+}
+
+/// The job that an entry is about. Each kind of job names itself in its own word.
+fn job_of(entry: &AuditEntryView) -> Option<JobId> {
+    let named = ["task", "pipeline", "swarm", "sweep_id", "job"].into_iter().find_map(|word| entry.detail.get(word));
+    JobId::parse(named.filter(|_| is_of_a_job(entry))?.as_str()?).ok()
 }
 
 impl Sandboxes for Scoped {
@@ -216,9 +236,14 @@ impl Sandboxes for Scoped {
             let mut answer = self.inner.audit_log(self.actor(), request).await?;
             if is_filtered {
                 let is_first = self.guest_project().is_none();
-                // What is about no sandbox is the installation's; who else may come in, and what others may spend, is the operator's alone.
+                let jobs = self.own_jobs(answer.entries.iter().filter_map(job_of)).await?;
+                // What is about no sandbox and no job is the installation's; who else may come in, and what others may spend, is the
+                // operator's alone.
                 let operators = |event: &str| event.starts_with("token.") || event.starts_with("credit.");
-                let shared = |entry: &AuditEntryView| is_first && !operators(&entry.event);
+                let shared = |entry: &AuditEntryView| match is_of_a_job(entry) {
+                    true => job_of(entry).is_some_and(|job| jobs.contains(&job)),
+                    false => is_first && !operators(&entry.event),
+                };
                 self.retain(&mut answer.entries, |entry| entry.sandbox_id.as_deref(), shared).await?;
                 // The oldest stand first.
                 answer.entries.drain(..answer.entries.len().saturating_sub(limit));
@@ -243,7 +268,7 @@ impl Sandboxes for Scoped {
         Box::pin(async move {
             self.check(Operation::Health)?;
             let mut answer = self.inner.health(self.actor()).await?;
-            let Some(project) = self.guest_project().cloned() else { return Ok(answer) };
+            let Some(project) = self.caller.project.clone() else { return Ok(answer) };
             let request = ListRequest { limit: Some(LIST_MAX), project: Some(project), ..ListRequest::default() };
             let own = self.inner.list(self.actor(), request).await?.sandboxes;
             let of = |status| own.iter().filter(|one| one.status == status).count() as u64;
@@ -253,6 +278,9 @@ impl Sandboxes for Scoped {
                 paused: of(SandboxStatus::Paused),
                 stopped: of(SandboxStatus::Stopped),
             };
+            if self.guest_project().is_none() {
+                return Ok(answer);
+            }
             let request = TemplateListRequest { category: Some("exported".into()), limit: Some(LIST_MAX) };
             let hidden = self.inner.templates(self.actor(), request).await?.templates;
             answer.templates.retain(|template| hidden.iter().all(|hidden| hidden.name != template.name));

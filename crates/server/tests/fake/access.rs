@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ringfence_engine::api::{Access, Answering};
-use ringfence_model::{ApiError, Caller, Code, Project, Role, SandboxId, api::*};
+use ringfence_model::{ApiError, Caller, Code, JobId, Project, Role, SandboxId, api::*};
 use ringfence_research::api::{Research, SharedResearch};
 
 use super::{Fake, now};
@@ -52,18 +52,30 @@ impl Access for Fake {
     }
 
     fn execution_in(&self, project: Project, execution_id: String) -> Answering<'_, ()> {
-        // The fake's executions are of the first project.
-        let known = project == Project::default();
+        let sandbox = self
+            .state()
+            .executions
+            .values()
+            .find(|e| e.execution_id.as_str() == execution_id)
+            .map(|e| e.sandbox_id.clone());
+        let known = sandbox.is_some_and(|sandbox| self.owner(&sandbox) == project);
         let unknown = || ApiError::new(Code::ExecutionNotFound, format!("there is no execution `{execution_id}`"));
         now(if known { Ok(()) } else { Err(unknown()) })
     }
 
-    fn template_in(&self, _: Project, _: String) -> Answering<'_, ()> {
-        now(Ok(()))
+    fn template_in(&self, project: Project, name: String) -> Answering<'_, ()> {
+        // What ships is everybody's, and what there is besides is the first project's.
+        let known = project == Project::default() || name == "python" || name == "slow";
+        let unknown = || ApiError::new(Code::TemplateNotFound, format!("there is no template `{name}`"));
+        now(if known { Ok(()) } else { Err(unknown()) })
     }
 
     fn sandboxes_of(&self, project: Project, ids: Vec<SandboxId>) -> Answering<'_, Vec<SandboxId>> {
         now(Ok(ids.into_iter().filter(|id| self.owner(id) == project).collect()))
+    }
+
+    fn jobs_of(&self, _: Project, _: Vec<JobId>) -> Answering<'_, Vec<JobId>> {
+        now(Ok(vec![]))
     }
 
     fn caller(&self, secret: Vec<u8>) -> Answering<'_, Option<Caller>> {

@@ -14,7 +14,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::{FutureExt, StreamExt};
-use parts::{NOW, PNG, denials, isolation, template};
+use parts::{NOW, PNG, denials, health, isolation, template};
 use ringfence_engine::api::{Answering, Chunks, ProgressSender, Sandboxes};
 use ringfence_model::{ApiError, Code, ExecutionId, Limits, Project, SandboxId, api::*};
 
@@ -87,7 +87,7 @@ impl Sandboxes for Fake {
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-            } else if request.template != "python" {
+            } else if !["python", "house"].contains(&request.template.as_str()) {
                 return Err(ApiError::new(
                     Code::TemplateNotFound,
                     format!("there is no template `{}`", request.template),
@@ -260,10 +260,12 @@ impl Sandboxes for Fake {
 
     fn list(&self, _: Actor, request: ListRequest) -> Answering<'_, ListAnswer> {
         let answer = request.checked().map(|_| {
-            let sandboxes: Vec<SandboxSummary> = self
-                .state()
+            let state = self.state();
+            let is_of = |id: &SandboxId| request.project.as_ref().is_none_or(|of| state.owners.get(id) == Some(of));
+            let sandboxes: Vec<SandboxSummary> = state
                 .names
                 .iter()
+                .filter(|(id, _)| is_of(id))
                 .map(|(id, name)| SandboxSummary {
                     disk_bytes: None,
                     sandbox_id: id.clone(),
@@ -366,8 +368,9 @@ impl Sandboxes for Fake {
     }
 
     fn template(&self, _: Actor, request: TemplateRequest) -> Answering<'_, TemplateAnswer> {
-        now(if request.template_name == "python" {
-            Ok(TemplateAnswer { success: true, template: template("python") })
+        // One that ships, and one that was exported.
+        now(if ["python", "house"].contains(&request.template_name.as_str()) {
+            Ok(TemplateAnswer { success: true, template: template(&request.template_name) })
         } else {
             Err(ApiError::new(Code::TemplateNotFound, format!("there is no template `{}`", request.template_name)))
         })
@@ -582,19 +585,6 @@ impl Sandboxes for Fake {
     }
 
     fn health(&self, _: Actor) -> Answering<'_, HealthAnswer> {
-        now(Ok(HealthAnswer {
-            success: true,
-            status: "ok".into(),
-            version: "0.1.0".into(),
-            build: "fake".into(),
-            uptime: 1.0,
-            sandboxes: SandboxCounts::default(),
-            executions_running: 0,
-            templates: vec![],
-            trials: TrialHealth::default(),
-            making: MakingHealth::default(),
-            host: HostHealth::default(),
-            problems: vec![],
-        }))
+        now(Ok(health()))
     }
 }

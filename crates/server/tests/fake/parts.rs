@@ -40,6 +40,23 @@ pub(super) fn template(name: &str) -> TemplateView {
     }
 }
 
+pub(super) fn health() -> HealthAnswer {
+    HealthAnswer {
+        success: true,
+        status: "ok".into(),
+        version: "0.1.0".into(),
+        build: "fake".into(),
+        uptime: 1.0,
+        sandboxes: SandboxCounts::default(),
+        executions_running: 0,
+        templates: vec![],
+        trials: TrialHealth::default(),
+        making: MakingHealth::default(),
+        host: HostHealth::default(),
+        problems: vec![],
+    }
+}
+
 /// What the gate would have refused, twice.
 pub(super) fn denials(sandbox: &SandboxId) -> Vec<Denial> {
     use ringfence_model::net::{Denial as GateDenial, DenialReason, HostName, Protocol};

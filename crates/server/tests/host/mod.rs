@@ -45,22 +45,27 @@ impl Answer {
 
 impl Host {
     pub(crate) async fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let uid = std::fs::metadata(dir.path()).expect("it is there").uid();
-        Self::start_in(dir, vec![uid]).await
+        Self::start_over(|services| services).await
     }
 
     pub(crate) async fn start_for(unix_uids: Vec<u32>) -> Self {
-        Self::start_in(tempfile::tempdir().expect("a directory"), unix_uids).await
+        Self::start_in(tempfile::tempdir().expect("a directory"), unix_uids, |services| services).await
     }
 
-    async fn start_in(dir: TempDir, unix_uids: Vec<u32>) -> Self {
+    /// Over what is made of the fake.
+    pub(crate) async fn start_over(over: impl FnOnce(Services) -> Services) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let uid = std::fs::metadata(dir.path()).expect("it is there").uid();
+        Self::start_in(dir, vec![uid], over).await
+    }
+
+    async fn start_in(dir: TempDir, unix_uids: Vec<u32>, over: impl FnOnce(Services) -> Services) -> Self {
         let fake = Arc::new(Fake::default());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let stop = Stop::default();
         let config = Config {
-            services: Services { sandboxes: fake.clone(), research: fake.clone() },
+            services: over(Services { sandboxes: fake.clone(), research: fake.clone() }),
             previews: None,
             build: "test".into(),
             unix: UnixListener::bind(dir.path().join("api.sock")).expect("a socket"),
