@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use ringfence_model::Project;
 
 use crate::commands::{
-    audit, backup, bench, config, credits, data, demo, doctor, egress, install, mcp, pages, pipeline, preview, reconcile,
-    run, sandbox, secret, serve, soak, status, stop, story, swarm, sweep, task, template, token, top, trade, venue,
+    audit, backup, bench, config, credits, data, demo, doctor, egress, install, mcp, pages, pipeline, preview,
+    reconcile, run, sandbox, secret, serve, soak, status, stop, story, swarm, sweep, task, template, token, top, trade,
+    venue,
 };
 
 /// Runs code that nobody trusts, in sandboxes that are ready in milliseconds.

@@ -91,7 +91,9 @@ impl Place {
 /// It says what to do.
 pub(crate) fn must_be_root(place: &Place, verb: &str) -> anyhow::Result<()> {
     if place.is_host() && !rustix::process::geteuid().is_root() {
-        bail!("`{verb}` writes to this host and needs root: run `sudo ringfence {verb}`, or give it a --root of your own");
+        bail!(
+            "`{verb}` writes to this host and needs root: run `sudo ringfence {verb}`, or give it a --root of your own"
+        );
     }
     Ok(())
 }

@@ -93,7 +93,8 @@ mod tests {
     fn every_command_has_a_page_and_every_shell_knows_it() {
         let pages = all().expect("pages");
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
-        for name in ["ringfence.1", "ringfence-sandbox.1", "ringfence-sandbox-create.1", "ringfence-trade-limits-set.1"] {
+        for name in ["ringfence.1", "ringfence-sandbox.1", "ringfence-sandbox-create.1", "ringfence-trade-limits-set.1"]
+        {
             assert!(names.contains(&name), "{name}: {names:?}");
         }
         let page = text(pages.iter().find(|(name, _)| name == "ringfence-sandbox-create.1").expect("there").1.clone());

@@ -143,7 +143,11 @@ fn what_others_wrote_is_neither_overwritten_nor_removed() {
     run(&words).check(1, &["removed "], &["ringfence.service was changed since"]);
     let files: Vec<_> = tree(root.path()).into_iter().filter(|(_, content)| content.is_some()).collect();
     let left: Vec<&Path> = files.iter().map(|(path, _)| path.strip_prefix(root.path()).expect("below")).collect();
-    let expected = ["etc/systemd/system/ringfence.service", "usr/local/share/man/man1/other.1", "usr/local/share/ringfence/installed.json"];
+    let expected = [
+        "etc/systemd/system/ringfence.service",
+        "usr/local/share/man/man1/other.1",
+        "usr/local/share/ringfence/installed.json",
+    ];
     assert_eq!(left, expected.map(Path::new));
     assert_eq!(fs::read_to_string(&unit).expect("it stays"), changed);
     assert_eq!(fs::read_to_string(&other).expect("it stays"), "of others");
@@ -170,7 +174,8 @@ fn the_unit_is_one_that_systemd_understands() {
     assert!(said.code == Some(0) && said.err.is_empty(), "{said:?}");
     // The check itself finds a fault.
     let wrong = unit.with_file_name("wrong.service");
-    fs::write(&wrong, fs::read_to_string(&unit).expect("a unit").replace("KillMode=mixed", "KillMod=mixed")).expect("written");
+    fs::write(&wrong, fs::read_to_string(&unit).expect("a unit").replace("KillMode=mixed", "KillMod=mixed"))
+        .expect("written");
     let said = verify(Path::new("/etc/systemd/system/wrong.service"));
     assert!(said.err.contains("KillMod"), "{said:?}");
     let mut command = Command::new("systemd-analyze");
@@ -230,7 +235,8 @@ fn pages_are_rendered_without_a_complaint() {
     assert_eq!(Some(top.out.as_bytes()), fs::read(dir.join("ringfence.1")).ok().as_deref());
     if has("groff") {
         for (page, _) in &pages {
-            let output = Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).arg(page).output().expect("it runs");
+            let output =
+                Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).arg(page).output().expect("it runs");
             let said = Said::of(output);
             assert!(said.code == Some(0) && said.err.is_empty(), "{}: {said:?}", page.display());
         }
@@ -238,7 +244,11 @@ fn pages_are_rendered_without_a_complaint() {
     if has("man") {
         let show = |page: &str| {
             let mut command = Command::new("man");
-            command.args(["-l", text(&dir.join(page))]).env("MANWIDTH", "100").env("LC_ALL", "C.UTF-8").env("MANPAGER", "cat");
+            command
+                .args(["-l", text(&dir.join(page))])
+                .env("MANWIDTH", "100")
+                .env("LC_ALL", "C.UTF-8")
+                .env("MANPAGER", "cat");
             Said::of(command.output().expect("it runs"))
         };
         show("ringfence.1").check(0, &["NAME", "SUBCOMMANDS", "ringfence run backtest.py"], &[]);
@@ -261,7 +271,9 @@ fn the_configuration_is_explained_and_checked() {
     );
     assert!(!json.out.contains("hunter2"), "{json:?}");
     let json = json.json();
-    let key = |name: &str| json["keys"].as_array().and_then(|keys| keys.iter().find(|key| key["key"] == name)).expect("a key");
+    let key = |name: &str| {
+        json["keys"].as_array().and_then(|keys| keys.iter().find(|key| key["key"] == name)).expect("a key")
+    };
     assert_eq!((&key("trade.live_allowed")["value"], &key("trade.live_allowed")["line"]), (&true.into(), &2.into()));
     assert_eq!(key("gate.registries")["sources"], serde_json::json!(["file", "environment"]));
     assert_eq!(key("gate.registries")["value"], serde_json::json!(["a.lan", "pypi.lan:8443"]));

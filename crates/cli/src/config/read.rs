@@ -104,7 +104,12 @@ fn unknown(text: &str, section: &str, table: &DeTable<'_>, list: &mut Vec<Proble
             }),
             _ => list.push(Problem {
                 line: line_of(text, Some(name.span())),
-                what: format!("there is no key `{}`{}; {}", name.get_ref(), within(section), meant(section, name.get_ref())),
+                what: format!(
+                    "there is no key `{}`{}; {}",
+                    name.get_ref(),
+                    within(section),
+                    meant(section, name.get_ref())
+                ),
             }),
         }
     }
@@ -190,7 +195,8 @@ mod tests {
 
     #[test]
     fn what_is_set_is_found_with_its_line() {
-        let text = "[gate.pins]\n\"db.lan\" = [\"10.0.0.5\"]\n[gate]\ncache.mib_max = 1\n[trade]\n\nlive_allowed = true\n";
+        let text =
+            "[gate.pins]\n\"db.lan\" = [\"10.0.0.5\"]\n[gate]\ncache.mib_max = 1\n[trade]\n\nlive_allowed = true\n";
         parse("c.toml", text).expect("it is right");
         let mut found: Vec<(&str, usize)> = set_keys(text).iter().map(|(key, line)| (key.path, *line)).collect();
         found.sort_unstable();

@@ -89,8 +89,8 @@ pub(crate) fn install(place: &Place, dry_run: bool) -> anyhow::Result<Vec<Done>>
     let mut after = Manifest { dirs: during.dirs, ..Manifest::new() };
     plan.iter().for_each(|file| after.allow(&file.path, &file.sha256));
     // What an earlier version wrote and somebody has changed since stays, and stays known.
-    for file in before.files.into_iter().filter(|file| after.get(&file.path).is_none()) {
-        if fs::symlink_metadata(place.real(&file.path)).is_ok() {
+    for file in before.files {
+        if after.get(&file.path).is_none() && fs::symlink_metadata(place.real(&file.path)).is_ok() {
             after.files.push(file);
         }
     }

@@ -99,7 +99,7 @@ pub(crate) fn write_whole(path: &Path, mode: u32, content: &mut dyn io::Read) ->
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".ringfence-{}", std::process::id()));
     let unfinished = path.with_file_name(name);
-    let write = || -> io::Result<()> {
+    let mut write = || -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&unfinished)?;
         io::copy(content, &mut file)?;
         file.flush()?;

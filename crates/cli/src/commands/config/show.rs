@@ -189,10 +189,8 @@ mod tests {
         let is_key = |line: &str| {
             line.split_once(" = ").is_some_and(|(name, _)| keys::KEYS.iter().any(|key| key.name() == name))
         };
-        let uncommented: Vec<&str> = shown
-            .lines()
-            .map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line))
-            .collect();
+        let uncommented: Vec<&str> =
+            shown.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line)).collect();
         let text = uncommented.join("\n");
         let set: Config = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         for key in keys::KEYS.iter().filter(|key| key.path != "credits.budget") {

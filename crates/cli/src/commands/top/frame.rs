@@ -189,8 +189,8 @@ pub(super) mod tests {
     use ringfence_model::{
         SandboxId,
         api::{
-            ExecutionCounts, HealthAnswer, HostHealth, LimitsView, MakingHealth, Resources, SandboxCounts, SandboxDetail,
-            TemplateHealth, TemplateStatus, TrialHealth,
+            ExecutionCounts, HealthAnswer, HostHealth, LimitsView, MakingHealth, Resources, SandboxCounts,
+            SandboxDetail, TemplateHealth, TemplateStatus, TrialHealth,
         },
     };
 

@@ -153,7 +153,11 @@ fn table<T>(columns: &[Column<T>], rows: &[T], rows_max: usize, width: usize) ->
         kept.iter().map(|(_, _, widest)| widest + GAP).sum::<usize>().saturating_sub(GAP)
     };
     while needed(&kept) > width {
-        let least = kept.iter().enumerate().max_by_key(|(_, (column, ..))| column.rank).map(|(at, (column, ..))| (at, column.rank));
+        let least = kept
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, (column, ..))| column.rank)
+            .map(|(at, (column, ..))| (at, column.rank));
         match least {
             Some((at, rank)) if rank > 0 => drop(kept.remove(at)),
             _ => break,

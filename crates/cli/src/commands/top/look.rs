@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use ringfence_model::{
     SandboxId,
     api::{
-        Actor, HealthAnswer, LIST_MAX, ListRequest, SandboxDetail, SandboxRequest, SandboxStatus, SandboxSummary, TradeOrder,
-        TradeOrdersRequest, TradeStatusAnswer, TradeStatusRequest,
+        Actor, HealthAnswer, LIST_MAX, ListRequest, SandboxDetail, SandboxRequest, SandboxStatus, SandboxSummary,
+        TradeOrder, TradeOrdersRequest, TradeStatusAnswer, TradeStatusRequest,
     },
 };
 
@@ -68,11 +68,8 @@ pub(super) async fn look(daemon: &Daemon) -> anyhow::Result<Look> {
     let health = api.health(Actor::Operator).await?;
     let mut sandboxes = Vec::new();
     for status in SHOWN {
-        let request = ListRequest {
-            status: Some(status.as_str().to_owned()),
-            limit: Some(LIST_MAX),
-            ..ListRequest::default()
-        };
+        let request =
+            ListRequest { status: Some(status.as_str().to_owned()), limit: Some(LIST_MAX), ..ListRequest::default() };
         sandboxes.extend(api.list(Actor::Operator, request).await?.sandboxes);
     }
     // One that changes its state between two questions is in both answers, or in none.
