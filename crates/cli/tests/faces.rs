@@ -239,7 +239,7 @@ while code is None and time.time() < end:
         time.sleep(0.02)
 after = termios.tcgetattr(slave)
 sys.stdout.buffer.write(seen)
-print('\nrestored' if before == after else '\nchanged', code)
+print('\\nrestored' if before == after else '\\nchanged', code)
 ";
 
 #[test]
