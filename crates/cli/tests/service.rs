@@ -130,7 +130,8 @@ fn the_daemon_works_with_what_its_unit_leaves_it() {
         .map(|name| name.strip_prefix("CAP_").expect("a capability").to_ascii_lowercase())
         .collect();
     assert!(left.iter().all(|name| known.contains_key(name)), "{left:?}");
-    let dropped: Vec<String> = known.keys().filter(|name| !left.contains(name)).map(|name| format!("-{name}")).collect();
+    let dropped: Vec<String> =
+        known.keys().filter(|name| !left.contains(name)).map(|name| format!("-{name}")).collect();
 
     let home = target().join("service-home");
     prepare(shared(), &home);
@@ -174,7 +175,11 @@ fn the_daemon_works_with_what_its_unit_leaves_it() {
         works(&home, &["sandbox", verb, "lab"], "lab");
     }
     works(&home, &["sandbox", "exec", "lab", "-c", "print(open('/home/user/kept').read())"], "kept");
-    works(&home, &["sandbox", "create", "python", "--name", "small", "--memory-mb", "256", "--disk-mb", "128"], "small");
+    works(
+        &home,
+        &["sandbox", "create", "python", "--name", "small", "--memory-mb", "256", "--disk-mb", "128"],
+        "small",
+    );
     works(&home, &["sandbox", "exec", "small", "-c", "print(6 * 7)"], "42");
     works(&home, &["sandbox", "export", "lab", "labs"], "labs");
     works(&home, &["sandbox", "status", "lab"], "seccomp allow-list");
