@@ -86,7 +86,8 @@ pub(crate) fn install(place: &Place, dry_run: bool) -> anyhow::Result<Vec<Done>>
         let real = place.real(&stale.path);
         fs::remove_file(&real).with_context(|| format!("removing {}", real.display()))?;
     }
-    let mut after = Manifest { dirs: during.dirs, ..Manifest::new() };
+    let mut after = Manifest::new();
+    after.dirs = during.dirs;
     plan.iter().for_each(|file| after.allow(&file.path, &file.sha256));
     // What an earlier version wrote and somebody has changed since stays, and stays known.
     for file in before.files {
