@@ -156,7 +156,7 @@ fn the_daemon_works_with_what_its_unit_leaves_it() {
     // unshare(1), bash, env and setpriv execute each other: the first process is the daemon's.
     let pid = daemon.id().to_string();
     let set = u64::from_str_radix(&status(&pid, "CapBnd"), 16).expect("a number");
-    let allowed: u64 = left.iter().map(|name| 1 << known[name]).sum();
+    let allowed: u64 = left.iter().map(|name| 1_u64 << known[name]).sum();
     assert!(set & !allowed == 0 && set.count_ones() > 10, "{set:x} is more than {allowed:x}");
     assert_eq!(status(&pid, "NoNewPrivs"), "1");
 
