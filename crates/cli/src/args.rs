@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use ringfence_model::Project;
 
 use crate::commands::{
-    audit, backup, bench, credits, data, demo, doctor, egress, mcp, pipeline, preview, reconcile, run, sandbox, secret,
-    serve, soak, status, stop, story, swarm, sweep, task, template, token, trade, venue,
+    audit, backup, bench, config, credits, data, demo, doctor, egress, install, mcp, pages, pipeline, preview,
+    reconcile, run, sandbox, secret, serve, soak, status, stop, story, swarm, sweep, task, template, token, top, trade,
+    venue,
 };
 
 /// Runs code that nobody trusts, in sandboxes that are ready in milliseconds.
@@ -110,10 +111,17 @@ pub(crate) enum Command {
     Venue(venue::VenueArgs),
     Stop(stop::StopArgs),
     Status(status::StatusArgs),
+    Top(top::TopArgs),
     Doctor(doctor::DoctorArgs),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Reconcile(reconcile::ReconcileArgs),
+    Install(install::InstallArgs),
+    Uninstall(install::UninstallArgs),
+    Completions(pages::CompletionsArgs),
+    Man(pages::ManArgs),
     Demo(demo::DemoArgs),
     Bench(bench::BenchArgs),
     Soak(soak::SoakArgs),
@@ -308,6 +316,15 @@ mod tests {
             "sweep export mine --csv a.csv --parquet b.parquet",
             "sweep report mine a.html",
             "status",
+            "top",
+            "top --once --json",
+            "config show --explain",
+            "config check /tmp/config.toml --json",
+            "completions fish",
+            "man",
+            "man ./man1",
+            "install --dry-run --prefix /opt/ringfence --root /tmp/x",
+            "uninstall --prefix /opt/ringfence",
             "doctor --json",
             "demo --json",
             "bench --alive 1000 --cycles 10000",
@@ -401,6 +418,11 @@ mod tests {
             "story",
             "story lab --out a.html --json",
             "backup",
+            "config",
+            "config check a b",
+            "completions",
+            "completions tcsh",
+            "uninstall --purge",
             "restore",
             "soak --minutes 0",
             "soak --minutes 1 --operations 10",

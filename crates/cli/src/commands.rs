@@ -3,12 +3,15 @@
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod bench;
+pub(crate) mod config;
 pub(crate) mod credits;
 pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod egress;
+pub(crate) mod install;
 pub(crate) mod mcp;
+pub(crate) mod pages;
 pub(crate) mod pipeline;
 pub(crate) mod preview;
 pub(crate) mod prune;
@@ -26,6 +29,7 @@ pub(crate) mod sweep;
 pub(crate) mod task;
 pub(crate) mod template;
 pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod trade;
 pub(crate) mod venue;
 
@@ -52,6 +56,11 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Command::Restore(args) => backup::restore(&global, &args),
         Command::Reconcile(args) => reconcile::run(&global, &args),
         Command::Story(args) => story::run(&global, &args),
+        Command::Config(command) => config::run(&global, command),
+        Command::Completions(args) => pages::completions(&global, &args),
+        Command::Man(args) => pages::man(&global, &args),
+        Command::Install(args) => install::install(&global, &args),
+        Command::Uninstall(args) => install::uninstall(&global, &args),
         Command::Run(args) => waiting(run::run(global, args)),
         Command::Sandbox(command) => waiting(sandbox::run(global, command)),
         Command::Template(command) => waiting(template::run(global, command)),
@@ -70,6 +79,7 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Command::Usage(args) => waiting(credits::usage(global, args)),
         Command::Mcp(args) => waiting(mcp::run(global, args)),
         Command::Stop(_) => waiting(stop::run(global)),
+        Command::Top(args) => waiting(top::run(global, args)),
         Command::Status(_) => waiting(status::run(global)),
         Command::Demo(args) => waiting(demo::run(global, args)),
         Command::Bench(args) => waiting(bench::run(global, args)),

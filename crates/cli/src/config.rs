@@ -1,4 +1,7 @@
-//! `$RINGFENCE_HOME/config.toml`: what an operator may decide, every key optional.
+//! `$RINGFENCE_HOME/config.toml`: what an operator may decide, every key optional. A key that is added here is explained in `keys.rs`.
+
+pub(crate) mod keys;
+pub(crate) mod read;
 
 use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
@@ -113,6 +116,16 @@ impl Default for TemplateConfig {
 }
 
 impl TemplateConfig {
+    /// MiB of memory for one template's shelf: what is said, or a part of the host's.
+    pub(crate) fn shelf_mib(&self) -> u64 {
+        let kib_of_host = || {
+            let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+            let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+            total.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0)
+        };
+        self.shelf_mib.unwrap_or_else(|| kib_of_host() / 1024 / ringfence_engine::SHELF_PART_OF_MEMORY as u64)
+    }
+
     /// As the engine has them, for a state directory.
     pub(crate) fn settings(&self, home: &Path) -> TemplateSettings {
         const CACHE_MIB_MAX: u64 = 4096;
@@ -211,11 +224,11 @@ impl Config {
     /// Reads the file; without one, everything is as by default.
     ///
     /// # Errors
-    /// It cannot be read, or is not understood: the sentence names the line.
+    /// It cannot be read, or is not understood: [`read::Problems`], which name the lines.
     pub(crate) fn load(home: &Path) -> anyhow::Result<Self> {
         let path = home.join("config.toml");
         match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).with_context(|| format!("reading {}", path.display())),
+            Ok(text) => Ok(read::parse(&path.display().to_string(), &text)?),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
         }

@@ -25,6 +25,8 @@ mod gateway;
 mod pip;
 pub(crate) mod venue;
 
+pub(crate) use pip::registries_of_host;
+
 /// What `ringfence serve` was asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct ServeOptions {

@@ -192,6 +192,77 @@ fn what_makes_no_sense_is_refused_before_a_daemon_is_started() {
     }
 }
 
+#[test]
+fn top_shows_one_frame_as_text_and_as_data() {
+    let daemon = Daemon::start();
+    daemon.run(&["sandbox", "create", "python", "--name", "lab"]).check(0, &[], &[]);
+    let text = daemon.run(&["top", "--once"]);
+    text.check(0, &["ringfence 0.1.0, ok, up 1.0 s", "machine ", " busy, load ", "trading   simulated, active;"], &[]);
+    text.check(0, &["SANDBOX", "lab      running", "SYMBOL", "AAPL"], &[]);
+    assert!(!text.out.contains('\u{1b}'), "a log has no colours: {text:?}");
+    let frame: Value = serde_json::from_str(&daemon.run(&["top", "--json"]).out).expect("one object");
+    assert_eq!((&frame["sandboxes"][0]["name"], &frame["sandboxes"][0]["status"]), (&"lab".into(), &"running".into()));
+    assert!(frame["machine"]["memory_total_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{frame}");
+    assert_eq!(frame["trading"]["open_orders"], frame["orders"].as_array().expect("a list").len());
+    daemon.run(&["top"]).check(2, &[], &["--once"]);
+    let home = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(BIN);
+    command.args(["top", "--once"]).env("RINGFENCE_HOME", home.path());
+    fed(command, b"").check(1, &[], &["no daemon runs"]);
+}
+
+/// Runs a command at a terminal of so many columns and 16 lines, lets it draw, ends it by a key, and prints what appeared there and the
+/// modes of the terminal before and after.
+const DRAWN: &str = "
+import fcntl, os, pty, struct, sys, termios, time
+master, slave = pty.openpty()
+fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 16, int(sys.argv[2]), 0, 0))
+before = termios.tcgetattr(slave)
+pid = os.fork()
+if pid == 0:
+    os.close(master)
+    os.login_tty(slave) if hasattr(os, 'login_tty') else (os.setsid(), fcntl.ioctl(slave, termios.TIOCSCTTY, 0), [os.dup2(slave, fd) for fd in range(3)])
+    os.execv(sys.argv[3], sys.argv[3:])
+seen = b''
+while seen.count(b'\x1b[J') < 2:
+    seen += os.read(master, 65536)
+os.write(master, bytes.fromhex(sys.argv[1]))
+end = time.time() + 10
+os.set_blocking(master, False)
+code = None
+while code is None and time.time() < end:
+    done, status = os.waitpid(pid, os.WNOHANG)
+    code = os.waitstatus_to_exitcode(status) if done else None
+    try:
+        seen += os.read(master, 65536)
+    except BlockingIOError:
+        time.sleep(0.02)
+after = termios.tcgetattr(slave)
+sys.stdout.buffer.write(seen)
+print('\\nrestored' if before == after else '\\nchanged', code)
+";
+
+#[test]
+fn top_gives_the_terminal_back_and_is_no_wider_than_it() {
+    let daemon = Daemon::start();
+    daemon.run(&["sandbox", "create", "python", "--name", "lab"]).check(0, &[], &[]);
+    for (key, width) in [("71", "80"), ("03", "30")] {
+        let mut command = Command::new("python3");
+        command.args(["-c", DRAWN, key, width, BIN, "top"]).env("RINGFENCE_HOME", daemon.home.path());
+        let said = Said::of(command.output().expect("python3 is there"));
+        assert!(said.out.ends_with("\nrestored 0\n"), "{said:?}");
+        let shown = said.out.split_once("\u{1b}[?1049h\u{1b}[?25l").expect("another screen").1;
+        let (shown, _) = shown.split_once("\u{1b}[?25h\u{1b}[?1049l").expect("the screen of before");
+        assert!(shown.contains("lab"), "{shown:?}");
+        let mut text = shown.to_owned();
+        for code in ["\u{1b}[2J", "\u{1b}[H", "\u{1b}[K", "\u{1b}[J", "\u{1b}[7m", "\u{1b}[0m"] {
+            text = text.replace(code, "");
+        }
+        let widest = text.lines().map(|line| line.chars().count()).max().expect("lines");
+        assert!(widest <= width.parse().expect("a number"), "{widest}: {text:?}");
+    }
+}
+
 /// Types keys at a terminal of its own, and prints what appeared there and the exit code.
 const TERMINAL: &str = "
 import os, pty, sys

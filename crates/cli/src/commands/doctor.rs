@@ -50,8 +50,7 @@ fn budgets(home: &Path) -> Finding {
                 .fix("run `ringfence doctor` as root, or mend the file");
         }
     };
-    let memory_mib = memory_mib_of_host();
-    let shelf_mib = config.templates.shelf_mib.unwrap_or(memory_mib / ringfence_engine::SHELF_PART_OF_MEMORY as u64);
+    let shelf_mib = config.templates.shelf_mib();
     let stages_mib = config.templates.settings(home).cache_bytes_max >> 20;
     let registries_mib = config.gate.cache.settings().bytes_max >> 20;
     let file = home.join("config.toml");
@@ -61,13 +60,6 @@ fn budgets(home: &Path) -> Finding {
         file.display()
     );
     Finding::new(NAME, Status::Ok, found, NEEDED)
-}
-
-fn memory_mib_of_host() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.unwrap_or(0) / 1024
 }
 
 fn show(findings: &[Finding]) -> anyhow::Result<()> {

@@ -105,6 +105,12 @@ fn registry(address: &str) -> Option<Registry> {
     Some(Registry { host: HostName::parse(host).ok()?, port: Some(port) })
 }
 
+/// What a daemon that is started in this environment adds to the registries of its configuration.
+pub(crate) fn registries_of_host() -> Vec<Registry> {
+    let mirror = std::env::var("RINGFENCE_DEBIAN_MIRROR").ok();
+    PipSettings::of_host().registries().into_iter().chain(debian_mirror(mirror.as_deref())).collect()
+}
+
 /// The operator's mirror of Debian, which the policy `packages` opens beside Debian's own hosts.
 pub(super) fn debian_mirror(address: Option<&str>) -> Option<Registry> {
     registry(address?)
