@@ -306,7 +306,7 @@ async fn answer(
                 return anyhow::Ok(());
             }
             let Call { id, op } = serde_json::from_slice(&line).context("a call that is not understood")?;
-            if matches!(op, GateOp::Trade(_)) {
+            if matches!(op, GateOp::Trade(_) | GateOp::Figures) {
                 let turn = apart.clone().acquire_owned().await.context("asking venues")?;
                 let (call, out) = (gateway.call_apart(op), out.clone());
                 tokio::spawn(async move {
