@@ -399,7 +399,9 @@ fn watch(
     // Until when they may take, once they are to end.
     let mut until: Option<Instant> = None;
     let mut hurried = false;
-    let stopping = |until: &mut Option<Instant>| drop(until.get_or_insert_with(|| Instant::now() + STOP_PATIENCE));
+    let stopping = |until: &mut Option<Instant>| {
+        until.get_or_insert_with(|| Instant::now() + STOP_PATIENCE);
+    };
     let (mut jailer_alive, mut serve_alive) = (true, true);
     let mut code = None;
     while jailer_alive || serve_alive {
