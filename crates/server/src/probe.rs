@@ -89,16 +89,24 @@ impl Probes {
     }
 
     async fn answer(&self, path: &str) -> Response {
-        let mut response = if path == HEALTH {
-            Json(AliveAnswer { status: "ok".into() }).into_response()
-        } else {
-            let ready = self.ready().await;
-            let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            (status, Json(ready)).into_response()
-        };
+        let mut response = if path == HEALTH { health().into_response() } else { ready(self).await.into_response() };
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
+}
+
+/// Whether the process answers. Needs no token.
+#[utoipa::path(get, path = "/health", tag = "system", security(()), responses((status = 200, body = AliveAnswer)))]
+pub(crate) fn health() -> Json<AliveAnswer> {
+    Json(AliveAnswer { status: "ok".into() })
+}
+
+/// Whether work is taken, and what is missing for it. Needs no token.
+#[utoipa::path(get, path = "/ready", tag = "system", security(()),
+    responses((status = 200, body = ReadyAnswer), (status = 503, body = ReadyAnswer)))]
+pub(crate) async fn ready(probes: &Probes) -> (StatusCode, Json<ReadyAnswer>) {
+    let ready = probes.ready().await;
+    (if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(ready))
 }
 
 /// Where every request of one listener comes in.

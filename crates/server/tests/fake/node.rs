@@ -1,5 +1,7 @@
 //! A node whose state the test sets.
 
+#![allow(dead_code, reason = "most of those who use the fake leave the node as it is")]
+
 use std::{
     sync::{
         Mutex,
