@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -22,6 +22,7 @@ use crate::{
     api::{Figures, Node, ProgressSender},
     engine::Engine,
     error::Failure,
+    execution::Execution,
     histogram::Histogram,
     service::count,
 };
@@ -158,9 +159,10 @@ impl Engine {
         })
     }
 
-    /// Executions that have not ended.
-    fn unended(&self) -> Vec<std::sync::Arc<crate::execution::Execution>> {
-        self.running().values().filter(|execution| execution.end().is_none()).cloned().collect()
+    /// Executions that have not ended, without what templates have run in the background, which ends with its sandbox alone.
+    fn unended(&self) -> Vec<Arc<Execution>> {
+        let is_awaited = |execution: &&Arc<Execution>| execution.end().is_none() && !execution.is_followed;
+        self.running().values().filter(is_awaited).cloned().collect()
     }
 
     async fn is_idle(&self) {
