@@ -290,10 +290,16 @@ mod tests {
     #[test]
     fn the_daemons_end_and_its_log_are_as_the_operator_says() {
         let config = Config::default();
-        assert_eq!((config.daemon.drain_seconds(), config.log.format, config.log.level), (10, LogFormat::Text, LogLevel::Info));
+        assert_eq!(
+            (config.daemon.drain_seconds(), config.log.format, config.log.level),
+            (10, LogFormat::Text, LogLevel::Info)
+        );
         let text = "[daemon]\ndrain_seconds = 0\n[log]\nformat = \"json\"\nlevel = \"debug\"\n";
         let config: Config = toml::from_str(text).expect("right");
-        assert_eq!((config.daemon.drain_seconds(), config.log.format, config.log.level), (0, LogFormat::Json, LogLevel::Debug));
+        assert_eq!(
+            (config.daemon.drain_seconds(), config.log.format, config.log.level),
+            (0, LogFormat::Json, LogLevel::Debug)
+        );
     }
 
     #[test]

@@ -12,7 +12,6 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -165,7 +164,9 @@ fn serve_as(options: &ServeOptions, bench: Option<OwnedFd>) -> anyhow::Result<i3
         let host = &login.host;
         log::say(
             "ringfence",
-            &format!("who pip's settings say that you are at {host} stays outside of sandboxes; the gate says it for them"),
+            &format!(
+                "who pip's settings say that you are at {host} stays outside of sandboxes; the gate says it for them"
+            ),
         );
     }
     gateway::write_logins(&home, &pip.logins)?;
@@ -211,7 +212,8 @@ fn serve_as(options: &ServeOptions, bench: Option<OwnedFd>) -> anyhow::Result<i3
     let drain_seconds = config.daemon.drain_seconds();
     let alive_every_ms = notify::alive_every().map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
     let is_told = std::env::var_os("NOTIFY_SOCKET").is_some();
-    let watch = serde_json::to_string(&Watch { drain_seconds, is_told, alive_every_ms }).context("how it is watched")?;
+    let watch =
+        serde_json::to_string(&Watch { drain_seconds, is_told, alive_every_ms }).context("how it is watched")?;
     let serve_args =
         vec![data.to_string(), trust.to_string(), build_id(), owner, tcp.to_owned(), templates, credits, watch];
     let daemon = supervise::Daemon {

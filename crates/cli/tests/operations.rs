@@ -200,7 +200,9 @@ async fn every_line_of_the_log_is_one_object_and_no_secret_is_in_it() {
         assert!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
         text
     };
-    let made: Value = serde_json::from_str(&run(&["token", "create", "--role", "agent", "--name", "watcher", "--json"], "")).expect("JSON");
+    let made: Value =
+        serde_json::from_str(&run(&["token", "create", "--role", "agent", "--name", "watcher", "--json"], ""))
+            .expect("JSON");
     let token = made["secret"].as_str().expect("a secret").to_owned();
     const KEY: &str = "key-of-an-exchange-4711";
     const VARIABLE: &str = "value-of-a-variable-4712";
@@ -219,7 +221,9 @@ async fn every_line_of_the_log_is_one_object_and_no_secret_is_in_it() {
     // The supervisor has something to say too.
     let gateway = daemon.role("ringfence-gateway");
     signal_to(gateway, Signal::KILL);
-    until("another gateway", || if daemon.role("ringfence-gateway") == gateway { Err("the old one") } else { Ok(()) }.map_err(str::to_owned));
+    until("another gateway", || {
+        if daemon.role("ringfence-gateway") == gateway { Err("the old one") } else { Ok(()) }.map_err(str::to_owned)
+    });
     daemon.wait_for_status("ready");
     let (home, tail) = (daemon.home.clone(), daemon.log());
     run(&["stop"], "");

@@ -135,7 +135,10 @@ impl Engine {
         match tokio::time::timeout(WORD_TIME, self.inner.store.try_write()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
-                tracing::warn!(error = Failure::from(error).chain(), "a change that was tried did not reach the database");
+                tracing::warn!(
+                    error = Failure::from(error).chain(),
+                    "a change that was tried did not reach the database"
+                );
                 Err("the database takes no change; the daemon's log says why".to_owned())
             }
             Err(_) => Err(format!("the database takes no change within {} s", WORD_TIME.as_secs())),
@@ -246,8 +249,7 @@ impl Node for Engine {
     fn figures(&self) -> BoxFuture<'_, Figures> {
         Box::pin(async move {
             let counts = &self.inner.counts;
-            let (gate, spent) =
-                tokio::join!(self.gate_figures(), self.inner.store.read(|view| view.credits_spent()));
+            let (gate, spent) = tokio::join!(self.gate_figures(), self.inner.store.read(|view| view.credits_spent()));
             let ended = ENDS.iter().zip(&counts.ended);
             let shelves = self.inner.shelves.lock().expect("nothing panics under this lock");
             let shelf_target = shelves.values().map(|shelf| shelf.level().1 as u64).sum();

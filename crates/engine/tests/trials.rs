@@ -16,9 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringfence_jail::{
-    board::Board, boot, host::Uids, installation::Installation, notify::Relay, supervise, sys,
-};
+use ringfence_jail::{board::Board, boot, host::Uids, installation::Installation, notify::Relay, supervise, sys};
 use ringfence_store::{SealingKey, Store};
 
 #[path = "trials/attack.rs"]

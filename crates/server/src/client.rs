@@ -29,9 +29,9 @@ use ringfence_model::{
         ExecuteRequest, ExecutionAnswer, ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer,
         ImageRequest, ImportAnswer, ImportRequest, ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer,
         PreviewRequest, PruneAnswer, PruneRequest, ReadyAnswer, SandboxRequest, SecretAnswer, SecretListAnswer,
-        SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateDeleteAnswer,
-        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
-        WaitQuery,
+        SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer, TemplateAnswer,
+        TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer,
+        UploadRequest, WaitQuery,
     },
 };
 use serde::Serialize;

@@ -124,7 +124,11 @@ pub(crate) struct Entrance {
 impl Entrance {
     /// Answers a request.
     pub(crate) async fn enter(mut self, request: Request<Body>) -> Response {
-        if let Some(mut response) = self.probe(&request).await {
+        if let Some(probe) = self.probe(&request) {
+            let mut response = match probe {
+                Ok(path) => self.probes.answer(path).await,
+                Err(refused) => *refused,
+            };
             response.headers_mut().insert(BUILD_HEADER, self.build);
             return response;
         }
@@ -144,26 +148,25 @@ impl Entrance {
         }
     }
 
-    /// `None` when the request is no probe, or comes to a name that is none of this machine's: a preview has pages of any path.
-    async fn probe(&self, request: &Request<Body>) -> Option<Response> {
-        let path = request.uri().path();
-        if path != HEALTH && path != READY {
-            return None;
-        }
+    /// Which probe it is, or why that is not answered. `None` when it is none, or comes to a name that is none of this machine's: a preview
+    /// has pages of any path.
+    fn probe(&self, request: &Request<Body>) -> Option<Result<&'static str, Box<Response>>> {
+        let path = [HEALTH, READY].into_iter().find(|path| *path == request.uri().path())?;
+        let refused = |response: Response| Some(Err(Box::new(response)));
         if self.is_open {
             if !guard::is_to_us(request.uri(), request.headers()) {
                 return None;
             }
             if let Err(error) = guard::check_names(request.uri(), request.headers()) {
-                return Some(Refused(error).into_response());
+                return refused(Refused(error).into_response());
             }
             if let Err(wait) = self.probes.limiter.take(PROBES, PROBE_RATE, Instant::now()) {
-                return Some(guard::too_often("too many probes came", wait));
+                return refused(guard::too_often("too many probes came", wait));
             }
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Some(no_such_method(request.method()));
+            return refused(no_such_method(request.method()));
         }
-        Some(self.probes.answer(path).await)
+        Some(Ok(path))
     }
 }

@@ -29,7 +29,9 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 fn waits_for(ready: Option<&ReadyAnswer>) -> String {
     match ready.filter(|ready| ready.status == "draining").and_then(|ready| ready.missing.first()) {
         Some(draining) => format!("ringfence: {draining}"),
-        None => "ringfence: the daemon is stopping; it waits for requests to end and for sandboxes to be stopped".to_owned(),
+        None => {
+            "ringfence: the daemon is stopping; it waits for requests to end and for sandboxes to be stopped".to_owned()
+        }
     }
 }
 

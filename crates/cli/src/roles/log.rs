@@ -89,7 +89,9 @@ fn start(role: &str, format: LogFormat) {
         // What Rust prints of a panic is several lines.
         std::panic::set_hook(Box::new(|panic| {
             let fields = panic.location().map(|at| Map::from_iter([("at".to_owned(), json!(at.to_string()))]));
-            let text = panic.payload_as_str().unwrap_or("a panic");
+            let payload = panic.payload();
+            let text = payload.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic");
             write_line("ERROR", own().0, "panic", text, fields.unwrap_or_default());
         }));
     }

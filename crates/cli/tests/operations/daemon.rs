@@ -100,7 +100,9 @@ impl Daemon {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        until("the daemon's end", || self.outer.try_wait().expect("it is our child").ok_or_else(|| "it runs".to_owned()))
+        until("the daemon's end", || {
+            self.outer.try_wait().expect("it is our child").ok_or_else(|| "it runs".to_owned())
+        })
     }
 
     /// Ends it in order, and removes its state.

@@ -95,7 +95,11 @@ fn of_work(page: &mut Page, figures: &Figures) {
     }
     page.histogram("ringfence_execution_duration_seconds", "How long executions ran.", &figures.execution_took);
     const CREATES: &str = "ringfence_sandbox_creates_total";
-    page.family(CREATES, COUNTER, "Sandboxes that were made, and those that could not be for want of room or by a fault.");
+    page.family(
+        CREATES,
+        COUNTER,
+        "Sandboxes that were made, and those that could not be for want of room or by a fault.",
+    );
     page.sample(CREATES, &[("result", "made")], figures.create_took.count);
     page.sample(CREATES, &[("result", "failed")], figures.creates_failed);
     let help = "How long sandboxes took to make, from the request to the answer.";
@@ -175,7 +179,8 @@ impl Page {
         self.0.push_str(name);
         for (number, (label, text)) in labels.iter().enumerate() {
             let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            write!(self.0, "{}{label}=\"{text}\"", if number == 0 { '{' } else { ',' }).expect("a string takes everything");
+            write!(self.0, "{}{label}=\"{text}\"", if number == 0 { '{' } else { ',' })
+                .expect("a string takes everything");
         }
         let end = if labels.is_empty() { "" } else { "}" };
         writeln!(self.0, "{end} {value}").expect("a string takes everything");

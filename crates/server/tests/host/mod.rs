@@ -68,11 +68,7 @@ impl Host {
         Self::start_once(dir, unix_uids, async {}).await
     }
 
-    async fn start_once(
-        dir: TempDir,
-        unix_uids: Vec<u32>,
-        started: impl Future<Output = ()> + Send + 'static,
-    ) -> Self {
+    async fn start_once(dir: TempDir, unix_uids: Vec<u32>, started: impl Future<Output = ()> + Send + 'static) -> Self {
         let node = Arc::new(FakeNode::default());
         let fake = Arc::new(Fake::default());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");

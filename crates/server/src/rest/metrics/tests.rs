@@ -20,12 +20,7 @@ fn health(template: &str) -> HealthAnswer {
         uptime: 2.5,
         sandboxes: SandboxCounts { creating: 1, running: 2, paused: 3, stopped: 4 },
         executions_running: 5,
-        templates: vec![TemplateHealth {
-            name: template.into(),
-            status: TemplateStatus::Ready,
-            warm: true,
-            shelf: 6,
-        }],
+        templates: vec![TemplateHealth { name: template.into(), status: TemplateStatus::Ready, warm: true, shelf: 6 }],
         trials: TrialHealth { running: 7, waiting: 8, shelf: 9 },
         making: MakingHealth { shell_ms: Some(1500.0), join_ms: None },
         host: HostHealth::default(),
@@ -72,13 +67,17 @@ fn parse(page: &str) -> Families {
         let kind = lines.next().and_then(|line| line.strip_prefix(&format!("# TYPE {name} "))).expect(name);
         assert!(["gauge", "counter", "histogram"].contains(&kind), "{name} {kind}");
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
-        assert_eq!(kind == "counter", name.ends_with("_total"), "{name}: counters end in _total, and nothing else does");
+        assert_eq!(
+            kind == "counter",
+            name.ends_with("_total"),
+            "{name}: counters end in _total, and nothing else does"
+        );
         let mut samples = Vec::new();
         while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
             let (one, value) = line.rsplit_once(' ').expect(line);
-            let (of, labels) = one.split_once('{').map_or((one, ""), |(of, rest)| {
-                (of, rest.strip_suffix('}').unwrap_or_else(|| panic!("{line}")))
-            });
+            let (of, labels) = one
+                .split_once('{')
+                .map_or((one, ""), |(of, rest)| (of, rest.strip_suffix('}').unwrap_or_else(|| panic!("{line}"))));
             let suffix = of.strip_prefix(name).unwrap_or_else(|| panic!("{line} below {name}"));
             let allowed: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
             assert!(allowed.contains(&suffix), "{line}");
