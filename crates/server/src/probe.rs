@@ -89,7 +89,7 @@ impl Probes {
     }
 
     async fn answer(&self, path: &str) -> Response {
-        let mut response = if path == HEALTH { health().into_response() } else { ready(self).await.into_response() };
+        let mut response = if path == HEALTH { alive().into_response() } else { ready(self).await.into_response() };
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
@@ -97,7 +97,7 @@ impl Probes {
 
 /// Whether the process answers. Needs no token.
 #[utoipa::path(get, path = "/health", tag = "system", security(()), responses((status = 200, body = AliveAnswer)))]
-pub(crate) fn health() -> Json<AliveAnswer> {
+pub(crate) fn alive() -> Json<AliveAnswer> {
     Json(AliveAnswer { status: "ok".into() })
 }
 
