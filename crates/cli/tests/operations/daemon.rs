@@ -61,7 +61,8 @@ impl Daemon {
         let shared = common::shared();
         let name = format!("{}-operations", shared.file_name().expect("a name").to_string_lossy());
         let home = shared.with_file_name(name);
-        common::prepare(shared, &home);
+        // In a thread of its own: it waits with a runtime, and the test has one already.
+        std::thread::scope(|scope| scope.spawn(|| common::prepare(shared, &home)).join()).expect("it is prepared");
         fs::write(home.join("config.toml"), config).expect("the configuration can be written");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let outer = serve(&home, env, &args);
