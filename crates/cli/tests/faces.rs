@@ -10,6 +10,7 @@ use std::{
     process::{Command, Output, Stdio},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use fake::{Fake, node::FakeNode};

@@ -117,11 +117,13 @@ async fn until_it_has_started_probes_are_answered_and_the_rest_waits() {
 #[tokio::test]
 async fn one_that_is_stopped_before_it_has_started_ends_and_says_so_to_who_waits() {
     let (host, _start) = Host::unstarted().await;
-    let asked = host.raw_unix("GET", "/v1/health", &[], "");
-    tokio::pin!(asked);
-    assert!(tokio::time::timeout(Duration::from_millis(200), &mut asked).await.is_err());
-    host.stop.ask();
-    let answer = asked.await;
+    let answer = {
+        let asked = host.raw_unix("GET", "/v1/health", &[], "");
+        tokio::pin!(asked);
+        assert!(tokio::time::timeout(Duration::from_millis(200), &mut asked).await.is_err());
+        host.stop.ask();
+        asked.await
+    };
     assert_eq!(answer.status.as_u16(), 503, "{}", answer.body);
     assert!(answer.headers.contains_key("retry-after"));
     host.ended().await;
