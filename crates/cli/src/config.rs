@@ -14,6 +14,8 @@ use ringfence_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::roles::log::{LogFormat, LogLevel};
+
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,53 @@ pub(crate) struct Config {
     /// Credits.
     #[serde(default)]
     pub(crate) credits: CreditConfig,
+    /// The daemon as a whole.
+    #[serde(default)]
+    pub(crate) daemon: DaemonConfig,
+    /// The daemon's log.
+    #[serde(default)]
+    pub(crate) log: LogConfig,
+}
+
+/// What concerns the daemon as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DaemonConfig {
+    /// Seconds that running executions have to end by themselves when the daemon is stopped; what runs on then is killed. 10 unless it
+    /// says otherwise, at most 86400.
+    pub(crate) drain_seconds: Option<DrainSeconds>,
+}
+
+impl DaemonConfig {
+    /// How many they are.
+    pub(crate) fn drain_seconds(&self) -> u32 {
+        const USUAL: u32 = 10;
+        self.drain_seconds.map_or(USUAL, |seconds| seconds.0)
+    }
+}
+
+/// At most a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u32")]
+pub(crate) struct DrainSeconds(u32);
+
+impl TryFrom<u32> for DrainSeconds {
+    type Error = String;
+    fn try_from(seconds: u32) -> Result<Self, String> {
+        const DAY: u32 = 24 * 60 * 60;
+        if seconds > DAY { Err(format!("{seconds} s are more than a day")) } else { Ok(Self(seconds)) }
+    }
+}
+
+/// What concerns the daemon's log, which is its standard error.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogConfig {
+    /// `text`, or `json`: one object a line, with `time`, `level`, `role`, `target`, `message` and `fields`. `text` unless it says
+    /// otherwise; `ringfence serve --log-format` comes first.
+    pub(crate) format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`. `info` unless it says otherwise; the variable RINGFENCE_LOG comes first.
+    pub(crate) level: LogLevel,
 }
 
 /// What sandboxes cost. Amounts are credits with at most three decimals. Serialised for the role `serve`.
@@ -252,6 +301,21 @@ mod tests {
     }
 
     #[test]
+    fn the_daemons_end_and_its_log_are_as_the_operator_says() {
+        let config = Config::default();
+        assert_eq!(
+            (config.daemon.drain_seconds(), config.log.format, config.log.level),
+            (10, LogFormat::Text, LogLevel::Info)
+        );
+        let text = "[daemon]\ndrain_seconds = 0\n[log]\nformat = \"json\"\nlevel = \"debug\"\n";
+        let config: Config = toml::from_str(text).expect("right");
+        assert_eq!(
+            (config.daemon.drain_seconds(), config.log.format, config.log.level),
+            (0, LogFormat::Json, LogLevel::Debug)
+        );
+    }
+
+    #[test]
     fn a_home_without_a_file_has_the_defaults_and_a_mistake_is_named() {
         let home = tempfile::tempdir().expect("a directory");
         assert_eq!(Config::load(home.path()).expect("defaults"), Config::default());
@@ -268,6 +332,10 @@ mod tests {
             ("[credits]\nminute = -1\n", "negative"),
             ("[credits]\nminute = 0.0001\n", "decimals"),
             ("[credits]\nprice = 1\n", "price"),
+            ("[daemon]\ndrain_seconds = 86401\n", "day"),
+            ("[daemon]\ndrain = 1\n", "drain"),
+            ("[log]\nformat = \"xml\"\n", "xml"),
+            ("[log]\nlevel = \"loud\"\n", "loud"),
             ("[gate.pins]\n\"10.0.0.5\" = []\n", "10.0.0.5"),
         ] {
             fs::write(home.path().join("config.toml"), wrong).expect("a file");

@@ -15,7 +15,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use ringfence_engine::api::SharedSandboxes;
-use ringfence_model::{Project, api::Actor};
+use ringfence_model::{
+    Project,
+    api::{Actor, ReadyAnswer, StopAnswer},
+};
 use ringfence_research::api::SharedResearch;
 use ringfence_server::Client;
 use tokio::net::UnixStream;
@@ -89,13 +92,17 @@ impl Daemon {
         ringfence_server::Services { sandboxes: self.api.clone(), research: self.research.clone() }
     }
 
-    /// Asks it to end. It goes on answering for a moment.
+    /// Asks it to end. It goes on answering while it waits for what runs.
     ///
     /// # Errors
     /// It refuses.
-    pub(crate) async fn stop(&self) -> anyhow::Result<()> {
-        self.client.stop_daemon().await?;
-        Ok(())
+    pub(crate) async fn stop(&self) -> anyhow::Result<StopAnswer> {
+        Ok(self.client.stop_daemon().await?)
+    }
+
+    /// Whether it takes work, and what it waits for; none when it does not say so soon.
+    pub(crate) async fn ready(&self) -> Option<ReadyAnswer> {
+        tokio::time::timeout(SOON, self.client.ready()).await.ok()?.ok()
     }
 
     /// Whether any of its processes still holds its socket.

@@ -5,24 +5,35 @@ use std::{
     io::Write,
     net::{SocketAddr, TcpListener},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
             fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown},
             net::UnixListener,
         },
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, CreditConfig, TemplateConfig};
-use ringfence_jail::{boot, build, host::Uids, installation::Installation, supervise, sys};
+use ringfence_jail::{
+    board::Board,
+    boot, build,
+    host::Uids,
+    installation::Installation,
+    notify::{self, Relay, Teller},
+    supervise, sys,
+};
 use ringfence_model::LayerDigest;
 
 mod gateway;
+pub(crate) mod log;
 mod pip;
+mod serve;
+mod tell;
 pub(crate) mod venue;
 
 pub(crate) use pip::registries_of_host;
@@ -34,6 +45,19 @@ pub(crate) struct ServeOptions {
     pub home: PathBuf,
     /// Where to listen beside the Unix socket.
     pub tcp: Option<SocketAddr>,
+    /// The form of the log, in place of the one in `config.toml`.
+    pub log_format: Option<log::LogFormat>,
+}
+
+/// What `serve` is told of how it is watched and how it ends.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Watch {
+    /// Seconds that running executions have once a stop was asked for.
+    drain_seconds: u32,
+    /// Whether a service manager listens.
+    is_told: bool,
+    /// How often it wants to hear that the daemon answers, in milliseconds.
+    alive_every_ms: Option<u64>,
 }
 
 /// Name under which the benchmark of trials starts a daemon of its own, with a socket to it as standard input.
@@ -45,7 +69,9 @@ pub(crate) const BENCH_SERVE_ROLE: &str = "ringfence-bench-serve";
 /// Descriptors that `serve` finds, after its socket to the jailer and its door.
 const UNIX_FD: i32 = 5;
 const TOKEN_FD: i32 = 6;
-const TCP_FD: i32 = 7;
+const BOARD_FD: i32 = 7;
+const TELLER_FD: i32 = 8;
+const TCP_FD: i32 = 9;
 
 /// Plays the role whose name this process was started under; `None` when it is a command.
 pub(crate) fn dispatch() -> Option<i32> {
@@ -61,10 +87,11 @@ pub(crate) fn dispatch() -> Option<i32> {
         BENCH_SERVE_ROLE => bench_serve_role,
         _ => return None,
     };
+    log::begin_role(&name);
     Some(match role(&args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{name}: {error:#}");
+            log::fail(&name, &format!("{error:#}"));
             1
         }
     })
@@ -132,11 +159,16 @@ fn serve_as(options: &ServeOptions, bench: Option<OwnedFd>) -> anyhow::Result<i3
     let (installation, _claim) = Installation::claim(&home).context("claiming a range of uids")?;
     let uids = Uids::of_block(installation.uid_block);
     let mut config = Config::load(&home)?;
+    let format = options.log_format.unwrap_or(config.log.format);
+    log::begin(format);
     let pip = pip::PipSettings::of_host();
     for login in &pip.logins {
         let host = &login.host;
-        eprintln!(
-            "ringfence: who pip's settings say that you are at {host} stays outside of sandboxes; the gate says it for them"
+        log::say(
+            "ringfence",
+            &format!(
+                "who pip's settings say that you are at {host} stays outside of sandboxes; the gate says it for them"
+            ),
         );
     }
     gateway::write_logins(&home, &pip.logins)?;
@@ -152,7 +184,15 @@ fn serve_as(options: &ServeOptions, bench: Option<OwnedFd>) -> anyhow::Result<i3
     let unix = bind_unix(&home, owner)?;
     let (token, token_fd) = token(&home, owner)?;
     let serve_role = if bench.is_some() { BENCH_SERVE_ROLE } else { supervise::SERVE_ROLE };
-    let mut fds = bench.map_or_else(|| vec![OwnedFd::from(unix), token_fd], |bench| vec![bench]);
+    let board = Board::new().context("making the board of the roles")?;
+    let (teller, relay) = Relay::pair().context("making the way to the service manager")?;
+    let mut fds = match bench {
+        Some(bench) => vec![bench],
+        None => {
+            let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().context("handing a descriptor over");
+            vec![OwnedFd::from(unix), token_fd, own(board.as_fd())?, own(teller.as_fd())?]
+        }
+    };
     if let Some(address) = options.tcp {
         if !address.ip().is_loopback() {
             bail!("{address} is not a loopback address; the API over TCP is for this machine alone");
@@ -160,17 +200,24 @@ fn serve_as(options: &ServeOptions, bench: Option<OwnedFd>) -> anyhow::Result<i3
         let listener = TcpListener::bind(address).with_context(|| {
             format!("listening on {address}; another program uses it? choose one with --tcp, or `--tcp none`")
         })?;
-        eprintln!("ringfence: listening on http://{address} (MCP at /mcp; the token is in {})", token.display());
+        let token = token.display();
+        log::say("ringfence", &format!("listening on http://{address} (MCP at /mcp; the token is in {token})"));
         fds.push(OwnedFd::from(listener));
     }
     if serve_role == supervise::SERVE_ROLE {
-        eprintln!("ringfence: listening on {}", home.join("run/api.sock").display());
+        log::say("ringfence", &format!("listening on {}", home.join("run/api.sock").display()));
     }
     let tcp = if options.tcp.is_some() { "tcp" } else { "" };
     let owner = owner.unwrap_or(0).to_string();
     let templates = serde_json::to_string(&config.templates).context("the settings of templates")?;
     let credits = serde_json::to_string(&config.credits).context("the settings of credits")?;
-    let serve_args = vec![data.to_string(), trust.to_string(), build_id(), owner, tcp.to_owned(), templates, credits];
+    let drain_seconds = config.daemon.drain_seconds();
+    let alive_every_ms = notify::alive_every().map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
+    let is_told = std::env::var_os("NOTIFY_SOCKET").is_some();
+    let watch =
+        serde_json::to_string(&Watch { drain_seconds, is_told, alive_every_ms }).context("how it is watched")?;
+    let serve_args =
+        vec![data.to_string(), trust.to_string(), build_id(), owner, tcp.to_owned(), templates, credits, watch];
     let daemon = supervise::Daemon {
         home,
         installation,
@@ -180,6 +227,10 @@ fn serve_as(options: &ServeOptions, bench: Option<OwnedFd>) -> anyhow::Result<i3
         gateway_args: gateway::arguments(&config)?,
         venue_args: venue::arguments(uids),
         venue_socket,
+        role_env: log::variables(format, config.log.level),
+        board,
+        relay,
+        drain: Duration::from_secs(u64::from(drain_seconds)),
     };
     let ended = supervise::run(&daemon);
     // Another installation may be given this block of uids next: it must find nothing that it owns.
@@ -284,23 +335,28 @@ fn token(home: &Path, owner: Option<u32>) -> anyhow::Result<(PathBuf, OwnedFd)> 
 }
 
 fn serve_role(args: &[String]) -> anyhow::Result<i32> {
-    let [home, data, trust, build, owner, tcp, templates, credits] = args else { bail!("wrong arguments") };
+    let [home, data, trust, build, owner, tcp, templates, credits, watch] = args else { bail!("wrong arguments") };
+    let watch: Watch = serde_json::from_str(watch).context("how it is watched")?;
     let unix = UnixListener::from(sys::inherited_fd(UNIX_FD).context("taking the Unix socket")?);
     let token = sys::inherited_fd(TOKEN_FD).context("taking the token")?;
+    let board = Board::of(sys::inherited_fd(BOARD_FD).context("taking the board of the roles")?);
+    let teller = Teller::of(sys::inherited_fd(TELLER_FD).context("taking the way to the service manager")?);
     let tcp = match tcp.as_str() {
         "tcp" => Some(TcpListener::from(sys::inherited_fd(TCP_FD).context("taking the TCP socket")?)),
         _ => None,
     };
     sys::raise_descriptor_limit().context("raising the descriptor limit")?;
     // In finer words these print whole requests, with the values of environments in them.
-    log_to_stderr(&["rmcp=warn"])?;
+    log::init(&["rmcp=warn"])?;
     let mut unix_uids = vec![0];
     unix_uids.extend(owner.parse::<u32>().ok().filter(|uid| *uid != 0));
     let address =
         tcp.as_ref().map(TcpListener::local_addr).transpose().context("asking for the TCP socket's address")?;
-    let config = engine_config(home, data, trust, build, [templates, credits], address)?;
+    let mut config = engine_config(home, data, trust, build, [templates, credits], address)?;
+    config.board = Some(board);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(serve_api(config, build.clone(), unix, unix_uids, tcp, &token))
+    let doors = serve::Doors { unix, unix_uids, tcp, token };
+    runtime.block_on(serve::serve(config, doors, watch, teller))
 }
 
 /// A daemon for the benchmark of trials.
@@ -308,13 +364,13 @@ fn bench_role(args: &[String]) -> anyhow::Result<i32> {
     let home = args.first().context("no state directory")?;
     let socket =
         rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 10).context("taking the benchmark's socket")?;
-    serve_as(&ServeOptions { home: home.into(), tcp: None }, Some(socket))
+    serve_as(&ServeOptions { home: home.into(), tcp: None, log_format: None }, Some(socket))
 }
 
 fn bench_serve_role(args: &[String]) -> anyhow::Result<i32> {
-    let [home, data, trust, build, _, _, templates, credits] = args else { bail!("wrong arguments") };
+    let [home, data, trust, build, _, _, templates, credits, _] = args else { bail!("wrong arguments") };
     sys::raise_descriptor_limit().context("raising the descriptor limit")?;
-    log_to_stderr(&[])?;
+    log::init(&[])?;
     crate::bench::trials::play(engine_config(home, data, trust, build, [templates, credits], None)?)
 }
 
@@ -335,73 +391,8 @@ fn engine_config(
         door: sys::inherited_fd(supervise::DOOR_FD).context("taking the door")?,
         tcp,
         build: build.to_owned(),
+        board: None,
         templates: serde_json::from_str::<TemplateConfig>(templates)?.settings(Path::new(home)),
         credits: serde_json::from_str::<CreditConfig>(credits)?.settings(),
     })
-}
-
-/// Prints what a role has to say; `quiet` are libraries that would say too much.
-fn log_to_stderr(quiet: &[&str]) -> anyhow::Result<()> {
-    let mut filter = tracing_subscriber::EnvFilter::try_from_env("RINGFENCE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    for directive in quiet {
-        filter = filter.add_directive(directive.parse()?);
-    }
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
-    Ok(())
-}
-
-async fn serve_api(
-    config: ringfence_engine::Config,
-    build: String,
-    unix: UnixListener,
-    unix_uids: Vec<u32>,
-    tcp: Option<TcpListener>,
-    token: &OwnedFd,
-) -> anyhow::Result<i32> {
-    let research =
-        ringfence_research::Settings { dir: config.home.join("engine/research"), market: config.home.join("market") };
-    let (engine, gone) = ringfence_engine::Engine::start(config).await?;
-    let desk = ringfence_research::Desk::start(engine.clone(), research).await.context("the desk of research")?;
-    unix.set_nonblocking(true)?;
-    let tcp = match tcp {
-        Some(listener) => {
-            listener.set_nonblocking(true)?;
-            let mut text = String::new();
-            io::Read::read_to_string(
-                &mut fs::File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&token.as_fd())))?,
-                &mut text,
-            )?;
-            let token = ringfence_server::Token::new(&text).map_err(anyhow::Error::msg)?;
-            Some(ringfence_server::Tcp { listener: tokio::net::TcpListener::from_std(listener)?, token })
-        }
-        None => None,
-    };
-    let stop = ringfence_server::Stop::default();
-    let server = ringfence_server::serve(
-        ringfence_server::Config {
-            services: ringfence_server::Services { sandboxes: Arc::new(engine.clone()), research: Arc::new(desk) },
-            previews: Some(engine.clone()),
-            build,
-            unix: tokio::net::UnixListener::from_std(unix)?,
-            unix_uids,
-            tcp,
-        },
-        stop.clone(),
-    );
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let signalled = stop.clone();
-    tokio::spawn(async move {
-        terminate.recv().await;
-        signalled.stop();
-    });
-    tokio::select! {
-        served = server => {
-            served?;
-            engine.close().await;
-            tracing::info!("stopped in order");
-            Ok(0)
-        }
-        _ = gone => bail!("the jailer is gone; starting anew"),
-    }
 }

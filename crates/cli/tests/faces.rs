@@ -10,12 +10,13 @@ use std::{
     process::{Command, Output, Stdio},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
-use fake::Fake;
+use fake::{Fake, node::FakeNode};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, CreateRequest, SandboxRequest};
-use ringfence_server::{Config, Services, Stop, serve};
+use ringfence_server::{Config, Services, Started, Stop, serve};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -43,9 +44,10 @@ impl Daemon {
             runtime.block_on(async move {
                 let unix = UnixListener::bind(socket).expect("a socket");
                 bound.send(()).expect("somebody waits");
-                let config =
-                    Config { services, previews: None, build: "fake".into(), unix, unix_uids: vec![uid], tcp: None };
-                serve(config, ending).await.expect("it serves");
+                let drain = Duration::from_secs(1);
+                let config = Config { build: "fake".into(), unix, unix_uids: vec![uid], tcp: None, drain };
+                let started = Started { services, previews: None, node: Arc::new(FakeNode::default()) };
+                serve(config, std::future::ready(started), ending).await.expect("it serves");
             });
         });
         is_bound.recv().expect("it is bound");

@@ -10,6 +10,7 @@ mod desk;
 mod evidence;
 mod exchange;
 mod feed;
+mod figures;
 mod lead;
 mod limits;
 mod names;
@@ -183,6 +184,7 @@ struct Gate {
     own: Mutex<Option<(Instant, HashSet<IpAddr>)>>,
     /// Changes of what is in force come one after the other, so that what is in force last is what is on disk.
     changes: tokio::sync::Mutex<()>,
+    counts: figures::Counts,
 }
 
 impl Gateway {
@@ -239,6 +241,7 @@ impl Gateway {
             awaited: Mutex::default(),
             own: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
+            counts: figures::Counts::default(),
         });
         gate.load().await?;
         gate.load_mode().await?;

@@ -3,6 +3,7 @@
 
 mod access;
 mod credit;
+mod node;
 mod trading;
 mod trial;
 
@@ -27,6 +28,7 @@ use tokio::sync::mpsc;
 pub use crate::export::Chunks;
 pub use access::Access;
 pub use credit::Credits;
+pub use node::{Distribution, Figures, Node, SharedNode};
 pub use trading::Trading;
 pub use trial::{
     Conversation, TRIAL_INPUT_MAX, TRIAL_OUTPUT_MAX, TRIAL_PURPOSE_MAX, TRIAL_TIMEOUT_MAX_S, TrialAnswer, TrialRequest,

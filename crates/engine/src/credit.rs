@@ -69,7 +69,7 @@ impl Engine {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for turn in 0_u64.. {
             turns.tick().await;
-            if self.is_ending() {
+            if self.is_closing() {
                 return;
             }
             self.bill().await;

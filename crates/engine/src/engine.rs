@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use ringfence_jail::proto::ShellId;
+use ringfence_jail::{board::Board, proto::ShellId};
 use ringfence_model::{ApiError, Code, ExecutionId, LayerDigest, SandboxId, credit::CreditSettings};
 use ringfence_store::{Actor, AuditEntry, AuditKey, LogEntry, LogLevel, PreviewKey, SealingKey, SigningPace, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -39,6 +39,8 @@ pub struct Config {
     pub tcp: Option<std::net::SocketAddr>,
     /// Which build this is.
     pub build: String,
+    /// Where the supervisor puts how often each role was started.
+    pub board: Option<Board>,
     /// What the operator has decided about templates.
     pub templates: TemplateSettings,
     /// What the operator has decided about credits.
@@ -126,6 +128,12 @@ pub(crate) struct Inner {
     pub(crate) first_disk: std::sync::atomic::AtomicU64,
     /// No new work is taken.
     pub(crate) draining: std::sync::atomic::AtomicBool,
+    /// Nothing is looked after any more.
+    pub(crate) closing: std::sync::atomic::AtomicBool,
+    /// What is counted.
+    pub(crate) counts: crate::node::Counts,
+    /// See [`Config`].
+    pub(crate) board: Option<Board>,
 }
 
 /// Milliseconds since the Unix epoch.
@@ -200,6 +208,9 @@ impl Engine {
                 activity: Arc::default(),
                 first_disk: std::sync::atomic::AtomicU64::new(first_disk),
                 draining: std::sync::atomic::AtomicBool::new(false),
+                closing: std::sync::atomic::AtomicBool::new(false),
+                counts: crate::node::Counts::default(),
+                board: config.board,
             }),
         };
         tokio::spawn(engine.clone().pause_misused(engine.inner.gate.misused()));
@@ -222,6 +233,7 @@ impl Engine {
     /// Ends in order: no new work, sandboxes stopped with their files kept, the store closed.
     pub async fn close(&self) {
         self.inner.draining.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.inner.closing.store(true, std::sync::atomic::Ordering::SeqCst);
         self.stop_everything("the daemon was stopped").await;
         if let Err(error) = self.inner.store.clone().close().await {
             tracing::warn!(%error, "the store did not close in order");
@@ -278,10 +290,16 @@ impl Engine {
         self.inner.draining.load(std::sync::atomic::Ordering::SeqCst)
     }
 
+    /// Whether what runs is being stopped. Until then lifetimes end and minutes are billed, also while the daemon drains.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.inner.closing.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
     /// Refuses new work while the daemon ends.
     pub(crate) fn admit(&self) -> Result<(), ApiError> {
         if self.is_ending() {
-            return Err(ApiError::new(Code::InsufficientResources, "the daemon is stopping"));
+            let text = "the daemon is stopping and begins nothing new; try again when it runs again";
+            return Err(ApiError::new(Code::InsufficientResources, text));
         }
         Ok(())
     }
@@ -395,7 +413,7 @@ impl Engine {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            if self.admit().is_err() {
+            if self.is_closing() {
                 return;
             }
             self.expire(now_ms()).await;

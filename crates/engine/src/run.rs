@@ -328,6 +328,7 @@ impl Engine {
             denials: serde_json::to_value(denials).unwrap_or_default(),
         });
         self.write_end(execution, &end).await;
+        self.inner.counts.ended(execution.started_at_ms, &end);
         execution.finish(end);
         let was_seen = exited.is_some();
         self.park_next(sandbox, execution, was_seen, gone);

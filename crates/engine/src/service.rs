@@ -413,7 +413,7 @@ impl Sandboxes for Engine {
         progress: Option<ProgressSender>,
     ) -> Answering<'_, CreateAnswer> {
         let engine = self.clone();
-        tracked(async move { engine.do_create(actor(by), request, progress).await })
+        tracked(async move { engine.create_counted(actor(by), request, progress).await })
     }
 
     fn configure(&self, by: api::Actor, request: ConfigureRequest) -> Answering<'_, ConfigureAnswer> {

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringfence_jail::{boot, host::Uids, installation::Installation, supervise, sys};
+use ringfence_jail::{board::Board, boot, host::Uids, installation::Installation, notify::Relay, supervise, sys};
 use ringfence_store::{SealingKey, Store};
 
 #[path = "trials/attack.rs"]
@@ -266,6 +266,10 @@ impl Scene {
             gateway_args: Vec::new(),
             venue_args: Vec::new(),
             venue_socket: nothing.into(),
+            role_env: Vec::new(),
+            board: Board::new().expect("a board"),
+            relay: Relay::pair().expect("a pair").1,
+            drain: Duration::ZERO,
         };
         supervise::run(&daemon).unwrap_or_else(|error| {
             eprintln!("trials: {error}");

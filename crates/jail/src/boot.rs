@@ -19,6 +19,7 @@ use crate::{
     installation::Installation,
     jailer::Jailer,
     proto::HostFacts,
+    say::say,
     seccomp, shell, sys,
 };
 
@@ -129,7 +130,7 @@ pub fn run(
 fn clear_trees(builds: &Path) {
     for tree in unfinished_trees(builds) {
         if let Err(e) = crate::build::remove::tree(&tree) {
-            eprintln!("jailer: a tree of an earlier run could not be removed: {e}");
+            say("jailer", &format!("a tree of an earlier run could not be removed: {e}"));
         }
     }
 }

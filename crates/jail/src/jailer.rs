@@ -19,6 +19,7 @@ use crate::{
     proto::{
         Done, ExecNo, FromJailer, HostFacts, MESSAGE_BYTES_MAX, Notice, Op, Refusal, Reply, Request, ShellId, ZygoteNo,
     },
+    say::say,
     shell::StepError,
     sys, wire,
 };
@@ -202,7 +203,7 @@ impl Jailer {
         const PATIENCE_MS: u64 = 10_000;
         let left = self.host.cgroups.remove_everything(PATIENCE_MS);
         if !left.is_empty() {
-            eprintln!("jailer: these groups could not be removed: {left:?}");
+            say("jailer", &format!("these groups could not be removed: {left:?}"));
         }
         Err(error)
     }
@@ -397,7 +398,7 @@ impl Jailer {
     /// A send that fails means that `serve` is gone, which the next read finds out.
     fn send(&self, message: &FromJailer, fds: &[OwnedFd]) {
         if let Err(e) = wire::send_message(self.control.as_fd(), message, fds) {
-            eprintln!("jailer: cannot answer: {e}");
+            say("jailer", &format!("cannot answer: {e}"));
         }
     }
 

@@ -5,6 +5,7 @@
 //! beyond fixed-size handshakes.
 
 pub mod backup;
+pub mod board;
 pub mod boot;
 pub mod build;
 pub mod capture;
@@ -20,10 +21,12 @@ pub mod host;
 pub mod installation;
 pub mod jailer;
 pub mod layer;
+pub mod notify;
 pub mod numbers;
 pub mod posture;
 pub mod proto;
 pub mod reconcile;
+pub mod say;
 pub mod seccomp;
 pub mod shell;
 pub mod spawn;

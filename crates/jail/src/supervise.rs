@@ -3,9 +3,9 @@
 //! is started alone: the jailer has kept the sandboxes' sockets, and hands them to the new one. So is a venue, whose socket
 //! the supervisor has kept.
 //!
-//! What it is started by (the *outer* process, which a terminal or systemd sees) waits for it and hands it SIGTERM. When
-//! the outer process dies the supervisor is killed, and with the supervisor the kernel kills its whole pid namespace:
-//! nothing outlives the daemon.
+//! What it is started by (the *outer* process, which a terminal or systemd sees) waits for it, hands it SIGTERM, and a second one as
+//! SIGINT, and says to the service manager what `serve` has to say. When the outer process dies the supervisor is killed, and with the
+//! supervisor the kernel kills its whole pid namespace: nothing outlives the daemon.
 
 use std::{
     ffi::{CString, OsStr},
@@ -21,9 +21,12 @@ use std::{
 use rustix::net::SocketType;
 
 use crate::{
+    board::{self, Board},
     gateway,
     host::Uids,
     installation::Installation,
+    notify::{self, Relay},
+    say::say,
     shell::{Step, StepError},
     sys, wire,
 };
@@ -47,6 +50,14 @@ pub struct Daemon {
     pub venue_args: Vec<String>,
     /// The socket that the venue listens on.
     pub venue_socket: OwnedFd,
+    /// Variables that the roles have beside those of this process.
+    pub role_env: Vec<(&'static str, String)>,
+    /// Where it is put how often each role was started. `serve` has it too.
+    pub board: Board,
+    /// From where the service manager's words come. `serve` has the other end.
+    pub relay: Relay,
+    /// How long `serve` may wait for running executions before it ends, which comes on top of what an end takes.
+    pub drain: Duration,
 }
 
 /// Name under which the jailer is executed.
@@ -87,10 +98,14 @@ const VENUE_WELL: Duration = Duration::from_secs(60);
 /// How long a gateway may outlive the others. It ends by itself when their sockets close.
 const GATEWAY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long `serve` may take to end after SIGTERM, and the jailer to clear up after it.
+/// How long `serve` may take to end after SIGTERM and what it waits for, and the jailer to clear up after it.
 const STOP_PATIENCE: Duration = Duration::from_secs(45);
 
-/// Runs the daemon until SIGTERM, SIGINT, or a stop that a client asked for. Returns the exit code.
+/// The same when it is to end at once: it waits for nothing, but writes down what it ends.
+const HURRY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the daemon until SIGTERM, SIGINT, or a stop that a client asked for; a second signal ends it without waiting for what runs.
+/// Returns the exit code.
 ///
 /// # Errors
 /// It could not start.
@@ -104,7 +119,7 @@ pub fn run(daemon: &Daemon) -> Result<i32, StepError> {
             let code = match supervise(daemon, signals.as_fd()) {
                 Ok(code) => code,
                 Err(e) => {
-                    eprintln!("ringfence: {e}");
+                    say("ringfence", &format!("{e}"));
                     1
                 }
             };
@@ -112,25 +127,40 @@ pub fn run(daemon: &Daemon) -> Result<i32, StepError> {
         }
         sys::Forked::Parent(pid) => pid,
     };
+    let (mut asked, mut told) = (false, true);
     loop {
-        match wait_for_signal(signals.as_fd(), None).step("waiting for signals")? {
+        let relay = told.then(|| daemon.relay.as_fd());
+        match wait_for(signals.as_fd(), relay, None).step("waiting for signals")? {
             Some(libc::SIGCHLD) => {
                 while let Some(ended) = sys::reap_one().step("waiting for the supervisor")? {
                     if ended.pid == supervisor {
+                        daemon.relay.pass_on();
                         return Ok(ended.code.unwrap_or(1));
                     }
                 }
             }
-            Some(_) => {
-                let _ = sys::kill_child(supervisor, sys::SIGTERM);
+            // A terminal that is closed says SIGHUP once more to everybody: that is no wish to hurry.
+            Some(signal) => {
+                let hurry = asked && signal != libc::SIGHUP;
+                asked = true;
+                let _ = sys::kill_child(supervisor, if hurry { libc::SIGINT } else { sys::SIGTERM });
             }
-            None => {}
+            None => told = daemon.relay.pass_on(),
         }
     }
 }
 
 /// Waits for one of the blocked signals. `None` at the end of the patience.
 fn wait_for_signal(signals: BorrowedFd<'_>, patience: Option<Duration>) -> io::Result<Option<i32>> {
+    wait_for(signals, None, patience)
+}
+
+/// [`wait_for_signal`] that is `None` too when `also` can be read.
+fn wait_for(
+    signals: BorrowedFd<'_>,
+    also: Option<BorrowedFd<'_>>,
+    patience: Option<Duration>,
+) -> io::Result<Option<i32>> {
     let end = patience.map(|p| Instant::now() + p);
     loop {
         if let Some(signal) = sys::read_signal(signals)? {
@@ -144,8 +174,10 @@ fn wait_for_signal(signals: BorrowedFd<'_>, patience: Option<Duration>) -> io::R
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(left.subsec_nanos()),
         });
-        let mut poll = [rustix::event::PollFd::new(&signals, rustix::event::PollFlags::IN)];
+        let mut poll = vec![rustix::event::PollFd::new(&signals, rustix::event::PollFlags::IN)];
+        poll.extend(also.iter().map(|fd| rustix::event::PollFd::new(fd, rustix::event::PollFlags::IN)));
         match rustix::event::poll(&mut poll, timeout.as_ref()) {
+            Ok(_) if poll.get(1).is_some_and(|also| !also.revents().is_empty()) => return sys::read_signal(signals),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
@@ -161,17 +193,19 @@ fn supervise(daemon: &Daemon, signals: BorrowedFd<'_>) -> Result<i32, StepError>
     sys::mount("proc", "/proc", "proc", flags, "").step("mounting procfs of the pid namespace")?;
     let executable = fs::File::open("/proc/self/exe").step("opening the executable")?;
     let mut starts: Vec<Instant> = Vec::new();
+    let mut seen = board::Roles::default();
     loop {
         starts.retain(|at| at.elapsed() < RESTART_WINDOW);
         if starts.len() >= RESTARTS_MAX {
-            eprintln!("ringfence: the roles died {RESTARTS_MAX} times within a minute; giving up");
+            say("ringfence", &format!("the roles died {RESTARTS_MAX} times within a minute; giving up"));
             return Ok(1);
         }
         starts.push(Instant::now());
-        let mut roles = start_roles(daemon, executable.as_fd())?;
+        let mut roles = start_roles(daemon, executable.as_fd(), seen)?;
         if let Some(code) = watch(daemon, executable.as_fd(), &mut roles, signals)? {
             return Ok(code);
         }
+        seen = roles.seen;
     }
 }
 
@@ -189,9 +223,19 @@ struct Roles {
     venue_due: Option<Instant>,
     /// When the venue was started, and how long the next one waits after its death.
     venue_begun: (Instant, Duration),
+    /// What stands on the board.
+    seen: board::Roles,
 }
 
-fn start_roles(daemon: &Daemon, executable: BorrowedFd<'_>) -> Result<Roles, StepError> {
+impl Roles {
+    /// Puts on the board what has become of the roles. A board that cannot be written shows what was, and stops nobody.
+    fn show(&mut self, daemon: &Daemon, change: impl FnOnce(&mut board::Roles)) {
+        change(&mut self.seen);
+        let _ = daemon.board.write(&self.seen);
+    }
+}
+
+fn start_roles(daemon: &Daemon, executable: BorrowedFd<'_>, seen: board::Roles) -> Result<Roles, StepError> {
     let (jailer_end, serve_end) = wire::pair(SocketType::SEQPACKET).step("making the roles' socket")?;
     for end in [&jailer_end, &serve_end] {
         // A burst of plans must not stall either side; the kernel's default holds a few datagrams of the largest size.
@@ -202,13 +246,13 @@ fn start_roles(daemon: &Daemon, executable: BorrowedFd<'_>) -> Result<Roles, Ste
     let (jailer_door, to_jailer) = wire::pair(SocketType::SEQPACKET).step("making the jailer's door")?;
     let (serve_door, to_serve) = wire::pair(SocketType::SEQPACKET).step("making serve's door")?;
     let fds = [jailer_end.as_fd(), jailer_door.as_fd()];
-    let jailer = start_role(executable, JAILER_ROLE, std::slice::from_ref(&home), &fds, None)?;
+    let jailer = start_role(daemon, executable, JAILER_ROLE, std::slice::from_ref(&home), &fds, None)?;
     let mut fds = vec![serve_end.as_fd(), serve_door.as_fd()];
     fds.extend(daemon.serve_fds.iter().map(AsFd::as_fd));
     let mut args = vec![home];
     args.extend(daemon.serve_args.iter().cloned());
     let uid = Uids::of_block(daemon.installation.uid_block).serve();
-    let serve = start_role(executable, daemon.serve_role, &args, &fds, Some(uid))?;
+    let serve = start_role(daemon, executable, daemon.serve_role, &args, &fds, Some(uid))?;
     let mut roles = Roles {
         jailer,
         serve,
@@ -218,7 +262,9 @@ fn start_roles(daemon: &Daemon, executable: BorrowedFd<'_>) -> Result<Roles, Ste
         venue: None,
         venue_due: None,
         venue_begun: (Instant::now(), GATEWAY_PAUSE),
+        seen,
     };
+    roles.show(daemon, |seen| [&mut seen.jailer, &mut seen.serve].into_iter().for_each(board::Role::started));
     start_gateway(daemon, executable, &mut roles)?;
     start_venue(daemon, executable, &mut roles)?;
     Ok(roles)
@@ -229,7 +275,8 @@ fn start_venue(daemon: &Daemon, executable: BorrowedFd<'_>, roles: &mut Roles) -
     let mut args = vec![daemon.home.to_string_lossy().into_owned()];
     args.extend(daemon.venue_args.iter().cloned());
     let uid = Uids::of_block(daemon.installation.uid_block).venue();
-    roles.venue = Some(start_role(executable, VENUE_ROLE, &args, &[daemon.venue_socket.as_fd()], Some(uid))?);
+    roles.venue = Some(start_role(daemon, executable, VENUE_ROLE, &args, &[daemon.venue_socket.as_fd()], Some(uid))?);
+    roles.show(daemon, |seen| seen.venue.started());
     roles.venue_due = None;
     roles.venue_begun.0 = Instant::now();
     Ok(())
@@ -260,13 +307,15 @@ fn start_gateway(daemon: &Daemon, executable: BorrowedFd<'_>, roles: &mut Roles)
     args.extend(daemon.gateway_args.iter().cloned());
     let fds = [jailer_end.as_fd(), serve_end.as_fd()];
     let uid = Uids::of_block(daemon.installation.uid_block).gateway();
-    roles.gateway = Some(start_role(executable, GATEWAY_ROLE, &args, &fds, Some(uid))?);
+    roles.gateway = Some(start_role(daemon, executable, GATEWAY_ROLE, &args, &fds, Some(uid))?);
+    roles.show(daemon, |seen| seen.gateway.started());
     roles.gateway_due = None;
     Ok(())
 }
 
 /// Forks and executes this program under another name. With `uid` it gives up every privilege.
 fn start_role(
+    daemon: &Daemon,
     executable: BorrowedFd<'_>,
     name: &str,
     args: &[String],
@@ -276,17 +325,18 @@ fn start_role(
     match sys::fork().step("forking a role")? {
         sys::Forked::Parent(pid) => Ok(pid),
         sys::Forked::Child => {
-            let e = match become_role(executable, name, args, fds, uid) {
+            let e = match become_role(daemon, executable, name, args, fds, uid) {
                 Ok(never) => match never {},
                 Err(e) => e,
             };
-            eprintln!("ringfence: starting {name}: {e}");
+            say("ringfence", &format!("starting {name}: {e}"));
             sys::exit_now(1)
         }
     }
 }
 
 fn become_role(
+    daemon: &Daemon,
     executable: BorrowedFd<'_>,
     name: &str,
     args: &[String],
@@ -317,7 +367,13 @@ fn become_role(
     sys::die_with_parent().step("tying the role to the supervisor")?;
     let mut argv = vec![text(OsStr::new(name))];
     argv.extend(args.iter().map(|a| text(OsStr::new(a))));
-    let env: Vec<CString> = std::env::vars_os()
+    // What the service manager has said to its own child is nothing to a role, and through the jailer to a sandbox.
+    let is_ours = |name: &OsStr| !notify::VARIABLES.iter().any(|other| name == *other);
+    let of_role = |name: &OsStr| daemon.role_env.iter().any(|(other, _)| name == *other);
+    let mut vars: Vec<_> = std::env::vars_os().filter(|(name, _)| is_ours(name) && !of_role(name)).collect();
+    vars.extend(daemon.role_env.iter().map(|(name, value)| (name.into(), value.into())));
+    let env: Vec<CString> = vars
+        .into_iter()
         .map(|(name, value)| {
             let mut entry = name;
             entry.push("=");
@@ -340,61 +396,75 @@ fn watch(
     roles: &mut Roles,
     signals: BorrowedFd<'_>,
 ) -> Result<Option<i32>, StepError> {
-    let mut stopping: Option<Instant> = None;
+    // Until when they may take, once they are to end.
+    let mut until: Option<Instant> = None;
+    let mut hurried = false;
+    let stopping = |until: &mut Option<Instant>| {
+        until.get_or_insert_with(|| Instant::now() + STOP_PATIENCE);
+    };
     let (mut jailer_alive, mut serve_alive) = (true, true);
     let mut code = None;
     while jailer_alive || serve_alive {
         let due = [roles.gateway_due, roles.venue_due].into_iter().flatten().min();
-        let due = stopping.map(|at| at + STOP_PATIENCE).or(due);
+        let due = until.or(due);
         let patience = due.map(|due| due.saturating_duration_since(Instant::now()));
         match wait_for_signal(signals, patience).step("waiting for signals")? {
             Some(libc::SIGCHLD) => {
                 while let Some(ended) = sys::reap_one().step("reaping")? {
                     if ended.pid == roles.serve {
                         serve_alive = false;
+                        roles.show(daemon, |seen| seen.serve.ended());
                         // `serve` ends with 0 when it was told to; the jailer sees its socket close and clears up.
                         if ended.code == Some(0) {
                             code = Some(0);
                         } else {
-                            eprintln!("ringfence: serve ended ({})", how(ended));
+                            say("ringfence", &format!("serve ended ({})", how(ended)));
                         }
-                        stopping.get_or_insert_with(Instant::now);
+                        stopping(&mut until);
                     } else if ended.pid == roles.jailer {
                         jailer_alive = false;
+                        roles.show(daemon, |seen| seen.jailer.ended());
                         if serve_alive && ended.code == Some(0) {
                             // It ends with 0 when `serve` has closed its socket: that one is about to end, and its
                             // own exit code says why. A jailer without sandboxes is often the quicker of the two.
-                            stopping.get_or_insert_with(Instant::now);
+                            stopping(&mut until);
                         } else if serve_alive {
-                            eprintln!("ringfence: the jailer ended ({})", how(ended));
+                            say("ringfence", &format!("the jailer ended ({})", how(ended)));
                             let _ = sys::kill_child(roles.serve, sys::SIGKILL);
                         }
                     } else if roles.gateway == Some(ended.pid) {
                         roles.gateway = None;
-                        if stopping.is_none() {
-                            eprintln!("ringfence: the gateway ended ({}); it is started anew", how(ended));
+                        roles.show(daemon, |seen| seen.gateway.ended());
+                        if until.is_none() {
+                            say("ringfence", &format!("the gateway ended ({}); it is started anew", how(ended)));
                             roles.gateway_due = Some(Instant::now() + GATEWAY_PAUSE);
                         }
                     } else if roles.venue == Some(ended.pid) {
-                        venue_ended(roles, ended, stopping.is_some());
+                        venue_ended(daemon, roles, ended, until.is_some());
                     }
                 }
             }
-            Some(_) => {
+            Some(signal) => {
                 code = Some(0);
-                stopping.get_or_insert_with(Instant::now);
+                let hurry = signal == libc::SIGINT;
+                if hurry && !hurried {
+                    until = Some(Instant::now() + HURRY_PATIENCE);
+                } else if until.is_none() {
+                    until = Some(Instant::now() + STOP_PATIENCE + daemon.drain);
+                }
+                hurried |= hurry;
                 if serve_alive {
-                    let _ = sys::kill_child(roles.serve, sys::SIGTERM);
+                    let _ = sys::kill_child(roles.serve, if hurry { libc::SIGINT } else { sys::SIGTERM });
                 }
             }
-            None if stopping.is_none() => start_due(daemon, executable, roles)?,
+            None if until.is_none() => start_due(daemon, executable, roles)?,
             None => {
                 for (pid, alive) in [(roles.serve, serve_alive), (roles.jailer, jailer_alive)] {
                     if alive {
                         let _ = sys::kill_child(pid, sys::SIGKILL);
                     }
                 }
-                stopping = Some(Instant::now());
+                until = Some(Instant::now() + STOP_PATIENCE);
             }
         }
     }
@@ -405,14 +475,15 @@ fn watch(
     Ok(code)
 }
 
-fn venue_ended(roles: &mut Roles, ended: sys::Ended, stopping: bool) {
+fn venue_ended(daemon: &Daemon, roles: &mut Roles, ended: sys::Ended, stopping: bool) {
     roles.venue = None;
+    roles.show(daemon, |seen| seen.venue.ended());
     if stopping {
         return;
     }
     let (begun, pause) = roles.venue_begun;
     let pause = if begun.elapsed() >= VENUE_WELL { GATEWAY_PAUSE } else { pause };
-    eprintln!("ringfence: the venue ended ({}); it is started anew", how(ended));
+    say("ringfence", &format!("the venue ended ({}); it is started anew", how(ended)));
     roles.venue_due = Some(Instant::now() + pause);
     roles.venue_begun.1 = (pause * 2).min(VENUE_PAUSE_MAX);
 }

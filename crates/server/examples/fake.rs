@@ -1,9 +1,9 @@
 //! The faces over a fake engine, for trying MCP clients: `fake stdio`, `fake serve SOCKET PORT TOKEN`, and
 //! `fake bridge SOCKET` (stdio over the socket of a running `fake serve`, as `ringfence mcp` does it).
 
-use std::{env, io, path::Path, sync::Arc};
+use std::{env, io, path::Path, sync::Arc, time::Duration};
 
-use ringfence_server::{Client, Config, Services, Stop, Tcp, Token, serve, serve_stdio};
+use ringfence_server::{Client, Config, Services, Started, Stop, Tcp, Token, serve, serve_stdio};
 use tokio::net::{TcpListener, UnixListener};
 
 #[path = "../tests/fake/mod.rs"]
@@ -28,8 +28,6 @@ async fn main() -> io::Result<()> {
             let port: u16 = port.parse().map_err(io::Error::other)?;
             let _ = std::fs::remove_file(socket);
             let config = Config {
-                services: services(),
-                previews: None,
                 build: "fake".into(),
                 unix: UnixListener::bind(socket)?,
                 unix_uids: vec![0],
@@ -37,8 +35,11 @@ async fn main() -> io::Result<()> {
                     listener: TcpListener::bind(("127.0.0.1", port)).await?,
                     token: Token::new(token).map_err(io::Error::other)?,
                 }),
+                drain: Duration::from_secs(1),
             };
-            serve(config, Stop::default()).await
+            let node = Arc::new(fake::node::FakeNode::default());
+            let started = Started { services: services(), previews: None, node };
+            serve(config, std::future::ready(started), Stop::default()).await
         }
         _ => Err(io::Error::other("fake stdio | fake serve SOCKET PORT TOKEN | fake bridge SOCKET")),
     }

@@ -28,16 +28,16 @@ use ringfence_model::{
         CreateAnswer, CreateRequest, DeleteAnswer, DownloadAnswer, DownloadRequest, EgressAnswer, EgressRequest,
         ExecuteRequest, ExecutionAnswer, ExecutionRequest, ExportAnswer, ExportRequest, HealthAnswer, ImageAnswer,
         ImageRequest, ImportAnswer, ImportRequest, ListAnswer, ListRequest, LogsAnswer, LogsRequest, PreviewAnswer,
-        PreviewRequest, PruneAnswer, PruneRequest, SandboxRequest, SecretAnswer, SecretListAnswer, SecretRemoveAnswer,
-        SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer, TemplateAnswer, TemplateDeleteAnswer,
-        TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer, UploadRequest,
-        WaitQuery,
+        PreviewRequest, PruneAnswer, PruneRequest, ReadyAnswer, SandboxRequest, SecretAnswer, SecretListAnswer,
+        SecretRemoveAnswer, SecretRequest, SecretSetRequest, StatusAnswer, StopAnswer, TemplateAnswer,
+        TemplateDeleteAnswer, TemplateListAnswer, TemplateListRequest, TemplateRequest, TransitionAnswer, UploadAnswer,
+        UploadRequest, WaitQuery,
     },
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::PROJECT_HEADER;
+use crate::{PROJECT_HEADER, probe::READY};
 use connection::{Connector, Outgoing};
 use exchange::Ask;
 
@@ -90,6 +90,14 @@ impl Client {
         Some(format!(
             "the running daemon is {daemon}, this program is {build}: restart it with `ringfence stop` and `ringfence serve`"
         ))
+    }
+
+    /// Whether the daemon takes work, and what is missing for it.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn ready(&self) -> Result<ReadyAnswer, ApiError> {
+        self.ask_whatever_status(Actor::Operator, Ask::new(Method::GET, READY.into())).await
     }
 
     /// Ends the daemon.

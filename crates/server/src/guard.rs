@@ -24,7 +24,8 @@ use crate::{
     rest::{ErrorBody, Refused, unauthorised},
     services::Services,
 };
-use rate::{Limiter, TOKEN_RATE, WRONG_RATE};
+pub(crate) use rate::{Limiter, Rate};
+use rate::{TOKEN_RATE, WRONG_RATE};
 
 /// Where a client reads how this API is entered, RFC 9728.
 const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
@@ -60,11 +61,11 @@ impl Door {
         };
         let Some(caller) = caller else {
             // Who has a right one is never kept out by those who try wrong ones.
-            self.limiter.take(WRONG, WRONG_RATE, Instant::now()).map_err(too_often)?;
+            self.limiter.take(WRONG, WRONG_RATE, Instant::now()).map_err(|wait| too_often(TOO_OFTEN, wait))?;
             return Err(challenge(uri, headers));
         };
         let bucket = caller.token.as_deref().unwrap_or(OWN);
-        self.limiter.take(bucket, TOKEN_RATE, Instant::now()).map_err(too_often)?;
+        self.limiter.take(bucket, TOKEN_RATE, Instant::now()).map_err(|wait| too_often(TOO_OFTEN, wait))?;
         narrowed(caller, headers).map_err(|error| Refused(error).into_response())
     }
 }
@@ -79,10 +80,13 @@ fn challenge(uri: &Uri, headers: &HeaderMap) -> Response {
     response
 }
 
+/// What has come too often, where a token is asked for.
+const TOO_OFTEN: &str = "too many requests came with this token, or with wrong ones";
+
 /// 429 with the time after which it may be tried again.
-fn too_often(wait: Duration) -> Response {
+pub(crate) fn too_often(what: &str, wait: Duration) -> Response {
     let seconds = wait.as_secs() + 1;
-    let message = format!("too many requests came with this token, or with wrong ones; try again in {seconds} s");
+    let message = format!("{what}; try again in {seconds} s");
     let error = ApiError::new(Code::QuotaExceeded, message);
     let mut response = (StatusCode::TOO_MANY_REQUESTS, Json(ErrorBody { error })).into_response();
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -207,16 +211,10 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-fn check_names(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn check_names(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
     let refused =
         |what: &str| ApiError::new(Code::PermissionDenied, format!("{what} must be localhost, 127.0.0.1 or [::1]"));
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = match (hosts.next(), uri.authority()) {
-        (Some(host), _) => host.to_str().ok(),
-        (None, Some(authority)) => Some(authority.as_str()),
-        (None, None) => None,
-    };
-    if hosts.next().is_some() || !host.is_some_and(is_local) {
+    if !is_to_us(uri, headers) {
         return Err(refused("Host"));
     }
     for origin in headers.get_all(header::ORIGIN) {
@@ -226,6 +224,17 @@ fn check_names(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// Whether a request names this machine alone as the one that it is to.
+pub(crate) fn is_to_us(uri: &Uri, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), uri.authority()) {
+        (Some(host), _) => host.to_str().ok(),
+        (None, Some(authority)) => Some(authority.as_str()),
+        (None, None) => None,
+    };
+    hosts.next().is_none() && host.is_some_and(is_local)
 }
 
 /// Whether this is a name of this machine, with any port or none.

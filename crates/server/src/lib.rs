@@ -12,6 +12,7 @@ mod mcp;
 mod openapi;
 mod parse;
 mod preview;
+mod probe;
 mod rest;
 mod scoped;
 mod serve;
@@ -21,7 +22,7 @@ pub use client::Client;
 pub use guard::Token;
 pub use mcp::{serve_handler, serve_stdio};
 pub use openapi::openapi_json;
-pub use serve::{Config, Stop, Tcp, serve};
+pub use serve::{Config, Started, Stop, Tcp, serve};
 pub use services::Services;
 
 /// Header of every answer: version and hash of the daemon's build, so that a client of another build can say so.

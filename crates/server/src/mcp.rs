@@ -32,7 +32,7 @@ use rmcp::{
 
 use crate::{
     BODY_BYTES_MAX, Config,
-    serve::{Stop, serve_mcp},
+    serve::{Started, Stop, serve_mcp},
     services::Services,
 };
 
@@ -155,14 +155,16 @@ fn transport<H: ServerHandler, M: SessionManager>(
 /// As [`serve`](crate::serve).
 pub async fn serve_handler<H: ServerHandler>(
     config: Config,
+    started: Started,
     make: impl Fn() -> H + Send + Sync + 'static,
     has_sessions: bool,
     stop: Stop,
 ) -> io::Result<()> {
+    let started = std::future::ready(started);
     if has_sessions {
-        let mcp = transport(make, LocalSessionManager::default(), true, stop.clone());
-        return serve_mcp(config, mcp, stop).await;
+        let mcp = |_: Services, stop: Stop| transport(make, LocalSessionManager::default(), true, stop);
+        return serve_mcp(config, started, mcp, stop).await;
     }
-    let mcp = transport(make, NeverSessionManager::default(), false, stop.clone());
-    serve_mcp(config, mcp, stop).await
+    let mcp = |_: Services, stop: Stop| transport(make, NeverSessionManager::default(), false, stop);
+    serve_mcp(config, started, mcp, stop).await
 }

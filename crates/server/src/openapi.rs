@@ -8,6 +8,7 @@ use utoipa::{
     },
 };
 
+use crate::probe;
 use crate::rest::{access, credits, exports, jobs, pipelines, routes, secrets, swarms, sweeps, trading};
 
 #[derive(OpenApi)]
@@ -26,7 +27,7 @@ use crate::rest::{access, credits, exports, jobs, pipelines, routes, secrets, sw
         routes::pause, routes::resume, routes::upload, routes::download, routes::logs, routes::preview, routes::execution,
         routes::templates, routes::template, routes::build, routes::audit_log, routes::audit_verify, routes::egress,
         exports::export, exports::delete, exports::archive, exports::import, exports::image, exports::clone, secrets::list, secrets::set,
-        secrets::remove, routes::health, routes::prune, routes::audit_prune, routes::stop_daemon, trading::status, trading::set_mode,
+        secrets::remove, routes::health, probe::alive, probe::ready, routes::prune, routes::audit_prune, routes::stop_daemon, trading::status, trading::set_mode,
         trading::limits, trading::set_limits, trading::tighten, trading::halt, trading::reduce, trading::resume,
         trading::orders, trading::positions, trading::holds, trading::approve, trading::refuse,
         sweeps::start, sweeps::list, sweeps::status, sweeps::cancel, sweeps::results, sweeps::report,

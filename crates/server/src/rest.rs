@@ -14,18 +14,20 @@ pub(crate) mod swarms;
 pub(crate) mod sweeps;
 pub(crate) mod trading;
 
+use std::time::Duration;
+
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts},
     http::{Method, request::Parts},
     routing::{get, post, put},
 };
-use ringfence_engine::api::SharedSandboxes;
+use ringfence_engine::api::{SharedNode, SharedSandboxes};
 use ringfence_model::{ApiError, Caller, Code};
 use ringfence_research::api::SharedResearch;
 
 pub(crate) use body::Judge;
-pub(crate) use reply::{ErrorBody, LONG_ANSWER_TIMEOUT, NDJSON, Refused, unauthorised};
+pub(crate) use reply::{ErrorBody, LONG_ANSWER_TIMEOUT, NDJSON, Refused, no_such_method, unauthorised};
 use routes as r;
 
 use crate::{serve::Stop, services::Services};
@@ -35,7 +37,10 @@ use crate::{serve::Stop, services::Services};
 pub(crate) struct Face {
     pub(crate) sandboxes: SharedSandboxes,
     pub(crate) research: SharedResearch,
+    pub(crate) node: SharedNode,
     pub(crate) stop: Stop,
+    /// How long a stop waits for what runs.
+    pub(crate) drain: Duration,
 }
 
 impl FromRequestParts<Face> for Face {
@@ -45,14 +50,14 @@ impl FromRequestParts<Face> for Face {
         // The guards have put it there; without one nobody is let through.
         let caller = parts.extensions.get::<Caller>().cloned();
         let caller = caller.ok_or_else(|| ApiError::new(Code::PermissionDenied, "nobody knows who asks"))?;
-        let Face { sandboxes, research, stop } = all.clone();
+        let Face { sandboxes, research, node, stop, drain } = all.clone();
         let Services { sandboxes, research } = Services { sandboxes, research }.scoped(caller);
-        Ok(Self { sandboxes, research, stop })
+        Ok(Self { sandboxes, research, node, stop, drain })
     }
 }
 
 /// The routes, without guards.
-pub(crate) fn routes(services: Services, stop: Stop) -> Router {
+pub(crate) fn routes(services: Services, node: SharedNode, stop: Stop, drain: Duration) -> Router {
     let Services { sandboxes, research } = services;
     Router::new()
         .route("/v1/sandboxes", post(r::create).get(r::list))
@@ -96,5 +101,5 @@ pub(crate) fn routes(services: Services, stop: Stop) -> Router {
         .method_not_allowed_fallback(|method: Method| async move { reply::no_such_method(&method) })
         // `Body` reads with its own limit, and MCP with its own; axum's default of 2 MiB would come first.
         .layer(DefaultBodyLimit::disable())
-        .with_state(Face { sandboxes, research, stop })
+        .with_state(Face { sandboxes, research, node, stop, drain })
 }

@@ -8,7 +8,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use ringfence_engine::Engine;
+use ringfence_engine::{Engine, api::SharedNode};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener, UnixStream},
@@ -21,6 +21,7 @@ use crate::{
     guard::{Door, Token},
     mcp,
     preview::{self, Previews},
+    probe::{Entrance, Probes},
     rest,
     services::Services,
 };
@@ -29,15 +30,11 @@ use crate::{
 const CONNECTIONS_MAX: u32 = 1024;
 /// Time that a client may take for the head of a request.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time that requests have to end once a stop was asked for.
+/// Time that requests have to end once nothing runs any more that they could wait for.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// What to serve, and where.
+/// Where to serve, and how to end.
 pub struct Config {
-    /// Who answers.
-    pub services: Services,
-    /// Whose sandboxes can be visited over TCP, if any can.
-    pub previews: Option<Engine>,
     /// Version and hash of this build, for the header of every answer.
     pub build: String,
     /// The bound socket of the operator.
@@ -46,6 +43,18 @@ pub struct Config {
     pub unix_uids: Vec<u32>,
     /// The bound TCP socket, if there is one.
     pub tcp: Option<Tcp>,
+    /// How long running executions have to end by themselves once a stop was asked for.
+    pub drain: Duration,
+}
+
+/// Who answers, once it is there.
+pub struct Started {
+    /// Every request but probes.
+    pub services: Services,
+    /// Whose sandboxes can be visited over TCP, if any can.
+    pub previews: Option<Engine>,
+    /// What is asked whether work is taken, and told that none is any more.
+    pub node: SharedNode,
 }
 
 /// A TCP listener and what it demands.
@@ -56,56 +65,132 @@ pub struct Tcp {
     pub token: Token,
 }
 
+/// How far the end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    /// Nobody has asked for it.
+    No,
+    /// No new work is taken, and what runs may end.
+    Asked,
+    /// Nothing is served any more but requests that have begun.
+    Over,
+    /// Nor is anything waited for.
+    AtOnce,
+}
+
 /// Ends the serving: from a signal, or from `POST /v1/stop`. Clones end the same one.
 #[derive(Debug, Clone)]
-pub struct Stop(Arc<watch::Sender<bool>>);
+pub struct Stop(Arc<watch::Sender<End>>);
 
 impl Default for Stop {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
+        Self(Arc::new(watch::Sender::new(End::No)))
     }
 }
 
 impl Stop {
-    /// Asks for the end.
+    /// Asks for the end: no new work is taken, and what runs has its time.
+    pub fn ask(&self) {
+        self.at_least(End::Asked);
+    }
+
+    /// Ends it now; requests that have begun have a little time.
     pub fn stop(&self) {
-        self.0.send_replace(true);
+        self.at_least(End::Over);
+    }
+
+    /// Ends it without waiting for anything.
+    pub fn at_once(&self) {
+        self.at_least(End::AtOnce);
     }
 
     /// Waits until the end was asked for.
+    pub async fn asked(&self) {
+        self.reaches(End::Asked).await;
+    }
+
+    /// Whether the end was asked for.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        *self.0.borrow() >= End::Asked
+    }
+
+    /// Waits until nothing new is served.
     pub async fn stopped(&self) {
-        let mut stopped = self.0.subscribe();
+        self.reaches(End::Over).await;
+    }
+
+    async fn hurried(&self) {
+        self.reaches(End::AtOnce).await;
+    }
+
+    fn at_least(&self, end: End) {
+        self.0.send_if_modified(|now| {
+            let later = end > *now;
+            *now = end.max(*now);
+            later
+        });
+    }
+
+    async fn reaches(&self, end: End) {
+        let mut ends = self.0.subscribe();
         // Cannot fail: `self` holds the sender.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+        let _ = ends.wait_for(|now| *now >= end).await;
     }
 }
 
-/// Serves until [`Stop::stop`], then lets running requests end for a while.
+/// Serves until [`Stop::ask`] and all that follows from it, or [`Stop::stop`]. Until `started` is there, probes are answered, and every
+/// other request waits for it.
 ///
 /// # Errors
 /// The build has characters that no header may have.
-pub async fn serve(config: Config, stop: Stop) -> io::Result<()> {
-    let mcp = mcp::http(config.services.clone(), stop.clone());
-    serve_mcp(config, mcp, stop).await
+pub async fn serve(config: Config, started: impl Future<Output = Started>, stop: Stop) -> io::Result<()> {
+    serve_mcp(config, started, mcp::http, stop).await
 }
 
 /// [`serve`] with any service at `/mcp`.
-pub(crate) async fn serve_mcp<S>(config: Config, mcp: S, stop: Stop) -> io::Result<()>
+pub(crate) async fn serve_mcp<S>(
+    config: Config,
+    started: impl Future<Output = Started>,
+    mcp: impl FnOnce(Services, Stop) -> S,
+    stop: Stop,
+) -> io::Result<()>
 where
     S: Service<Request, Response: IntoResponse, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
 {
     let build = HeaderValue::from_str(&config.build).map_err(io::Error::other)?;
-    let own = config.tcp.as_ref().map(|tcp| tcp.token.clone());
-    let door = Door::new(config.services.clone(), own);
-    let routes = rest::routes(config.services, stop.clone()).nest_service("/mcp", mcp);
-    let labelled = |router: Router| router.layer(middleware::from_fn_with_state(build.clone(), guard::build));
-    let unix = labelled(routes.clone().layer(middleware::from_fn_with_state(door.clone(), guard::unix)));
-    let unix = listen_unix(config.unix, config.unix_uids, unix, stop.clone());
-    match config.tcp {
-        None => unix.await,
-        Some(Tcp { listener, token }) => {
+    let Config { unix, unix_uids, tcp, drain, .. } = config;
+    let probes = Arc::new(Probes::new(stop.clone()));
+    let (listener, token) = tcp.map(|Tcp { listener, token }| (listener, token)).unzip();
+    let (unix_router, unix_routes) = watch::channel(None);
+    let (tcp_router, tcp_routes) = watch::channel(None);
+    let entrance = |is_open, router| {
+        let (probes, build, stop) = (probes.clone(), build.clone(), stop.clone());
+        Entrance { probes, is_open, build, router, stop }
+    };
+    let listening = async {
+        let unix = listen_unix(unix, unix_uids, entrance(false, unix_routes), stop.clone());
+        match listener {
+            None => unix.await,
+            Some(listener) => {
+                tokio::join!(unix, listen_tcp(listener, entrance(true, tcp_routes), stop.clone()));
+            }
+        }
+    };
+    let living = async {
+        let Started { services, previews, node } = tokio::select! {
+            started = started => started,
+            () = stop.asked() => return stop.stop(),
+        };
+        let door = Door::new(services.clone(), token.clone());
+        let mcp = mcp(services.clone(), stop.clone());
+        let routes = rest::routes(services, node.clone(), stop.clone(), drain).nest_service("/mcp", mcp);
+        let labelled = |router: Router| router.layer(middleware::from_fn_with_state(build.clone(), guard::build));
+        let unix = labelled(routes.clone().layer(middleware::from_fn_with_state(door.clone(), guard::unix)));
+        unix_router.send_replace(Some(unix));
+        if let Some(token) = token {
             let api = labelled(routes.layer(middleware::from_fn_with_state(door, guard::tcp)));
-            let tcp = match config.previews {
+            let tcp = match previews {
                 Some(engine) => {
                     let previews = Previews::new(engine, token, stop.clone());
                     // Around the whole router: at a preview's name, the API's paths are the program's.
@@ -114,14 +199,22 @@ where
                 }
                 None => api,
             };
-            tokio::join!(unix, listen_tcp(listener, tcp, stop));
+            tcp_router.send_replace(Some(tcp));
         }
-    }
+        probes.started(node.clone());
+        stop.asked().await;
+        tokio::select! {
+            () = node.drain(drain) => {}
+            () = stop.stopped() => {}
+        }
+        stop.stop();
+    };
+    tokio::join!(listening, living);
     Ok(())
 }
 
-async fn listen_unix(listener: UnixListener, uids: Vec<u32>, router: Router, stop: Stop) {
-    let connections = Connections::new(router, stop.clone());
+async fn listen_unix(listener: UnixListener, uids: Vec<u32>, entrance: Entrance, stop: Stop) {
+    let connections = Connections::new(entrance, stop.clone());
     loop {
         let permit = connections.permit().await;
         let stream = tokio::select! {
@@ -137,8 +230,8 @@ async fn listen_unix(listener: UnixListener, uids: Vec<u32>, router: Router, sto
     connections.drain().await;
 }
 
-async fn listen_tcp(listener: TcpListener, router: Router, stop: Stop) {
-    let connections = Connections::new(router, stop.clone());
+async fn listen_tcp(listener: TcpListener, entrance: Entrance, stop: Stop) {
+    let connections = Connections::new(entrance, stop.clone());
     loop {
         let permit = connections.permit().await;
         let accepted = tokio::select! {
@@ -170,14 +263,14 @@ async fn accept_failed(error: &io::Error) {
 
 /// The connections of one listener.
 struct Connections {
-    router: Router,
+    entrance: Entrance,
     permits: Arc<Semaphore>,
     stop: Stop,
 }
 
 impl Connections {
-    fn new(router: Router, stop: Stop) -> Self {
-        Self { router, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)), stop }
+    fn new(entrance: Entrance, stop: Stop) -> Self {
+        Self { entrance, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)), stop }
     }
 
     async fn permit(&self) -> OwnedSemaphorePermit {
@@ -185,9 +278,10 @@ impl Connections {
     }
 
     fn spawn(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, permit: OwnedSemaphorePermit) {
-        let router = self.router.clone();
+        let entrance = self.entrance.clone();
         let service = tower::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            tower::ServiceExt::oneshot(router.clone(), request.map(Body::new))
+            let entered = entrance.clone().enter(request.map(Body::new));
+            async move { Ok::<_, Infallible>(entered.await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -214,7 +308,11 @@ impl Connections {
 
     /// Waits until every connection has ended.
     async fn drain(self) {
-        if tokio::time::timeout(DRAIN, self.permits.acquire_many(CONNECTIONS_MAX)).await.is_err() {
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(DRAIN, self.permits.acquire_many(CONNECTIONS_MAX)) => ended.is_ok(),
+            () = self.stop.hurried() => false,
+        };
+        if !ended {
             tracing::warn!("some requests did not end in time");
         }
     }

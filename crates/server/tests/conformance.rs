@@ -16,9 +16,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
-use ringfence_server::{Config, Services, Stop, Tcp, Token, serve, serve_handler};
+use ringfence_server::{Config, Services, Started, Stop, Tcp, Token, serve, serve_handler};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, UnixListener};
@@ -41,18 +42,19 @@ async fn start(face: Face, dir: &TempDir) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let port = listener.local_addr().expect("bound").port();
     let config = Config {
-        services: Services { sandboxes: fake.clone(), research: fake },
-        previews: None,
         build: "test".into(),
         unix: UnixListener::bind(dir.path().join("api.sock")).expect("a socket"),
         unix_uids: Vec::new(),
         tcp: Some(Tcp { listener, token: Token::new(TOKEN).expect("long enough") }),
+        drain: Duration::ZERO,
     };
+    let services = Services { sandboxes: fake.clone(), research: fake };
+    let started = Started { services, previews: None, node: Arc::new(fake::node::FakeNode::default()) };
     match face {
-        Face::Product => drop(tokio::spawn(serve(config, Stop::default()))),
+        Face::Product => drop(tokio::spawn(serve(config, std::future::ready(started), Stop::default()))),
         Face::Fixture { has_sessions } => {
             let fixture = Fixture::default();
-            drop(tokio::spawn(serve_handler(config, move || fixture.clone(), has_sessions, Stop::default())));
+            drop(tokio::spawn(serve_handler(config, started, move || fixture.clone(), has_sessions, Stop::default())));
         }
     }
     format!("http://127.0.0.1:{}/mcp", bearer::listen(port, TOKEN).await)

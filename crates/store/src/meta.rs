@@ -24,6 +24,20 @@ impl<K: Kind> View<'_, K> {
 }
 
 impl<K: Kind> Tx<'_, K> {
+    /// Writes a row that nobody reads, a different one than was there, so that there is something to write.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub(crate) fn touch(&self) -> Result<()> {
+        let sql = "INSERT INTO meta (key, value) VALUES ('store.touched', '1') \
+                   ON CONFLICT (key) DO UPDATE SET value = CASE value WHEN '1' THEN '2' ELSE '1' END";
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([]))
+            .map(drop)
+            .map_err(doing("try to write"))
+    }
+
     /// Writes a fact.
     ///
     /// # Errors

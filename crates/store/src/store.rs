@@ -162,6 +162,23 @@ impl<K: Kind> Database<K> {
         &self.inner.path
     }
 
+    /// Bytes on disk: the database, and its log of changes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let of = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let mut log = self.inner.path.clone().into_os_string();
+        log.push("-wal");
+        of(&self.inner.path) + of(Path::new(&log))
+    }
+
+    /// Makes a change that means nothing, for whoever wants to know whether changes can be made.
+    ///
+    /// # Errors
+    /// As [`Database::write`].
+    pub async fn try_write(&self) -> Result<()> {
+        self.write(|tx| tx.touch()).await
+    }
+
     /// What the writer has done since the store was opened.
     #[must_use]
     pub fn statistics(&self) -> Statistics {

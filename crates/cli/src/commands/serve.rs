@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path};
 
 use clap::Args;
 
-use crate::{args::Global, daemon, failure, roles};
+use crate::{args::Global, daemon, failure, roles, roles::log::LogFormat};
 
 /// Runs the daemon in the foreground
 #[derive(Debug, Args)]
@@ -13,13 +13,18 @@ Examples:
   sudo ringfence serve                        on the Unix socket, and on TCP with a token
   sudo ringfence serve --tcp none             on the Unix socket only
   sudo RINGFENCE_HOME=/srv/ringfence ringfence serve --tcp 127.0.0.1:8433
+  sudo ringfence serve --log-format json      its log as one JSON object a line
 
-SIGTERM, Ctrl-C or `ringfence stop` end it: running sandboxes are stopped and keep their files. \
+SIGTERM, Ctrl-C or `ringfence stop` end it: nothing new is begun, running executions have 10 s to end ([daemon] \
+drain_seconds in config.toml), then running sandboxes are stopped and keep their files. A second signal ends it at once. \
 The token for TCP is in run/token below the state directory.")]
 pub(crate) struct ServeArgs {
     /// Where to listen on TCP, or `none`
     #[arg(long, value_name = "ADDRESS:PORT|none", default_value = daemon::TCP_DEFAULT, value_parser = tcp)]
     tcp: Tcp,
+    /// The form of the log [default: the one in config.toml, else text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    log_format: Option<LogFormat>,
     /// Leave the terminal's session: for a daemon that a command starts
     #[arg(long, hide = true)]
     detached: bool,
@@ -47,7 +52,7 @@ pub(crate) fn run(global: &Global, args: &ServeArgs) -> anyhow::Result<i32> {
         let _ = rustix::process::setsid();
     }
     let home = global.home.clone().unwrap_or_else(|| Path::new(daemon::HOME_DEFAULT).to_owned());
-    roles::serve(&roles::ServeOptions { home, tcp: args.tcp.0 })
+    roles::serve(&roles::ServeOptions { home, tcp: args.tcp.0, log_format: args.log_format })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
+use ringfence_model::api::ReadyAnswer;
 use serde_json::json;
 
 use crate::{args::Global, daemon, output};
@@ -16,10 +17,23 @@ Examples:
   RINGFENCE_HOME=/srv/ringfence ringfence stop")]
 pub(crate) struct StopArgs {}
 
-/// How long the daemon may take to end.
+/// How long the daemon may take to end, beside what it waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same when it did not say that it will.
 const PATIENCE_WITHOUT_ANSWER: Duration = Duration::from_secs(5);
+
+/// How often it is said what the daemon waits for.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What it waits for, in words.
+fn waits_for(ready: Option<&ReadyAnswer>) -> String {
+    match ready.filter(|ready| ready.status == "draining").and_then(|ready| ready.missing.first()) {
+        Some(draining) => format!("ringfence: {draining}"),
+        None => {
+            "ringfence: the daemon is stopping; it waits for requests to end and for sandboxes to be stopped".to_owned()
+        }
+    }
+}
 
 pub(crate) async fn run(global: Global) -> anyhow::Result<i32> {
     let Some(daemon) = daemon::find(global.home.as_deref()).await? else {
@@ -33,13 +47,18 @@ pub(crate) async fn run(global: Global) -> anyhow::Result<i32> {
     let begin = Instant::now();
     // One that ends already may hang up on us, and is gone soon.
     let (asked, patience) = match daemon.stop().await {
-        Ok(()) => (Ok(()), PATIENCE),
+        Ok(answer) => (Ok(()), PATIENCE + Duration::from_secs(answer.drain_seconds)),
         Err(error) => (Err(error), PATIENCE_WITHOUT_ANSWER),
     };
+    let mut told = begin;
     while daemon.exists().await {
         if begin.elapsed() > patience {
             asked?;
-            bail!("the daemon at {} still runs after {} s", daemon.home.display(), PATIENCE.as_secs());
+            bail!("the daemon at {} still runs after {} s", daemon.home.display(), patience.as_secs());
+        }
+        if told.elapsed() > TELL_EVERY {
+            output::note(&waits_for(daemon.ready().await.as_ref()));
+            told = Instant::now();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

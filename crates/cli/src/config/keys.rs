@@ -66,6 +66,31 @@ const MIB: u64 = 1 << 20;
 /// The file as people read it: keys of one section stand together.
 pub(crate) const KEYS: &[Key] = &[
     Key {
+        path: "daemon.drain_seconds",
+        unit: "seconds, at most 86400",
+        means: "How long running executions have to end by themselves when the daemon is stopped; what runs on then is killed.",
+        default: None,
+        example: "10",
+        value: |config, _| whole(config.daemon.drain_seconds().into()),
+    },
+    Key {
+        path: "log.format",
+        unit: "text or json",
+        means: "How the daemon writes its log, on its standard error: lines for people, or a JSON object a line. \
+                `ringfence serve --log-format` comes first.",
+        default: None,
+        example: "\"json\"",
+        value: |config, _| plain(config.log.format),
+    },
+    Key {
+        path: "log.level",
+        unit: "error, warn, info, debug or trace",
+        means: "From which weight on something is written into the log. The variable RINGFENCE_LOG comes first.",
+        default: None,
+        example: "\"debug\"",
+        value: |config, _| plain(config.log.level),
+    },
+    Key {
         path: "gate.open_allowed",
         unit: "true or false",
         means: "Whether a sandbox may be given the policy `open`, with which it reaches every public address.",

@@ -134,7 +134,7 @@ pub(super) fn role(args: &[String]) -> anyhow::Result<i32> {
     let jailer = sys::inherited_fd(supervise::CONTROL_FD).context("taking the socket to the jailer")?;
     let serve = StdStream::from(sys::inherited_fd(supervise::DOOR_FD).context("taking the socket to serve")?);
     sys::raise_descriptor_limit().context("raising the descriptor limit")?;
-    super::log_to_stderr(&["hyper=warn", "h2=warn", "rustls=warn"])?;
+    super::log::init(&["hyper=warn", "h2=warn", "rustls=warn"])?;
     let config: GateConfig = serde_json::from_str(config).context("reading the configuration")?;
     let trade: TradeConfig = serde_json::from_str(trade).context("reading the configuration of trading")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
@@ -306,7 +306,7 @@ async fn answer(
                 return anyhow::Ok(());
             }
             let Call { id, op } = serde_json::from_slice(&line).context("a call that is not understood")?;
-            if matches!(op, GateOp::Trade(_)) {
+            if matches!(op, GateOp::Trade(_) | GateOp::Figures) {
                 let turn = apart.clone().acquire_owned().await.context("asking venues")?;
                 let (call, out) = (gateway.call_apart(op), out.clone());
                 tokio::spawn(async move {

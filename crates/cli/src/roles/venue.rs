@@ -61,7 +61,7 @@ pub(super) fn role(args: &[String]) -> anyhow::Result<i32> {
     let [home, gateway] = args else { bail!("wrong arguments") };
     let socket = UnixListener::from(sys::inherited_fd(supervise::CONTROL_FD).context("taking the venue's socket")?);
     sys::raise_descriptor_limit().context("raising the descriptor limit")?;
-    super::log_to_stderr(&["hyper=warn", "tungstenite=warn"])?;
+    super::log::init(&["hyper=warn", "tungstenite=warn"])?;
     let uids = vec![0, gateway.parse().context("the gateway's uid")?];
     run(Path::new(home), Some((socket, Some(uids))), None)
 }
@@ -82,7 +82,7 @@ pub(crate) struct VenueOptions {
 /// # Errors
 /// It cannot begin: another venue has the state directory, or a socket cannot be bound.
 pub(crate) fn alone(options: &VenueOptions) -> anyhow::Result<i32> {
-    super::log_to_stderr(&["hyper=warn", "tungstenite=warn"])?;
+    super::log::init(&["hyper=warn", "tungstenite=warn"])?;
     if let Some(address) = options.tcp.filter(|address| !address.ip().is_loopback()) {
         bail!("{address} is not a loopback address; the venue believes whatever key it is shown");
     }
@@ -118,7 +118,7 @@ fn run(home: &Path, unix: Option<(UnixListener, Option<Vec<u32>>)>, tcp: Option<
                 let listener = listen::tcp(address).await.with_context(|| {
                     format!("listening on {address}; another program uses it? choose one with --listen")
                 })?;
-                eprintln!("ringfence: the venue listens on http://{}", listener.local_addr()?);
+                super::log::say("ringfence", &format!("the venue listens on http://{}", listener.local_addr()?));
                 Some(listener)
             }
             None => None,

@@ -43,6 +43,9 @@ impl Gate {
             GateOp::Verify => self.verify().await,
             GateOp::PruneAudit { cut } => self.prune_audit(&cut).await,
             GateOp::Fence => Ok(GateAnswer::Done),
+            GateOp::Figures => {
+                self.figures().await.map(|figures| GateAnswer::Figures(Box::new(figures))).map_err(failed)
+            }
             GateOp::Key => Ok(GateAnswer::Key(hex::encode(self.envelope.public().as_bytes()))),
             GateOp::SetSecret { name, sealed, binding, rotate } => {
                 self.set_secret(&name, &sealed, binding, rotate).await

@@ -163,7 +163,10 @@ impl Gate {
         // Used up in the same transaction: what may be sent with it is on disk with it.
         let drawn = self.store.admit(move |tx| Ok((decision, tx.next_nonce(&key, time)?))).await?;
         match drawn {
-            (Ruling::Allowed(permit), nonce) => Ok((Passage::new(self, &permit), Some(nonce))),
+            (Ruling::Allowed(permit), nonce) => {
+                self.counts.decided(&Verdict::Allow);
+                Ok((Passage::new(self, &permit), Some(nonce)))
+            }
             (Ruling::Refused(_), _) => Err(StoreError::Refused("the store refused what was allowed".into())),
         }
     }
@@ -183,7 +186,10 @@ impl Gate {
 
     async fn permit(self: &Arc<Self>, decision: Decision) -> Result<Arc<Passage>, StoreError> {
         match self.store.decide(decision).await? {
-            Ruling::Allowed(permit) => Ok(Passage::new(self, &permit)),
+            Ruling::Allowed(permit) => {
+                self.counts.decided(&Verdict::Allow);
+                Ok(Passage::new(self, &permit))
+            }
             Ruling::Refused(_) => Err(StoreError::Refused("the store refused what was allowed".into())),
         }
     }
@@ -216,8 +222,10 @@ impl Gate {
             return denial;
         }
         let said = cut(&format!("{}: {}", reason.code(), denial.message), REASON_BYTES_MAX);
+        let verdict = Verdict::Refuse { reason: said };
+        self.counts.decided(&verdict);
         // A refusal is one also when the disk does not take it.
-        if let Err(error) = self.store.decide(about.decision(room, Verdict::Refuse { reason: said })).await {
+        if let Err(error) = self.store.decide(about.decision(room, verdict)).await {
             tracing::error!(sandbox = %room.id, %error, "a refusal could not be recorded");
         }
         tracing::debug!(sandbox = %room.id, destination = denial.destination(), reason = reason.code(), "refused");

@@ -217,7 +217,12 @@ impl Session {
             let route = self.route(&parts, &asked, lead).await?;
             if route.asks.is_judged() {
                 // On the heap: other requests need not carry the room that this takes.
-                return Box::pin(self.trade(parts, body, (&asked, lead, route))).await;
+                let asks = route.asks;
+                let answered = Box::pin(self.trade(parts, body, (&asked, lead, route))).await;
+                if matches!(answered, Err(Turned::Firewall(_))) {
+                    self.gate.counts.refused_early(lead.environment, asks);
+                }
+                return answered;
             }
             if let Some(kind) = stream::kind(&parts, lead, route.asks) {
                 return self.stream((parts, body), client, (&asked, lead, kind?)).await;

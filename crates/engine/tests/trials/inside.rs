@@ -46,6 +46,7 @@ pub(crate) fn serve(args: &[String]) {
         door: sys::inherited_fd(supervise::DOOR_FD).expect("the door"),
         tcp: None,
         build: "test".to_owned(),
+        board: None,
         templates: TemplateSettings {
             network_defaults: false,
             image_downloads: false,

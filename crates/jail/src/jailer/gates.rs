@@ -9,6 +9,7 @@ use super::{Jailer, Timer, Token};
 use crate::{
     gateway::{self, Dropped, Gateway, ToGateway},
     proto::ShellId,
+    say::say,
 };
 
 /// Between two tries to tell a slow gateway what is kept for it.
@@ -26,12 +27,12 @@ impl Jailer {
                 let gateway = Gateway::new(socket);
                 match self.watch(gateway.socket(), Token::Gateway(self.gateways)) {
                     Ok(()) => self.gateway = Some(gateway),
-                    Err(e) => eprintln!("jailer: watching the gateway: {e}"),
+                    Err(e) => say("jailer", &format!("watching the gateway: {e}")),
                 }
             }
             Err(e) => {
                 // The supervisor is gone, and with it soon everything; or it is at fault. A gateway that is there stays.
-                eprintln!("jailer: the supervisor's door: {e}");
+                say("jailer", &format!("the supervisor's door: {e}"));
                 self.unwatch(|token| *token == Token::Door);
                 self.door = None;
             }
@@ -51,7 +52,7 @@ impl Jailer {
                 told.sort_unstable();
                 // Open before the first is told: what comes meanwhile waits in the backlog, and is the gateway's.
                 if let Err(e) = self.host.gate.set_open(true) {
-                    eprintln!("jailer: opening the gate: {e}");
+                    say("jailer", &format!("opening the gate: {e}"));
                 }
                 for shell in told {
                     self.keep_for_gateway(ToGateway::Opened { shell });
@@ -90,14 +91,14 @@ impl Jailer {
     }
 
     fn drop_gateway(&mut self, why: &Dropped) {
-        eprintln!("jailer: the gateway is dropped: {why}");
+        say("jailer", &format!("the gateway is dropped: {why}"));
         self.close_gate();
     }
 
     /// From here on sandboxes' connections are refused, until the next gateway has greeted.
     fn close_gate(&mut self) {
         if let Err(e) = self.host.gate.set_open(false) {
-            eprintln!("jailer: closing the gate: {e}");
+            say("jailer", &format!("closing the gate: {e}"));
         }
         if let Some(gateway) = self.gateway.take() {
             // Builders that are at work hold copies: closing ours alone would neither end the watch nor tell the peer.

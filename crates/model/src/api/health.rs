@@ -106,4 +106,28 @@ pub struct HostHealth {
 pub struct StopAnswer {
     /// True: the daemon is ending.
     pub success: bool,
+    /// Executions that run now, which it waits for.
+    #[serde(default)]
+    pub executions_running: u32,
+    /// For how many seconds at most.
+    #[serde(default)]
+    pub drain_seconds: u64,
+}
+
+/// The answer of `GET /health`: whoever reads it knows that the process answers, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct AliveAnswer {
+    /// `ok`.
+    pub status: String,
+}
+
+/// The answer of `GET /ready`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct ReadyAnswer {
+    /// Whether work is taken.
+    pub ready: bool,
+    /// `ready`, `starting`, `draining` or `not ready`.
+    pub status: String,
+    /// What is missing, in sentences.
+    pub missing: Vec<String>,
 }

@@ -4,6 +4,7 @@
 //! happen ([`FromGate::Denied`]). A refusal is told before the program that was refused hears of it, so whoever asks for a
 //! [`GateOp::Fence`] after a program has ended has heard of all of its refusals when the answer is there.
 
+mod figures;
 mod trade;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::{
     api::{AuditCut, GateChain, Network, PortSpec, SecretSigning},
 };
 
+pub use figures::{GateFigures, OrderCount, OrderVerdict};
 pub use trade::{TradeAsked, TradeOp, TradeSaid, TradeScope};
 
 /// Bytes that one line may have.
@@ -141,6 +143,9 @@ pub enum GateOp {
         /// Names of secrets.
         names: Vec<String>,
     },
+    /// What was counted, and whether the exchange answers. It may wait for that one, and is answered out of turn. Answer:
+    /// [`GateAnswer::Figures`].
+    Figures,
     /// About trading. It may wait for a venue, and is answered out of turn. Answer: [`GateAnswer::Trade`].
     Trade(TradeAsked),
 }
@@ -240,6 +245,8 @@ pub enum GateAnswer {
     Placeholders(Vec<String>),
     /// What became of each value.
     Sealed(Vec<SealedSecret>),
+    /// What was counted.
+    Figures(Box<GateFigures>),
     /// About trading.
     Trade(Box<TradeSaid>),
 }

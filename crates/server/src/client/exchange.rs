@@ -28,6 +28,8 @@ const ANSWER_BYTES_MAX: usize = 200 << 20;
 const LINE_BYTES_MAX: usize = 4 << 20;
 /// Time for an answer: the daemon gives up earlier, and says so.
 const TIMEOUT: Duration = Duration::from_secs(130);
+/// The same for what is there within seconds.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for what may take long.
 const LONG_TIMEOUT: Duration = LONG_ANSWER_TIMEOUT.saturating_add(Duration::from_secs(10));
 
@@ -86,6 +88,16 @@ impl Client {
             self.read(response).await
         };
         tokio::time::timeout(timeout, exchange).await.map_err(|_| silent(timeout))?
+    }
+
+    /// Asks for what is said under any status, and does not wait long for it.
+    pub(super) async fn ask_whatever_status<T: DeserializeOwned>(&self, actor: Actor, ask: Ask) -> Result<T, ApiError> {
+        let exchange = async {
+            let response = self.send(actor, ask, "application/json").await?;
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|_| cut_off())?;
+            serde_json::from_slice(&body.to_bytes()).map_err(|_| self.unreadable())
+        };
+        tokio::time::timeout(SHORT_TIMEOUT, exchange).await.map_err(|_| silent(SHORT_TIMEOUT))?
     }
 
     /// Asks and waits: how long depends on how much is sent.

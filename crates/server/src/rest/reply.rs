@@ -25,6 +25,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// The same for those that may build a template or run commands.
 pub(crate) const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(900);
 
+/// Seconds after which a place may be free, or the daemon back.
+const RETRY_SECONDS: u64 = 5;
+
 /// What a handler returns.
 pub(crate) type Reply<T> = Result<Json<T>, Refused>;
 
@@ -48,7 +51,12 @@ pub(crate) struct ErrorBody {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(ErrorBody { error: self.0 })).into_response()
+        let mut response = (status, Json(ErrorBody { error: self.0 })).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            // Nothing was begun: the same may be asked again.
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+        }
+        response
     }
 }
 

@@ -310,9 +310,10 @@ pub(crate) async fn stop_daemon(face: Face, Extension(caller): Extension<Caller>
         return Err(Refused(ApiError::new(Code::PermissionDenied, message)));
     }
     tracing::info!("the operator asked for the end");
+    let executions_running = face.node.executions();
     // Connections are drained, so this answer still arrives.
-    face.stop.stop();
-    Ok(Json(StopAnswer { success: true }))
+    face.stop.ask();
+    Ok(Json(StopAnswer { success: true, executions_running, drain_seconds: face.drain.as_secs() }))
 }
 
 /// This description.

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 mod credits;
+pub(crate) mod node;
 mod parts;
 mod research;
 mod trading;
@@ -568,10 +569,9 @@ impl Sandboxes for Fake {
 
     fn secret_remove(&self, actor: Actor, request: SecretRequest) -> Answering<'_, SecretRemoveAnswer> {
         self.state().actors.push(actor);
-        let name = request.name;
-        let answer = match self.state().secrets.remove(&name) {
-            Some(_) => Ok(SecretRemoveAnswer { success: true, name }),
-            None => Err(ApiError::new(Code::InvalidArgument, format!("there is no secret `{name}`"))),
+        let answer = match self.state().secrets.remove(&request.name) {
+            Some(_) => Ok(SecretRemoveAnswer { success: true, name: request.name }),
+            None => Err(ApiError::new(Code::InvalidArgument, format!("there is no secret `{}`", request.name))),
         };
         now(answer)
     }

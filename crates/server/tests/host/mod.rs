@@ -7,7 +7,7 @@ use std::{os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::Duration};
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use ringfence_server::{BUILD_HEADER, Config, Services, Stop, Tcp, Token, serve};
+use ringfence_server::{BUILD_HEADER, Config, Services, Started, Stop, Tcp, Token, serve};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -16,12 +16,13 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::fake::Fake;
+use crate::fake::{Fake, node::FakeNode};
 
 pub(crate) const TOKEN: &str = "0123456789abcdef";
 
 pub(crate) struct Host {
     pub(crate) fake: Arc<Fake>,
+    pub(crate) node: Arc<FakeNode>,
     pub(crate) port: u16,
     pub(crate) stop: Stop,
     dir: TempDir,
@@ -59,21 +60,46 @@ impl Host {
         Self::start_in(dir, vec![uid], over).await
     }
 
+    /// One whose start takes until the function is called.
+    pub(crate) async fn unstarted() -> (Self, impl FnOnce()) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let uid = std::fs::metadata(dir.path()).expect("it is there").uid();
+        let (start, started) = tokio::sync::oneshot::channel();
+        let started = async { started.await.expect("told") };
+        let host = Self::start_once(dir, vec![uid], |services| services, started).await;
+        (host, || start.send(()).expect("it waits"))
+    }
+
     async fn start_in(dir: TempDir, unix_uids: Vec<u32>, over: impl FnOnce(Services) -> Services) -> Self {
+        Self::start_once(dir, unix_uids, over, async {}).await
+    }
+
+    async fn start_once(
+        dir: TempDir,
+        unix_uids: Vec<u32>,
+        over: impl FnOnce(Services) -> Services,
+        started: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let node = Arc::new(FakeNode::default());
         let fake = Arc::new(Fake::default());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let stop = Stop::default();
         let config = Config {
-            services: over(Services { sandboxes: fake.clone(), research: fake.clone() }),
-            previews: None,
             build: "test".into(),
             unix: UnixListener::bind(dir.path().join("api.sock")).expect("a socket"),
             unix_uids,
             tcp: Some(Tcp { listener, token: Token::new(TOKEN).expect("long enough") }),
+            drain: Duration::from_secs(7),
         };
-        let serving = tokio::spawn(serve(config, stop.clone()));
-        Self { fake, port, stop, dir, serving }
+        let services = over(Services { sandboxes: fake.clone(), research: fake.clone() });
+        let all = Started { services, previews: None, node: node.clone() };
+        let started = async move {
+            started.await;
+            all
+        };
+        let serving = tokio::spawn(serve(config, started, stop.clone()));
+        Self { fake, node, port, stop, dir, serving }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

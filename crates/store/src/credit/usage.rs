@@ -77,6 +77,19 @@ pub struct Usage {
 }
 
 impl View<'_> {
+    /// What all projects have spent since the beginning, refunds taken off.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn credits_spent(&self) -> Result<MilliCredits> {
+        let sql = "SELECT coalesce(sum(amount_mc), 0) FROM credit_posting WHERE account = 'revenue'";
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map(MilliCredits)
+            .map_err(doing(READ))
+    }
+
     /// What was used from the beginning of a day until `now_ms`.
     ///
     /// # Errors

@@ -367,7 +367,7 @@ impl Trade<'_> {
         decision.secrets =
             self.secrets.iter().map(|name| ringfence_store::gate::SecretName::parse(name)).collect::<Result<_, _>>()?;
         let ask = TradeAsk { decision, account, facts, message: meant.message.clone(), body: digest };
-        let ruling = gate.store.trade_admit(ask).await?;
+        let ruling = gate.rule(ask).await?;
         drop(turn);
         match ruling {
             TradeRuling::Allowed { permit, action } => {
