@@ -14,10 +14,11 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use ringfence_engine::{Config, Engine, TemplateSettings, api::Sandboxes};
-use ringfence_jail::{boot, host::Uids, installation::Installation, supervise, sys};
+use ringfence_jail::{board::Board, boot, host::Uids, installation::Installation, notify::Relay, supervise, sys};
 use ringfence_model::{LayerDigest, api::Actor};
 use ringfence_store::{SealingKey, Store};
 
@@ -269,6 +270,10 @@ impl Daemon {
             gateway_args: Vec::new(),
             venue_args: Vec::new(),
             venue_socket: nothing.into(),
+            role_env: Vec::new(),
+            board: Board::new().expect("a board"),
+            relay: Relay::pair().expect("a pair").1,
+            drain: Duration::ZERO,
         };
         supervise::run(&daemon).unwrap_or_else(|error| {
             eprintln!("strategies: {error}");
