@@ -124,10 +124,11 @@ impl Relay {
         loop {
             match rustix::net::recv(&self.0, &mut bytes[..], RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok((_, length)) => match Word::from_bytes(&bytes[..length.min(bytes.len())]) {
-                    Some(word) => return Ok(Some(word)),
-                    None => {}
-                },
+                Ok((_, length)) => {
+                    if let Some(word) = Word::from_bytes(&bytes[..length.min(bytes.len())]) {
+                        return Ok(Some(word));
+                    }
+                }
                 Err(rustix::io::Errno::AGAIN) => return Ok(None),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
