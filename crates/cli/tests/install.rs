@@ -236,8 +236,11 @@ fn pages_are_rendered_without_a_complaint() {
     assert_eq!(Some(top.out.as_bytes()), fs::read(dir.join("ringfence.1")).ok().as_deref());
     if has("groff") {
         for (page, _) in &pages {
-            let output =
-                Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).arg(page).output().expect("it runs");
+            let output = Command::new("groff")
+                .args(["-Kutf8", "-man", "-Tutf8", "-ww", "-z"])
+                .arg(page)
+                .output()
+                .expect("it runs");
             let said = Said::of(output);
             assert!(said.code == Some(0) && said.err.is_empty(), "{}: {said:?}", page.display());
         }

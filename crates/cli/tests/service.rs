@@ -161,7 +161,7 @@ fn the_daemon_works_with_what_its_unit_leaves_it() {
     assert_eq!(status(&pid, "NoNewPrivs"), "1");
 
     let lab = ["sandbox", "create", "python", "--name", "lab"];
-    works(&home, &lab, "lab");
+    works(&home, &lab, "i");
     works(&home, &["sandbox", "exec", "lab", "-c", "import pandas; print(pandas.Series([6, 36]).sum())"], "42");
     let bash = "id -u; ls /proc/self; echo kept > ~/kept; python3 -c 'print(6 * 7)'";
     let file = tempfile::Builder::new().suffix(".sh").tempfile().expect("a file");
@@ -175,11 +175,7 @@ fn the_daemon_works_with_what_its_unit_leaves_it() {
         works(&home, &["sandbox", verb, "lab"], "lab");
     }
     works(&home, &["sandbox", "exec", "lab", "-c", "print(open('/home/user/kept').read())"], "kept");
-    works(
-        &home,
-        &["sandbox", "create", "python", "--name", "small", "--memory-mb", "256", "--disk-mb", "128"],
-        "small",
-    );
+    works(&home, &["sandbox", "create", "python", "--name", "small", "--memory-mb", "256", "--disk-mb", "128"], "i");
     works(&home, &["sandbox", "exec", "small", "-c", "print(6 * 7)"], "42");
     works(&home, &["sandbox", "export", "lab", "labs"], "labs");
     works(&home, &["sandbox", "status", "lab"], "seccomp allow-list");

@@ -4,12 +4,14 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     time::Duration,
 };
 
-use rustix::net::{RecvFlags, SendFlags, SocketType};
-use sd_notify::NotifyState;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::wire;
 
@@ -109,12 +111,13 @@ impl Relay {
                 Ok(None) => return true,
                 Err(_) => return false,
             };
-            let _ = match &word {
-                Word::Ready => sd_notify::notify(&[NotifyState::Ready]),
-                Word::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
-                Word::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
-                Word::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
+            let said = match &word {
+                Word::Ready => "READY=1".to_owned(),
+                Word::Stopping => "STOPPING=1".to_owned(),
+                Word::Alive => "WATCHDOG=1".to_owned(),
+                Word::Status(line) => format!("STATUS={line}"),
             };
+            let _ = say(&said);
         }
     }
 
@@ -137,6 +140,20 @@ impl Relay {
     }
 }
 
+/// One message to the service manager, if there is one: a datagram to the socket that NOTIFY_SOCKET names, a path or, after an `@`, an
+/// abstract name. It never waits, because a supervisor that waits for a service manager that does not read ends nothing any more: what
+/// finds no room is lost. That is why this is not the crate `sd-notify`, which waits.
+fn say(message: &str) -> io::Result<()> {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
+        path => SocketAddrUnix::new(path)?,
+    };
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::sendto(&socket, message.as_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT, &address)?;
+    Ok(())
+}
+
 impl AsFd for Relay {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -146,7 +163,15 @@ impl AsFd for Relay {
 /// How often the service manager wants to hear that the daemon answers, if it does: twice in the time after which it gives up.
 #[must_use]
 pub fn alive_every() -> Option<Duration> {
-    sd_notify::watchdog_enabled().map(|patience| patience / 2)
+    patience(std::env::var("WATCHDOG_USEC").ok().as_deref(), std::env::var("WATCHDOG_PID").ok().as_deref())
+        .map(|patience| patience / 2)
+}
+
+/// WATCHDOG_USEC in microseconds, unless WATCHDOG_PID says that it is meant for another process (sd_watchdog_enabled(3)).
+fn patience(microseconds: Option<&str>, pid: Option<&str>) -> Option<Duration> {
+    let is_for_us = pid.is_none_or(|pid| pid.parse() == Ok(std::process::id()));
+    let microseconds = microseconds?.parse().ok().filter(|microseconds| *microseconds > 0 && is_for_us)?;
+    Some(Duration::from_micros(microseconds))
 }
 
 #[cfg(test)]
@@ -186,6 +211,18 @@ mod tests {
         }
         drop(relay);
         teller.tell(&Word::Alive);
+    }
+
+    #[test]
+    fn how_often_is_said_by_microseconds_for_this_process() {
+        let own = std::process::id().to_string();
+        assert_eq!(patience(Some("600000"), None), Some(Duration::from_millis(600)));
+        assert_eq!(patience(Some("600000"), Some(&own)), Some(Duration::from_millis(600)));
+        for (microseconds, pid) in
+            [(None, None), (Some("0"), None), (Some("soon"), None), (Some("600000"), Some("1")), (Some("1"), Some("x"))]
+        {
+            assert_eq!(patience(microseconds, pid), None, "{microseconds:?} {pid:?}");
+        }
     }
 
     #[test]

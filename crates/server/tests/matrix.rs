@@ -211,7 +211,9 @@ async fn every_tool_and_every_route_has_its_row() {
         })
         .collect();
     let asked: BTreeSet<_> = ROUTES.iter().map(|route| (route.method.to_owned(), route.path.to_owned())).collect();
-    assert_eq!(described, asked);
+    // Probes are for everybody: `tests/probes.rs`.
+    let probes = ["/health", "/ready"].map(|path| ("GET".to_owned(), path.to_owned()));
+    assert_eq!(described, asked.into_iter().chain(probes).collect());
 }
 
 #[tokio::test]

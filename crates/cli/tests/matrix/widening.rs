@@ -53,7 +53,8 @@ impl Scene {
         // What there is to be had: a stored secret, an exported template, another project's things, limits and budgets.
         let (theirs, _) = (daemon.things("rival", 0), daemon.things("default", 0));
         let operator = daemon.token("operator", None);
-        let secret = json!({"value": "hunter2", "hosts": ["api.example.com"], "placements": ["bearer"]});
+        let secret =
+            json!({"value": "hunter2-of-the-operator", "hosts": ["api.example.com"], "placements": ["bearer"]});
         daemon.done(&operator, "PUT", "/v1/secrets/STORED", &secret);
         // An agent of a swarm without a sandbox, for who may have it.
         daemon.done(&operator, "POST", &format!("/v1/swarms/{}/agents", theirs.swarm), &json!({}));

@@ -83,7 +83,7 @@ impl Place {
     }
 
     pub(crate) async fn ports(&self) -> Vec<PortView> {
-        self.sandbox.api.status(Actor::Agent, self.sandbox.named()).await.expect("its status").sandbox.ports
+        self.sandbox.api.status(Actor::Operator, self.sandbox.named()).await.expect("its status").sandbox.ports
     }
 
     pub(crate) async fn preview(&self, port: u16, public: Option<bool>) -> PreviewAnswer {
