@@ -237,8 +237,6 @@ pub fn prepare(shared: &Path, home: &Path) {
         fs::remove_dir_all(home).expect("the old state directory can be removed");
     }
     fs::create_dir_all(home.join("log")).expect("a state directory");
-    let copied = Command::new("cp").args(["-al"]).arg(shared.join("layers")).arg(home).status().expect("cp(1)");
-    assert!(copied.success(), "linking the layers");
     let copy = tempfile::tempdir().expect("a temporary directory");
     for file in ["engine.db", "engine.db-wal", "sealing.key"] {
         let from = shared.join("engine").join(file);
@@ -256,8 +254,15 @@ pub fn prepare(shared: &Path, home: &Path) {
             rows.extend(theirs.read(move |view| view.ready_template(name)).await.expect("readable"));
         }
         assert!(rows.iter().any(|row| row.name == "python"), "it was just built");
-        let stages = theirs.read(|view| view.stages()).await.expect("readable");
+        // The layers of other templates stay behind: linking their tens of thousands of files takes seconds.
+        let wanted: BTreeSet<_> = rows.iter().flat_map(|row| row.layers.clone()).collect();
+        let mut stages = theirs.read(|view| view.stages()).await.expect("readable");
+        let others: BTreeSet<_> =
+            stages.iter().filter_map(|stage| stage.layer.clone()).filter(|layer| !wanted.contains(layer)).collect();
+        stages.retain(|stage| stage.layer.as_ref().is_none_or(|layer| wanted.contains(layer)));
         theirs.close().await.expect("closed");
+        let others = others.iter().map(ToString::to_string).collect();
+        link_layers(&shared.join("layers"), &home.join("layers"), &others);
         let ours = Store::open(&home.join("engine/engine.db"), key(&home.join("engine"))).expect("a new database");
         ours.write(move |tx| {
             rows.iter().try_for_each(|row| tx.put_template(row))?;
@@ -267,6 +272,17 @@ pub fn prepare(shared: &Path, home: &Path) {
         .expect("written");
         ours.close().await.expect("closed");
     });
+}
+
+/// Links every layer but those.
+fn link_layers(from: &Path, to: &Path, but: &BTreeSet<String>) {
+    fs::create_dir_all(to).expect("a directory");
+    fs::set_permissions(to, fs::metadata(from).expect("there").permissions()).expect("it was just made");
+    let layers = fs::read_dir(from).expect("layers").map(|layer| layer.expect("a layer"));
+    let layers = layers.filter(|layer| !but.contains(&*layer.file_name().to_string_lossy()));
+    let copied =
+        Command::new("cp").args(["-al", "-t"]).arg(to).args(layers.map(|layer| layer.path())).status().expect("cp(1)");
+    assert!(copied.success(), "linking the layers");
 }
 
 /// A client of the daemon over `home`.
