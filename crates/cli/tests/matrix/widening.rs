@@ -298,7 +298,7 @@ fn no_argument_of_an_agents_loosens_trading_or_gives_credits() {
     assert_ne!(in_force(), before);
 
     scene.check_complete("trading_halt", &[], &["sandbox_id", "account", "reason", "cancel", "flatten"]);
-    let flatten = json!({"flatten": true, "cancel": false});
+    let flatten = json!({"flatten": true});
     for answer in [daemon.call(first, "trading_halt", &flatten), daemon.rest(first, "POST", "/v1/trade/halt", &flatten)]
     {
         assert_eq!(answer.code, "PERMISSION_DENIED", "{answer:?}");
@@ -313,7 +313,7 @@ fn no_argument_of_an_agents_loosens_trading_or_gives_credits() {
         ("POST", "/v1/credits/grant", json!({"credits": 5, "project": "fund", "key": "again"})),
         ("PUT", "/v1/credits/budget", json!({"credits": 1_000_000})),
         ("PUT", "/v1/credits/budget", json!({"unlimited": true, "project": "fund"})),
-        ("PUT", "/v1/secrets/MINE", json!({"value": "x", "hosts": ["a.example"], "placements": ["bearer"]})),
+        ("PUT", "/v1/secrets/MINE", json!({"value": "long-enough", "hosts": ["a.example"], "placements": ["bearer"]})),
         ("POST", "/v1/tokens", json!({"name": "more", "role": "operator"})),
     ];
     daemon.said(&["credits", "budget", "100", "--project", "fund"]);
