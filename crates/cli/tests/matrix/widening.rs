@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::{scene::Daemon, table::Things};
+use crate::{
+    scene::{Answer, Daemon},
+    table::Things,
+};
 
 /// What becomes of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -146,9 +149,9 @@ fn no_argument_of_an_agents_gives_a_sandbox_more() {
     let granted = scene.granted(&plain);
     assert_eq!((&granted["policy"], &granted["secrets"]), (&json!("none"), &json!([])), "{granted}");
     scene.delete(&plain);
-    let newest = |secret: &str| {
-        let listed = daemon.done(secret, "GET", "/v1/sandboxes?limit=1", &Value::Null);
-        listed["sandboxes"][0]["sandbox_id"].as_str().expect("an id").to_owned()
+    let made_in = |answer: &Answer| {
+        let after = answer.text.split_once(r#""sandbox_id":""#).expect("an id").1;
+        after.split_once('"').expect("its end").0.to_owned()
     };
 
     let create = [shared(), of_create(theirs)].concat();
@@ -162,7 +165,7 @@ fn no_argument_of_an_agents_gives_a_sandbox_more() {
         for answer in attempts {
             assert_eq!(answer.code, then.code(), "{what}: {answer:?}");
             if answer.code.is_empty() {
-                let made = newest(fund);
+                let made = made_in(&answer);
                 let mut now = scene.granted(&made);
                 if *name == "anthropic_key" {
                     // A key of its own is sealed for its own host, which it does not reach without a policy.
@@ -176,7 +179,7 @@ fn no_argument_of_an_agents_gives_a_sandbox_more() {
         let by_operator = daemon.rest(operator, "POST", "/v1/sandboxes", &body);
         assert_eq!(by_operator.code, then.operators_code(), "the control, {what}: {by_operator:?}");
         if by_operator.code.is_empty() {
-            scene.delete(&newest(operator));
+            scene.delete(&made_in(&by_operator));
         }
     }
 

@@ -247,7 +247,7 @@ mod tests {
                 }
             }
         }
-        let narrow = texts(&frame, 24, 24).join("\n");
+        let narrow = texts(&example(), 24, 24).join("\n");
         assert!(narrow.contains("CPU%") && !narrow.contains("TEMPLATE") && !narrow.contains("DISK"), "{narrow}");
     }
 

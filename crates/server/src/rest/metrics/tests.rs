@@ -134,7 +134,7 @@ fn every_figure_is_a_series() {
         "ringfence_execution_duration_seconds_sum 61.500001",
         "ringfence_sandbox_creates_total{result=\"made\"} 3",
         "ringfence_sandbox_creates_total{result=\"failed\"} 4",
-        "ringfence_credits_spent 2.5",
+        "ringfence_credits_spent 2.500",
         "ringfence_database_size_bytes{database=\"gate\"} 8192",
         "ringfence_disk_free_bytes 1",
         "ringfence_role_restarts_total{role=\"gateway\"} 3",
