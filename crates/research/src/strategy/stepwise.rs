@@ -108,13 +108,15 @@ async fn bar_by_bar(
     said: &mut Said,
 ) -> Result<(), String> {
     loop {
-        if let Some(at) = answer::find(&heard.bytes, answer::MAGIC) {
+        let found = answer::find(&heard.bytes, answer::MAGIC);
+        // Also where what follows has come along already: what is too much does not depend on how it arrived.
+        if found.unwrap_or(heard.bytes.len()) > EARLY_BYTES_MAX {
+            return Err("it printed too much before it came to its end".to_owned());
+        }
+        if let Some(at) = found {
             said.early = answer::early(&heard.bytes[..at]);
             heard.bytes.drain(..at + answer::MAGIC.len());
             break;
-        }
-        if heard.bytes.len() > EARLY_BYTES_MAX {
-            return Err("it printed too much before it came to its end".to_owned());
         }
         match heard.from.recv().await {
             Some(bytes) => heard.bytes.extend(bytes),
