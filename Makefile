@@ -13,6 +13,7 @@ TESTED := target/tested/ringfence
 LOG := target/test.log
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := btrfs-progs debian-archive-keyring ca-certificates gcc
+TEST_PACKAGES := python3 python3-venv $(if $(shell command -v npm),,npm)
 BENCH_PACKAGES := bubblewrap crun
 SUITE_PACKAGES := chromium fonts-dejavu-core python3-venv
 TOOLS := target/tools
@@ -22,7 +23,7 @@ FUZZ := $(TOOLS)/bin/cargo-fuzz
 # rustup's place, for a root shell that has not read the profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help deps bench-deps suite-deps build dist template demo test root checks unit integration bench suites deny fuzz clean install
+.PHONY: help deps test-deps bench-deps suite-deps build dist template demo test root checks unit integration bench suites deny fuzz clean install
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,10 @@ help: ## This list
 deps: ## Install the system packages that are missing (apt-get; sudo unless root)
 	@$(call install-missing,$(PACKAGES))
 	@command -v $(CARGO) >/dev/null || { echo "deps: cargo is missing; install Rust from https://rustup.rs"; exit 1; }
+
+# The clients that tests run: Python's and Node's.
+test-deps:
+	@$(call install-missing,$(TEST_PACKAGES))
 
 bench-deps:
 	@$(call install-missing,$(BENCH_PACKAGES))
@@ -86,7 +91,7 @@ demo: deps ## Build everything, start the daemon, and show it working
 test: ## Format, lints, documentation, unit tests, integration tests (as root); ends with "N passed, N failed"
 	@mkdir -p target; : > $(LOG)
 	@status=0; \
-	for step in root deps checks unit integration; do \
+	for step in root deps test-deps checks unit integration; do \
 		$(MAKE) --no-print-directory $$step || { status=1; break; }; \
 	done; \
 	awk -v status=$$status ' \
@@ -115,7 +120,7 @@ unit:
 TEST_HOME := $(CURDIR)/target/test-home
 integration: root
 	@trap '$(TESTED) --home $(TEST_HOME) stop >/dev/null 2>&1 || true' EXIT; \
-	RINGFENCE_TEST_HOME=$(TEST_HOME) $(CARGO) test --profile tested --workspace --locked --no-fail-fast --test '*' -- --test-threads 4 2>&1 | tee -a $(LOG)
+	RINGFENCE_TEST_HOME=$(TEST_HOME) CARGO=$(CARGO) python3 xtask/lanes.py --profile tested --workspace --locked --test '*' -- --test-threads 4 2>&1 | tee -a $(LOG)
 
 bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubblewrap, crun and bare python3
 	$(SUDO) $(BIN) bench

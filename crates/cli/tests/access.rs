@@ -137,7 +137,7 @@ fn a_token_finds_what_is_of_its_project_and_nothing_else() {
     assert!(projects.contains("\"fund\"") && projects.contains("\"rival\""), "{projects}");
     let tokens = said(home, &["token", "ls", "--json"]).to_string();
     assert!(tokens.contains(&fund_id) && !tokens.contains(&fund), "ids are listed, secrets are not");
-    let audit = said(home, &["audit", "tail", "--json"]).to_string();
+    let audit = said(home, &["audit", "tail", "-n", "1000", "--json"]).to_string();
     assert!(audit.contains("token.create") && !audit.contains(&fund), "audited without the secret");
 
     assert_eq!(ask(Some(&fund), "DELETE", &path, &Value::Null).status, 200);

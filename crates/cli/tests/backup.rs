@@ -23,9 +23,7 @@ struct Homes {
 impl Homes {
     fn new(name: &str) -> Self {
         let shared = common::shared();
-        let beside = |end: &str| {
-            shared.with_file_name(format!("{}-{name}{end}", shared.file_name().expect("a name").to_string_lossy()))
-        };
+        let beside = |end: &str| common::beside(&format!("{name}{end}"));
         let homes = Self { source: beside(""), to: beside("-to"), file: beside(".tar.zst") };
         homes.clear();
         common::prepare(shared, &homes.source);

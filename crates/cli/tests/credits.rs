@@ -48,7 +48,7 @@ fn start(home: &Path) -> Child {
 impl Daemon {
     fn new(name: &str, config: &str) -> Self {
         let shared = common::shared();
-        let home = shared.with_file_name(format!("{}-{name}", shared.file_name().expect("a name").to_string_lossy()));
+        let home = common::beside(name);
         common::prepare(shared, &home);
         fs::write(home.join("config.toml"), config).expect("the configuration can be written");
         let outer = start(&home);

@@ -173,6 +173,7 @@ async fn a_gateway_that_dies_lets_nothing_out_and_the_next_one_goes_on() {
     let code = format!(
         r#"{TRY}
 import threading, time
+print("asking", flush=True)
 got = []
 def probe():
     began = time.time()
@@ -181,10 +182,10 @@ def probe():
     except Exception as error:
         answer = type(error).__name__
     got.append((began, str(answer)))
-probes = [threading.Thread(target=probe) for _ in range(200)]
+probes = [threading.Thread(target=probe) for _ in range(100)]
 for each in probes:
     each.start()
-    time.sleep(0.03)
+    time.sleep(0.06)
 for each in probes:
     each.join()
 answers = [answer for _, answer in sorted(got)]
@@ -192,16 +193,16 @@ print(answers[-1], *sorted(set(answers)))
 "#
     );
     let first = scene.role("ringfence-gateway").expect("it runs");
-    // More than once: on a busy machine the program may not have begun to ask at the first, and the next gateway comes quickly.
-    let kill = async {
-        for _ in 0..3 {
-            tokio::time::sleep(Duration::from_millis(1200)).await;
-            let Some(pid) = scene.role("ringfence-gateway").and_then(rustix::process::Pid::from_raw) else { continue };
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is ours");
-        }
-    };
-    let (run, ()) = tokio::join!(scene.python(&sandbox, &code), kill);
-    let seen: Vec<&str> = run.output.split_whitespace().collect();
+    let running = scene.begin(&sandbox.sandbox_id, &code).await;
+    running.says("asking", 1).await;
+    // More than once: the next gateway comes quickly.
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        let Some(pid) = scene.role("ringfence-gateway").and_then(rustix::process::Pid::from_raw) else { continue };
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is ours");
+    }
+    let run = running.ends().await;
+    let seen: Vec<&str> = run.output.split_whitespace().skip(1).collect();
     assert_eq!(seen.first(), Some(&"200"), "reached again in the end: {}{}", run.output, run.stderr);
     assert!(seen.contains(&"ConnectionRefusedError") || seen.contains(&"gaierror"), "refused in between: {seen:?}");
     assert_ne!(scene.role("ringfence-gateway"), Some(first));

@@ -276,7 +276,7 @@ async fn nothing_of_node_waits_before_it_is_first_used() {
     let node = health.templates.iter().find(|t| t.name == "node");
     let python = health.templates.iter().find(|t| t.name == "python").expect("it is built");
     println!("shelves: base {}, node {:?}, python {}", base.shelf, node.map(|t| t.shelf), python.shelf);
-    let home = common::shared().with_file_name("test-home-asleep");
+    let home = common::beside("asleep");
     tokio::task::spawn_blocking(move || {
         common::prepare(common::shared(), &home);
         common::start(&home, "none");

@@ -190,6 +190,16 @@ fn check(home: &Path, id: &str) {
     assert_eq!(told["usage"]["executions"], 2);
     assert!(told["usage"]["cpu_time_us"].as_u64() > Some(0), "{told:#}");
     assert!(told["usage"]["traffic"]["bytes_down"].as_u64() > Some(0), "{told:#}");
+    // By the prices where none are configured: 2 to make it, and 1 for each started minute.
+    let cost = &told["usage"]["cost"];
+    let minutes = cost["running_ms"].as_u64().expect("a time").div_ceil(60_000);
+    assert!(minutes >= 1, "{told:#}");
+    let expected = (json!(2), json!(minutes), json!(minutes + 2));
+    assert_eq!(
+        (&cost["create"], &cost["running"], &cost["credits"]),
+        (&expected.0, &expected.1, &expected.2),
+        "{told:#}"
+    );
 
     let output = common::ringfence(home, &["story", id]);
     let text = String::from_utf8(output.stdout).expect("text");

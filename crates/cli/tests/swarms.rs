@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{BIN, client_of, clients, ringfence, shared, start, stop, succeeded, venv};
+use common::{BIN, client_of, clients, ringfence, shared, start, succeeded, venv};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     ApiError, Code,
@@ -41,10 +41,7 @@ fn own() -> Own {
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let home = HOME.get_or_init(|| {
         let shared = shared();
-        let home = shared.with_file_name(format!("{}-swarms", shared.file_name().expect("a name").to_string_lossy()));
-        if common::answers(&home) {
-            stop(&home);
-        }
+        let home = common::beside("own");
         common::prepare(shared, &home);
         home
     });

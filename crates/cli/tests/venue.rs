@@ -9,6 +9,10 @@ use std::{
     os::unix::net::UnixStream,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -218,15 +222,20 @@ fn a_venue_that_dies_keeps_every_order_that_it_acknowledged_once() {
         let mut venue = Alone::start(home.path());
         let mut setting = venue.connect();
         setting.ask("PUT", "/ringfence/v1/clock", &json!({"mode": "stepped"})).expect("an answer");
+        let heard = Arc::new(AtomicUsize::new(0));
         let senders: Vec<_> = (0..3)
             .map(|sender| {
                 let mut client = venue.connect();
+                let heard = heard.clone();
                 std::thread::spawn(move || {
                     let mut sent = Vec::new();
                     for n in 0..100_000 {
                         let id = format!("{round}-{sender}-{n}");
                         match client.ask("POST", "/v2/orders", &order(&id)) {
-                            Some((200, _)) => sent.push((id, true)),
+                            Some((200, _)) => {
+                                heard.fetch_add(1, Ordering::Relaxed);
+                                sent.push((id, true));
+                            }
                             Some((403, answer)) => panic!("{answer}"),
                             _ => {
                                 sent.push((id, false));
@@ -238,7 +247,12 @@ fn a_venue_that_dies_keeps_every_order_that_it_acknowledged_once() {
                 })
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(20 + random(&mut state, 150)));
+        // At some moment after a few were acknowledged.
+        let end = Instant::now() + Duration::from_secs(60);
+        while heard.load(Ordering::Relaxed) < 4 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(random(&mut state, 150)));
         venue.child.kill().expect("it is our child");
         venue.child.wait().expect("it ends");
         let sent: Vec<(String, bool)> =

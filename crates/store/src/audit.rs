@@ -37,7 +37,9 @@ pub use export::{ExportCheck, ExportError, ExportRange, ExportedChain, export};
 pub use file::{ChainFile, RawEntry};
 pub(crate) use head::HeadFile;
 pub use sign::{AuditKey, AuditPublicKey, AuditSignature, Checkpoint, Cut, SignedHead};
-pub use story::{ExecutionFacts, FillFacts, OrderFacts, SandboxFacts, SettledFacts, ToldEntry, TrafficFacts};
+pub use story::{
+    CostFacts, ExecutionFacts, FillFacts, OrderFacts, SandboxFacts, SettledFacts, ToldEntry, TrafficFacts,
+};
 pub(crate) use verify::verify;
 pub use verify::{BrokenLink, Fault, Verification, Verified};
 

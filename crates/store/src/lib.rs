@@ -54,9 +54,9 @@ mod writer;
 pub use access::AccessTokenRow;
 pub use audit::{
     Actor, Anchor, AuditEntry, AuditFilter, AuditHash, AuditHead, AuditKey, AuditPublicKey, AuditReceipt, AuditRecord,
-    AuditSignature, BrokenLink, ChainFile, Checkpoint, Cut, ExecutionFacts, ExportCheck, ExportError, ExportRange,
-    ExportedChain, Fault, FillFacts, OrderFacts, RawEntry, SandboxFacts, SettledFacts, SignedHead, SigningPace,
-    ToldEntry, TrafficFacts, Verification, Verified, export,
+    AuditSignature, BrokenLink, ChainFile, Checkpoint, CostFacts, Cut, ExecutionFacts, ExportCheck, ExportError,
+    ExportRange, ExportedChain, Fault, FillFacts, OrderFacts, RawEntry, SandboxFacts, SettledFacts, SignedHead,
+    SigningPace, ToldEntry, TrafficFacts, Verification, Verified, export,
 };
 pub use copy::{Copied, CopyError, copy_database};
 pub use credit::{Billed, Standing, TrafficTotals, Usage, UsageBy, UsageFilter, UsageOf};

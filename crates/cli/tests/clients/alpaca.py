@@ -126,6 +126,8 @@ async def trading(request):
             answer = {"stream": "authorization", "data": status}
             if good:
                 streams["trading"].add(ws)
+        else:
+            say("listening", streams=asked["data"].get("streams"))
         # As the paper endpoint does: binary frames of JSON.
         await ws.send_bytes(json.dumps(answer).encode())
     streams["trading"].discard(ws)
@@ -164,7 +166,7 @@ async def data(request):
                 answer = {"T": "error", "code": 402, "msg": f"auth failed: {shown}"}
         else:
             answer = {"T": "subscription", **{name: asked.get(name, []) for name in ("trades", "quotes", "bars")}}
-            say("subscription", bars=len(answer["bars"]))
+            say("subscription", bars=answer["bars"])
         await told(ws, answer)
     streams["data"].discard(ws)
     say("data closed", code=ws.close_code)

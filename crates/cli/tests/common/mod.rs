@@ -128,6 +128,9 @@ pub fn shared() -> &'static Path {
         let home = home();
         fs::create_dir_all(&home).expect("the state directory can be made");
         let home = fs::canonicalize(home).expect("it was just made");
+        // One program at a time: whoever comes first starts it and builds the template.
+        let turn = fs::File::create(beside_all(&home, "lock")).expect("a file to lock");
+        turn.lock().expect("it can be locked");
         if is_of_another_build(&home) {
             stop(&home);
         }
@@ -172,9 +175,12 @@ pub fn succeeded(command: &mut Command, otherwise: &str) -> String {
 /// The Python of a virtual environment with what a file of requirements demands, made when it is not there.
 #[track_caller]
 pub fn venv(requirements: &str) -> PathBuf {
-    // One at a time: the tests share them.
+    // One at a time: the tests share them, and other programs of tests do.
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    fs::create_dir_all(target().join("venv-clients")).expect("a directory");
+    let turn = fs::File::create(target().join("venv-clients/lock")).expect("a file to lock");
+    turn.lock().expect("it can be locked");
     let file = clients().join(format!("requirements-{requirements}.txt"));
     let wanted = fs::read_to_string(&file).expect("the requirements are beside the tests");
     let dir = target().join("venv-clients").join(requirements);
@@ -230,10 +236,27 @@ pub fn registry_pins() -> String {
     text
 }
 
+fn beside_all(shared: &Path, name: &str) -> PathBuf {
+    shared.with_file_name(format!("{}-{name}", shared.file_name().expect("a name").to_string_lossy()))
+}
+
+/// Where a state directory of this program's own is: programs of tests may run beside each other.
+pub fn beside(name: &str) -> PathBuf {
+    let shared = fs::canonicalize(home()).expect("the shared daemon was started");
+    let program = std::env::current_exe().expect("a test runs from a file");
+    let program = program.file_stem().expect("a name").to_string_lossy();
+    // Without the hash that cargo puts at the end.
+    let program = program.rsplit_once('-').map_or(&*program, |(program, _)| program);
+    beside_all(&shared, &format!("{program}-{name}"))
+}
+
 /// A state directory with the layers and the templates of the shared one.
 pub fn prepare(shared: &Path, home: &Path) {
     if home.exists() {
-        // Of a run that failed: its daemon died with it.
+        // Of a run that failed.
+        if answers(home) {
+            stop(home);
+        }
         fs::remove_dir_all(home).expect("the old state directory can be removed");
     }
     fs::create_dir_all(home.join("log")).expect("a state directory");
@@ -257,12 +280,9 @@ pub fn prepare(shared: &Path, home: &Path) {
         // The layers of other templates stay behind: linking their tens of thousands of files takes seconds.
         let wanted: BTreeSet<_> = rows.iter().flat_map(|row| row.layers.clone()).collect();
         let mut stages = theirs.read(|view| view.stages()).await.expect("readable");
-        let others: BTreeSet<_> =
-            stages.iter().filter_map(|stage| stage.layer.clone()).filter(|layer| !wanted.contains(layer)).collect();
         stages.retain(|stage| stage.layer.as_ref().is_none_or(|layer| wanted.contains(layer)));
         theirs.close().await.expect("closed");
-        let others = others.iter().map(ToString::to_string).collect();
-        link_layers(&shared.join("layers"), &home.join("layers"), &others);
+        link_layers(&shared.join("layers"), &home.join("layers"), wanted.iter().map(ToString::to_string));
         let ours = Store::open(&home.join("engine/engine.db"), key(&home.join("engine"))).expect("a new database");
         ours.write(move |tx| {
             rows.iter().try_for_each(|row| tx.put_template(row))?;
@@ -274,14 +294,12 @@ pub fn prepare(shared: &Path, home: &Path) {
     });
 }
 
-/// Links every layer but those.
-fn link_layers(from: &Path, to: &Path, but: &BTreeSet<String>) {
+/// Links those layers.
+fn link_layers(from: &Path, to: &Path, wanted: impl Iterator<Item = String>) {
     fs::create_dir_all(to).expect("a directory");
     fs::set_permissions(to, fs::metadata(from).expect("there").permissions()).expect("it was just made");
-    let layers = fs::read_dir(from).expect("layers").map(|layer| layer.expect("a layer"));
-    let layers = layers.filter(|layer| !but.contains(&*layer.file_name().to_string_lossy()));
-    let copied =
-        Command::new("cp").args(["-al", "-t"]).arg(to).args(layers.map(|layer| layer.path())).status().expect("cp(1)");
+    let layers = wanted.map(|layer| from.join(layer));
+    let copied = Command::new("cp").args(["-al", "-t"]).arg(to).args(layers).status().expect("cp(1)");
     assert!(copied.success(), "linking the layers");
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(name: &str) -> Self {
         let shared = common::shared();
-        let home = shared.with_file_name(format!("{}-{name}", shared.file_name().expect("a name").to_string_lossy()));
+        let home = common::beside(name);
         let place = Self { home, files: tempfile::tempdir().expect("a directory") };
         place.clear();
         common::prepare(shared, &place.home);

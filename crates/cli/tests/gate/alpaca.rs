@@ -222,13 +222,18 @@ async fn alpaca_py_streams_and_comes_back_with_whatever_key_is_in_force() {
     let mut desk = Desk::new().await;
     let sandbox = desk.sandbox();
     let running = desk.scene.begin(&sandbox, &format!("{BEGIN}{STREAMS}")).await;
+    // Both have logged in, and asked for what they want to hear: what is said before that is nobody's.
     let login = async |desk: &Desk| {
-        let (mut trading, mut data) = (None, None);
-        while trading.is_none() || data.is_none() {
+        let (mut trading, mut data, mut listens, mut subscribed) = (None, None, false, false);
+        while trading.is_none() || data.is_none() || !listens || !subscribed {
             for told in desk.heard() {
                 match told["event"].as_str() {
                     Some("trading") => trading = Some(told),
                     Some("data") => data = Some(told),
+                    Some("listening") => listens = told["streams"] == serde_json::json!(["trade_updates"]),
+                    Some("subscription") => {
+                        subscribed |= told["bars"].as_array().is_some_and(|bars| bars.contains(&"AAPL".into()));
+                    }
                     _ => {}
                 }
             }
@@ -240,6 +245,7 @@ async fn alpaca_py_streams_and_comes_back_with_whatever_key_is_in_force() {
     let [trading, data] = login(&desk).await;
     assert_eq!((&trading["good"], &data["good"]), (&true.into(), &true.into()), "{trading} {data}");
     assert_eq!(trading["extensions"], Value::Null, "no extension by which messages could not be read");
+    // The program listens after it has logged in.
     tokio::time::sleep(Duration::from_millis(500)).await;
     desk.word("update").await;
     running.says("update new AAPL", 1).await;

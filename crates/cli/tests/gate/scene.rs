@@ -98,8 +98,7 @@ impl Scene {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
             let shared = common::shared();
-            let name = shared.file_name().expect("a name").to_string_lossy();
-            let home = shared.with_file_name(format!("{name}-gate-{number}"));
+            let home = common::beside(&format!("gate-{number}"));
             common::prepare(shared, &home);
             let (authority, pem) = authority();
             let roots = home.join("servers.pem");

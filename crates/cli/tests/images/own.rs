@@ -37,8 +37,7 @@ impl Own {
         let prepared = || {
             HOME.get_or_init(|| {
                 let shared = shared();
-                let name = shared.file_name().expect("a name").to_string_lossy();
-                let home = shared.with_file_name(format!("{name}-images"));
+                let home = common::beside("own");
                 common::prepare(shared, &home);
                 home
             })

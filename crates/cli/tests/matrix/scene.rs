@@ -39,7 +39,7 @@ impl Daemon {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = common::shared();
-        let home = shared.with_file_name(format!("{}-{name}", shared.file_name().expect("a name").to_string_lossy()));
+        let home = common::beside(name);
         common::prepare(shared, &home);
         // What is refused to an agent must be what an operator may.
         fs::write(home.join("config.toml"), "[gate]\nopen_allowed = true\n").expect("the configuration can be written");

@@ -59,8 +59,7 @@ impl Daemon {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = common::shared();
-        let name = format!("{}-operations", shared.file_name().expect("a name").to_string_lossy());
-        let home = shared.with_file_name(name);
+        let home = common::beside("own");
         // In a thread of its own: it waits with a runtime, and the test has one already.
         std::thread::scope(|scope| scope.spawn(|| common::prepare(shared, &home)).join()).expect("it is prepared");
         fs::write(home.join("config.toml"), config).expect("the configuration can be written");

@@ -40,8 +40,7 @@ impl Daemon {
         static HOME: OnceLock<PathBuf> = OnceLock::new();
         let home = HOME.get_or_init(|| {
             let shared = common::shared();
-            let home =
-                shared.with_file_name(format!("{}-recovery", shared.file_name().expect("a name").to_string_lossy()));
+            let home = common::beside("own");
             common::prepare(shared, &home);
             home
         });

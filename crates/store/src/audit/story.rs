@@ -5,7 +5,10 @@
 use rusqlite::{Row, params, types::ValueRef};
 use serde::Serialize;
 
-use ringfence_model::trade::{Price, Qty};
+use ringfence_model::{
+    credit::MilliCredits,
+    trade::{Price, Qty},
+};
 
 use super::AuditHash;
 use super::file::{ChainFile, RawEntry};
@@ -110,6 +113,23 @@ pub struct FillFacts {
     pub qty: String,
     /// At what price.
     pub price: String,
+}
+
+/// What a sandbox cost. Not a part of any chain: the ledger of credits has no hash over it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CostFacts {
+    /// Credits in all, refunds taken off.
+    pub credits: MilliCredits,
+    /// Of them for its making.
+    pub create: MilliCredits,
+    /// For started minutes of running.
+    pub running: MilliCredits,
+    /// For days of storage.
+    pub storage: MilliCredits,
+    /// Taken off again, as a negative number.
+    pub refunds: MilliCredits,
+    /// How long it has run, in milliseconds, as far as its meters were read.
+    pub running_ms: u64,
 }
 
 /// What a sandbox did at the gate in all.
@@ -292,6 +312,40 @@ impl ChainFile {
             },
         )?;
         Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// Of the engine's database: what a sandbox cost so far.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn cost_of(&self, sandbox: &str) -> Result<CostFacts> {
+        const WHAT: &str = "read what a sandbox cost";
+        let mut cost = CostFacts::default();
+        let charged = self.told(
+            WHAT,
+            "SELECT substr(key, 1, instr(key, ':') - 1), sum(amount_mc) FROM credit_transaction \
+             JOIN credit_posting ON id = transaction_id WHERE sandbox_id = ?1 AND account = 'revenue' GROUP BY 1",
+            params![sandbox],
+            |row| Ok((text(row, 0)?, row.get::<_, i64>(1)?)),
+        )?;
+        for (kind, amount) in charged {
+            cost.credits.0 = cost.credits.0.saturating_add(amount);
+            match kind.as_str() {
+                "create" => cost.create.0 = amount,
+                "minute" => cost.running.0 = amount,
+                "storage" => cost.storage.0 = amount,
+                "refund" => cost.refunds.0 = amount,
+                _ => {}
+            }
+        }
+        let ran = self.told(
+            WHAT,
+            "SELECT sum(coalesce(closed_at_ms, seen_at_ms) - opened_at_ms) FROM meter WHERE sandbox_id = ?1",
+            params![sandbox],
+            |row| number(row, 0),
+        )?;
+        cost.running_ms = ran.into_iter().next().unwrap_or_default();
+        Ok(cost)
     }
 
     fn told<T>(

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::bail;
 use ringfence_store::{
-    ChainFile, Checkpoint, DatabaseKind, ExecutionFacts, OrderFacts, RawEntry, SandboxFacts, SettledFacts, SignedHead,
-    ToldEntry, TrafficFacts, Verification,
+    ChainFile, Checkpoint, CostFacts, DatabaseKind, ExecutionFacts, OrderFacts, RawEntry, SandboxFacts, SettledFacts,
+    SignedHead, ToldEntry, TrafficFacts, Verification,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -102,6 +102,7 @@ pub(super) struct Usage {
     pub(super) traffic: TrafficFacts,
     pub(super) orders: u64,
     pub(super) fills: u64,
+    pub(super) cost: CostFacts,
 }
 
 /// Reads the story of the sandbox with this id or name.
@@ -232,6 +233,7 @@ impl Tables {
         for chain in chains {
             match chain.kind() {
                 DatabaseKind::Engine => {
+                    usage.cost = chain.cost_of(id)?;
                     for found in chain.executions_of(id, ROWS_MAX)? {
                         usage.executions += 1;
                         usage.cpu_time_us = usage.cpu_time_us.saturating_add(found.cpu_time_us.unwrap_or(0));

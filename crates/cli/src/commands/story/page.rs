@@ -1,6 +1,9 @@
 //! A story as text, Markdown or a page. Much of it was written by sandboxes: names, hosts, paths, methods. Whatever it is, it stays on
 //! its line and in its place.
 
+use ringfence_model::credit::MilliCredits;
+use ringfence_store::CostFacts;
+
 use super::{
     gather::{Chain, Story},
     tell::told,
@@ -113,7 +116,27 @@ fn usage(story: &Story) -> Vec<String> {
             numbers::bytes(traffic.bytes_down)
         ),
         format!("{} orders admitted, {} fills", usage.orders, usage.fills),
+        cost(&usage.cost),
     ]
+}
+
+fn cost(cost: &CostFacts) -> String {
+    let ran = numbers::seconds(cost.running_ms as f64 / 1e3);
+    let parts = [
+        (cost.create, "to make it".to_owned()),
+        (cost.running, format!("for {ran} of life by the started minute")),
+        (cost.storage, "for storage".to_owned()),
+        (cost.refunds, "refunded".to_owned()),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(amount, _)| *amount != MilliCredits::default())
+        .map(|(amount, what)| format!("{amount} {what}"))
+        .collect();
+    match &parts[..] {
+        [] => "it cost nothing".into(),
+        parts => format!("it cost {} credits: {}", cost.credits, parts.join(", ")),
+    }
 }
 
 /// Without what moves a cursor, starts a line, or turns writing round.
@@ -295,6 +318,24 @@ mod tests {
             let columns = row.replace("\\|", "").matches('|').count();
             assert_eq!(columns, 6, "{row}");
         }
+    }
+
+    #[test]
+    fn the_cost_is_told_by_what_it_was_for() {
+        assert_eq!(cost(&CostFacts::default()), "it cost nothing");
+        let whole = MilliCredits::whole;
+        let half_an_hour = CostFacts {
+            credits: whole(32),
+            create: whole(2),
+            running: whole(30),
+            running_ms: 1_790_000,
+            ..CostFacts::default()
+        };
+        let ran = numbers::seconds(1790.0);
+        let told = format!("it cost 32 credits: 2 to make it, 30 for {ran} of life by the started minute");
+        assert_eq!(cost(&half_an_hour), told);
+        let failed = CostFacts { create: whole(2), refunds: whole(-2), ..CostFacts::default() };
+        assert_eq!(cost(&failed), "it cost 0 credits: 2 to make it, -2 refunded");
     }
 
     #[test]

@@ -1,0 +1,117 @@
+"""Runs the integration tests of the workspace, two programs beside each other: most of them wait for a sandbox most of the time.
+
+    python3 xtask/lanes.py ARGUMENTS OF `cargo test`... [-- ARGUMENTS OF EACH PROGRAM...]
+
+Programs whose tests measure, or fill the machine on purpose, run first and alone. What a program prints comes at its end and in one
+piece, as `cargo test` would print it. Ends with 1 if a program failed, and names it.
+"""
+
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+# (package, program). The first builds the Python template that others look for.
+ALONE = [
+    ("ringfence", "attacks"),
+    ("ringfence", "engine"),
+    ("ringfence", "differential"),
+    ("ringfence", "gate"),
+    ("ringfence-engine", "trials"),
+    ("ringfence-research", "strategies"),
+]
+# What takes minutes begins early, so that no lane ends long after the other.
+LONG = [("ringfence", name) for name in ("export", "mcp", "recovery", "images", "node", "access", "backup", "dashboards")]
+LANES = 2
+
+
+def programs(arguments):
+    """Compiles, and gives (package, program, directory, executable) of each."""
+    command = [os.environ.get("CARGO", "cargo"), "test", *arguments, "--no-run", "--message-format=json-render-diagnostics"]
+    found = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as cargo:
+        for line in cargo.stdout:
+            said = json.loads(line)
+            if said["reason"] == "compiler-artifact" and said["executable"] and said["target"]["kind"] == ["test"]:
+                directory = os.path.dirname(said["manifest_path"])
+                # Both `path+file:///a/crates/engine#ringfence-engine@0.1.0` and `...#0.1.0` occur.
+                package = said["package_id"].rpartition("#")[2].partition("@")[0]
+                if package[0].isdigit():
+                    package = said["package_id"].partition("#")[0].rpartition("/")[2]
+                found.append((package, said["target"]["name"], directory, said["executable"]))
+    if cargo.returncode != 0:
+        sys.exit(cargo.returncode)
+    return found
+
+
+class Runner:
+    def __init__(self, total, arguments):
+        self.total, self.arguments = total, arguments
+        self.running, self.ended, self.failed = {}, 0, []
+        self.printing = threading.Lock()
+        self.stopped = False
+
+    def run(self, program):
+        package, name, directory, executable = program
+        if self.stopped:
+            return
+        began = time.monotonic()
+        # A file, not a pipe: a process that a failed test left behind would hold the pipe open.
+        out = tempfile.TemporaryFile(mode="w+", errors="replace")
+        child = subprocess.Popen(
+            [executable, *self.arguments], cwd=directory, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+        )
+        with self.printing:
+            self.running[program] = child
+        child.wait()
+        out.seek(0)
+        said = out.read()
+        out.close()
+        with self.printing:
+            del self.running[program]
+            self.ended += 1
+            if child.returncode != 0:
+                self.failed.append(f"-p {package} --test {name}")
+            took = time.monotonic() - began
+            beside = ", ".join(sorted(other[1] for other in self.running)) or "nothing"
+            print(f"     Running tests of {package}, {name} ({executable}): {self.ended} of {self.total}, {took:.0f} s, now runs: {beside}")
+            print(said, end="" if said.endswith("\n") else "\n", flush=True)
+            if child.returncode not in (0, 101, 1):
+                print(f"{name} ended with {child.returncode}", flush=True)
+
+    def stop(self, *_):
+        self.stopped = True
+        for child in list(self.running.values()):
+            child.send_signal(signal.SIGINT)
+
+
+def main():
+    arguments = sys.argv[1:]
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    found = programs(arguments[:split])
+    runner = Runner(len(found), arguments[split + 1 :])
+    signal.signal(signal.SIGINT, runner.stop)
+    signal.signal(signal.SIGTERM, runner.stop)
+    key = lambda program: program[:2]
+    missing = [f"{package} {name}" for package, name in ALONE + LONG if (package, name) not in map(key, found)]
+    if missing:
+        sys.exit(f"lanes: there are no such tests: {', '.join(missing)}")
+    for wanted in ALONE:
+        runner.run(next(program for program in found if key(program) == wanted))
+    rest = [program for program in found if key(program) not in ALONE]
+    rest.sort(key=lambda program: (LONG.index(key(program)) if key(program) in LONG else len(LONG), key(program)))
+    with concurrent.futures.ThreadPoolExecutor(LANES) as lanes:
+        list(lanes.map(runner.run, rest))
+    if runner.stopped:
+        sys.exit(130)
+    if runner.failed:
+        print(f"error: {len(runner.failed)} targets failed:", *(f"    `{name}`" for name in runner.failed), sep="\n")
+        sys.exit(1)
+
+
+main()
