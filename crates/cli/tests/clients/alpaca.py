@@ -127,7 +127,7 @@ async def trading(request):
             if good:
                 streams["trading"].add(ws)
         else:
-            say("listening", streams=asked["data"].get("streams"))
+            say("listening", asked=asked.get("data"))
         # As the paper endpoint does: binary frames of JSON.
         await ws.send_bytes(json.dumps(answer).encode())
     streams["trading"].discard(ws)

@@ -230,7 +230,7 @@ async fn alpaca_py_streams_and_comes_back_with_whatever_key_is_in_force() {
                 match told["event"].as_str() {
                     Some("trading") => trading = Some(told),
                     Some("data") => data = Some(told),
-                    Some("listening") => listens = told["streams"] == serde_json::json!(["trade_updates"]),
+                    Some("listening") => listens = told["asked"]["streams"] == serde_json::json!(["trade_updates"]),
                     Some("subscription") => {
                         subscribed |= told["bars"].as_array().is_some_and(|bars| bars.contains(&"AAPL".into()));
                     }

@@ -42,7 +42,7 @@ use crate::{common, websocket};
 pub(crate) const NAMES: [&str; 3] = ["api.ringfence.test", "plain.ringfence.test", "other.ringfence.test"];
 
 /// Longest wait for a program to say something.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// What a server answers to a request with this head.
 pub(crate) type Answering = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
 
@@ -234,7 +234,7 @@ impl Scene {
             sandbox_id: sandbox.to_string(),
             code: code.to_owned(),
             background: true,
-            timeout: Some(300.0),
+            timeout: Some(600.0),
             ..ExecuteRequest::default()
         };
         let begun = self.api.execute(Actor::Agent, request).await.expect("it is begun");
