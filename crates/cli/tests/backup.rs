@@ -21,12 +21,16 @@ struct Homes {
 }
 
 impl Homes {
-    fn new(name: &str) -> Self {
+    /// With at most one small template: what is backed up is packed and unpacked whole.
+    fn new(name: &str, templates: &[&'static str]) -> Self {
         let shared = common::shared();
         let beside = |end: &str| common::beside(&format!("{name}{end}"));
         let homes = Self { source: beside(""), to: beside("-to"), file: beside(".tar.zst") };
         homes.clear();
-        common::prepare(shared, &homes.source);
+        for template in templates {
+            well(shared, &["template", "build", template]);
+        }
+        common::prepare_with(shared, &homes.source, templates);
         homes
     }
 
@@ -74,11 +78,11 @@ fn status_of(home: &Path, name: &str) -> String {
 
 #[test]
 fn a_backup_of_a_running_daemon_is_restored_with_its_chains_and_with_disks_its_files() {
-    let homes = Homes::new("backup");
+    let homes = Homes::new("backup", &["base"]);
     let Homes { source, to, file } = &homes;
     common::start(source, "none");
-    well(source, &["sandbox", "create", "python", "--name", "lab"]);
-    well(source, &["sandbox", "exec", "lab", "-c", "open('kept', 'w').write('42')"]);
+    well(source, &["sandbox", "create", "base", "--name", "lab"]);
+    well(source, &["sandbox", "exec", "lab", "-c", "echo 42 > kept"]);
 
     // While it runs: everything but the files of sandboxes.
     let made = json(source, &["backup", homes.file(), "--json"]);
@@ -97,7 +101,7 @@ fn a_backup_of_a_running_daemon_is_restored_with_its_chains_and_with_disks_its_f
     well(to, &["audit", "verify", "--remembered", &format!("{seq}:{hash}")]);
     assert_eq!(status_of(to, "lab"), "failed");
     assert!(said(&ringfence(to, &["sandbox", "status", "lab"])).contains("restored from a backup without them"));
-    well(to, &["run", "--template", "python", "--json", "-", "--language", "python"]);
+    well(to, &["run", "--template", "base", "--json", "-", "--language", "bash"]);
     well(to, &["stop"]);
     well(source, &["audit", "verify"]);
     fs::remove_dir_all(to).expect("removed");
@@ -113,13 +117,13 @@ fn a_backup_of_a_running_daemon_is_restored_with_its_chains_and_with_disks_its_f
     common::start(to, "none");
     well(to, &["audit", "verify"]);
     well(to, &["sandbox", "resume", "lab"]);
-    assert_eq!(well(to, &["sandbox", "exec", "lab", "-c", "print(open('kept').read())"]), "42\n");
+    assert_eq!(well(to, &["sandbox", "exec", "lab", "-c", "cat kept"]), "42\n");
 }
 
 /// Who is not root gets neither keys nor a state directory, whatever the file is.
 #[test]
 fn a_backup_is_for_root_alone() {
-    let homes = Homes::new("backup-nobody");
+    let homes = Homes::new("backup-nobody", &[]);
     // Where nobody could write and everybody may run it.
     let dir = tempfile::tempdir().expect("a directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).expect("it is ours");
@@ -141,7 +145,7 @@ fn a_backup_is_for_root_alone() {
 
 #[test]
 fn a_state_of_a_newer_program_is_refused_with_what_to_do() {
-    let homes = Homes::new("newer");
+    let homes = Homes::new("newer", &[]);
     let database = homes.source.join("engine/engine.db");
     // SQLite keeps the schema's number at byte 60 of the file (sqlite.org/fileformat, "The Database Header").
     let mut bytes = fs::read(&database).expect("it is closed");

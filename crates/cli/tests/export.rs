@@ -86,7 +86,7 @@ async fn values_secrets_histories_and_keys_stay_behind() {
     let made = scene.api.create(Actor::Operator, request, None).await.expect("a sandbox");
     let id = made.sandbox_id.to_string();
     scene
-        .python(
+        .prints(
             &id,
             r#"
 import os, base64, subprocess
@@ -127,7 +127,7 @@ open("strategy.py", "w").write("print('a strategy')")
     assert!(!text.contains("canary"), "{text}");
     let copy = scene.create("clean").await;
     let seen = scene
-        .python(&copy, r#"
+        .prints(&copy, r#"
 import os
 found = sorted(os.path.relpath(os.path.join(d, f), "/home/user") for d, _, fs in os.walk("/home/user") for f in fs)
 print([f for f in found if not f.startswith((".cache/", ".config/", ".local/"))], os.path.exists("/tmp/left"), "ALPACA_API_KEY" in os.environ)
@@ -137,7 +137,7 @@ print([f for f in found if not f.startswith((".cache/", ".config/", ".local/"))]
     // The control: without the variables the very same files come along.
     let control = scene.create("python").await;
     scene
-        .python(&control, "open('/home/user/placeholder.py', 'w').write('key = \"PKTESTTESTTESTTESTTESTTEST1\"')")
+        .prints(&control, "open('/home/user/placeholder.py', 'w').write('key = \"PKTESTTESTTESTTESTTESTTEST1\"')")
         .await;
     let exported = export(&scene, &control, "control").await.expect("exported");
     assert!(exported.left_out.iter().all(|left| left.path != "placeholder.py"), "{exported:?}");
@@ -152,7 +152,7 @@ print([f for f in found if not f.startswith((".cache/", ".config/", ".local/"))]
 async fn names_versions_and_deletion() {
     let scene = Scene::of_test().await;
     let id = scene.create("python").await;
-    scene.python(&id, "open('/home/user/v', 'w').write('1')").await;
+    scene.prints(&id, "open('/home/user/v', 'w').write('1')").await;
     for (name, code) in [
         ("python", Code::TemplateExists),
         ("nodejs", Code::TemplateExists),
@@ -165,21 +165,21 @@ async fn names_versions_and_deletion() {
     let first = export(&scene, &id, "versions").await.expect("exported");
     assert_eq!(export(&scene, &id, "versions").await.expect_err("refused").code, Code::TemplateExists);
     let old = scene.create("versions").await;
-    scene.python(&id, "open('/home/user/v', 'w').write('2')").await;
+    scene.prints(&id, "open('/home/user/v', 'w').write('2')").await;
     let request = ExportRequest { new_version: true, ..scene::request(&id, "versions") };
     let second = scene.api.export_template(Actor::Agent, request, None).await.expect("exported");
     assert_eq!((first.version, second.version), (1, 2));
     assert_ne!(first.digest, second.digest);
     let new = scene.create("versions").await;
     const READ: &str = "print(open('/home/user/v').read())";
-    assert_eq!((scene.python(&old, READ).await, scene.python(&new, READ).await), ("1\n".to_owned(), "2\n".to_owned()));
+    assert_eq!((scene.prints(&old, READ).await, scene.prints(&new, READ).await), ("1\n".to_owned(), "2\n".to_owned()));
     // Sandboxes of the first version live on, also when they are started again.
     for step in [true, false] {
         let request = SandboxRequest { sandbox_id: old.clone() };
         let moved = if step { scene.api.stop(Actor::Agent, request) } else { scene.api.resume(Actor::Agent, request) };
         moved.await.expect("it is moved");
     }
-    assert_eq!(scene.python(&old, READ).await, "1\n");
+    assert_eq!(scene.prints(&old, READ).await, "1\n");
     let delete = |name: &str| scene.api.template_delete(Actor::Agent, TemplateRequest { template_name: name.into() });
     assert_eq!(delete("versions").await.expect_err("in use").code, Code::TemplateInUse);
     assert_eq!(delete("python").await.expect_err("shipped").code, Code::NotSupported);
@@ -202,7 +202,7 @@ async fn the_start_command_comes_along_and_a_generation_is_built_on_another() {
     let request = CreateRequest { startup_script: Some("echo started >> /home/user/log".into()), ..named("python") };
     let made = scene.api.create(Actor::Agent, request, None).await.expect("a sandbox");
     let id = made.sandbox_id.to_string();
-    scene.python(&id, "import os; os.makedirs('/home/user/d'); open('/home/user/d/a', 'w').write('a'); open('/home/user/b', 'w').write('b')").await;
+    scene.prints(&id, "import os; os.makedirs('/home/user/d'); open('/home/user/d/a', 'w').write('a'); open('/home/user/b', 'w').write('b')").await;
     let exported = export(&scene, &id, "one").await.expect("exported");
     assert_eq!(exported.start_command.as_deref(), Some("echo started >> /home/user/log"));
     let first = scene.create("one").await;
@@ -213,7 +213,7 @@ os.rename('/home/user/d', '/home/user/e')
 os.remove('/home/user/b')
 print(open('/home/user/log').read().split())
 ";
-    assert_eq!(scene.python(&first, changed).await, "['started', 'started']\n");
+    assert_eq!(scene.prints(&first, changed).await, "['started', 'started']\n");
     let exported = export(&scene, &first, "two").await.expect("exported");
     assert_eq!((exported.base_template.as_str(), exported.start_command.is_some()), ("one", true));
     let request = CreateRequest { startup_script: Some("true".into()), ..named("two") };
@@ -222,7 +222,7 @@ print(open('/home/user/log').read().split())
 import os
 print(sorted(n for n in os.listdir('/home/user') if n[0] != '.'), open('/home/user/e/a').read(), open('/home/user/log').read().count('started'))
 ";
-    assert_eq!(scene.python(&second, seen).await, "['e', 'log'] a 2\n", "a script of one's own is run instead");
+    assert_eq!(scene.prints(&second, seen).await, "['e', 'log'] a 2\n", "a script of one's own is run instead");
     scene.end(&[&id, &first, &second], &["one", "two"]).await;
 }
 
@@ -238,22 +238,22 @@ open(site + '/talib/__init__.py', 'w').write('MARK = 1\\n')
 os.makedirs(site + '/talib-9.9.dist-info')
 open(site + '/talib-9.9.dist-info/METADATA', 'w').write('Metadata-Version: 2.1\\nName: TA-Lib\\nVersion: 9.9\\n')
 ";
-    scene.python(&id, install).await;
+    scene.prints(&id, install).await;
     let exported = export(&scene, &id, "own").await.expect("exported");
     let talib: Vec<_> = exported.packages.iter().filter(|p| p.name == "TA-Lib").collect();
     assert!(matches!(&talib[..], [only] if only.version == "9.9"), "{talib:?}");
     let copy = scene.create("own").await;
     scene.warm("own").await;
     const MARK: &str = "import sys; early = 'talib' in sys.modules; import talib; print(talib.MARK)";
-    assert_eq!(scene.python(&copy, MARK).await, "1\n");
+    assert_eq!(scene.prints(&copy, MARK).await, "1\n");
     // Its own interpreter has read the file before: a change is seen all the same.
     let edit = "open('/home/user/.local/lib/python3.11/site-packages/talib/__init__.py', 'w').write('MARK = 22\\n')";
-    scene.python(&copy, edit).await;
-    assert_eq!(scene.python(&copy, MARK).await, "22\n");
+    scene.prints(&copy, edit).await;
+    assert_eq!(scene.prints(&copy, MARK).await, "22\n");
     // And where nothing was changed the waiting interpreter is used: its modules are there at once.
     let other = scene.create("own").await;
     let timed = "import time; t = time.perf_counter(); import pandas; print(open('/proc/self/cmdline').read().count('fresh.py'))";
-    assert_eq!(scene.python(&other, timed).await, "0\n");
+    assert_eq!(scene.prints(&other, timed).await, "0\n");
     scene.end(&[&id, &copy, &other], &["own"]).await;
 }
 
@@ -263,7 +263,7 @@ async fn a_stopped_sandbox_is_copied() {
     let vars = EnvVars::new([("MODE".to_owned(), "paper".to_owned())].into());
     let request = CreateRequest { env_vars: vars, ..named("python") };
     let id = scene.api.create(Actor::Agent, request, None).await.expect("a sandbox").sandbox_id.to_string();
-    scene.python(&id, "open('/home/user/big', 'wb').write(b'x' * (200 << 20))").await;
+    scene.prints(&id, "open('/home/user/big', 'wb').write(b'x' * (200 << 20))").await;
     let clone = |name: &str| CloneRequest { sandbox_id: id.clone(), name: Some(name.into()), timeout: None };
     let running = scene.api.clone_sandbox(Actor::Agent, clone("early")).await.expect_err("it runs");
     assert_eq!(running.code, Code::SandboxNotRunning);
@@ -286,13 +286,13 @@ async fn a_stopped_sandbox_is_copied() {
     // Each has its own from now on, and the copy has no value of the other.
     let change =
         "import os; p = '/home/user/big'; f = open(p, 'r+b'); f.write(b'y'); f.close(); print(os.environ.get('MODE'))";
-    assert_eq!(scene.python(&copy, change).await, "None\n");
+    assert_eq!(scene.prints(&copy, change).await, "None\n");
     const FIRST: &str = "print(open('/home/user/big', 'rb').read(1), len(open('/home/user/big', 'rb').read()) >> 20)";
-    assert_eq!(scene.python(&id, FIRST).await, "b'x' 200\n");
-    assert_eq!(scene.python(&copy, FIRST).await, "b'y' 200\n");
+    assert_eq!(scene.prints(&id, FIRST).await, "b'x' 200\n");
+    assert_eq!(scene.prints(&copy, FIRST).await, "b'y' 200\n");
     // The first one may go.
     scene.delete(&id).await;
-    assert_eq!(scene.python(&copy, FIRST).await, "b'y' 200\n");
+    assert_eq!(scene.prints(&copy, FIRST).await, "b'y' 200\n");
     // Its limit is the kernel's.
     let fill = "
 import errno
@@ -302,7 +302,7 @@ try:
 except OSError as e:
     print(errno.errorcode[e.errno], f.tell() >> 20 < 1100)
 ";
-    assert!(matches!(&scene.python(&copy, fill).await[..], "EDQUOT True\n" | "ENOSPC True\n"));
+    assert!(matches!(&scene.prints(&copy, fill).await[..], "EDQUOT True\n" | "ENOSPC True\n"));
     scene.delete(&copy).await;
 }
 
@@ -333,7 +333,7 @@ async fn packages_of_debian_come_along() {
     let request = CreateRequest { install_packages: vec!["apt:sl".into()], ..named("base") };
     let id = scene.api.create(Actor::Agent, request, None).await.expect("a sandbox").sandbox_id.to_string();
     scene
-        .python(&id, "echo mine > /home/user/mine; rm -f /home/user/none; echo x > /var/tmp/x; ls /usr/games/sl")
+        .prints(&id, "echo mine > /home/user/mine; rm -f /home/user/none; echo x > /var/tmp/x; ls /usr/games/sl")
         .await;
     let exported = export(&scene, &id, "with-sl").await.expect("exported");
     assert!(
@@ -341,7 +341,7 @@ async fn packages_of_debian_come_along() {
         "{exported:?}"
     );
     let copy = scene.create("with-sl").await;
-    let seen = scene.python(&copy, "ls /usr/games/sl; cat mine; ls /var/tmp /tmp; stat -c %U:%a /etc/passwd /usr/games/sl; dpkg -s sl | grep ^Status").await;
+    let seen = scene.prints(&copy, "ls /usr/games/sl; cat mine; ls /var/tmp /tmp; stat -c %U:%a /etc/passwd /usr/games/sl; dpkg -s sl | grep ^Status").await;
     assert_eq!(seen, "/usr/games/sl\nmine\n/tmp:\n\n/var/tmp:\nroot:644\nroot:755\nStatus: install ok installed\n");
     // On top of it more can be installed, and exported again.
     let file = scene.dir.path().join("with-sl.tar.zst");
@@ -349,11 +349,11 @@ async fn packages_of_debian_come_along() {
     let elsewhere = tokio::task::spawn_blocking(Scene::empty).await.expect("a daemon");
     elsewhere.run(&["template", "import", file.to_str().expect("plain")]);
     let there = elsewhere.create("with-sl").await;
-    assert_eq!(elsewhere.python(&there, "ls /usr/games/sl; cat mine").await, "/usr/games/sl\nmine\n");
+    assert_eq!(elsewhere.prints(&there, "ls /usr/games/sl; cat mine").await, "/usr/games/sl\nmine\n");
     elsewhere.end(&[&there], &["with-sl"]).await;
     // The control: without an installer a template of the same base has no root of its own.
     let plain = scene.create("base").await;
-    scene.python(&plain, "echo x > /var/tmp/x; echo y > /home/user/y").await;
+    scene.prints(&plain, "echo x > /var/tmp/x; echo y > /home/user/y").await;
     let small = export(&scene, &plain, "plain").await.expect("exported");
     assert!(small.size_bytes < 1 << 20 && exported.size_bytes > 50 << 20, "{small:?}");
     scene.end(&[&id, &copy, &plain], &["with-sl", "plain"]).await;

@@ -19,6 +19,7 @@ use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, CreateRequest, ExecuteRequest, ExecutionAnswer, SandboxRequest};
 use ringfence_server::Client;
 use ringfence_store::{SealingKey, Store};
+use rustix::fs::{FlockOperation, flock};
 
 /// The executable under test.
 pub const BIN: &str = env!("CARGO_BIN_EXE_ringfence");
@@ -130,7 +131,7 @@ pub fn shared() -> &'static Path {
         let home = fs::canonicalize(home).expect("it was just made");
         // One program at a time: whoever comes first starts it and builds the template.
         let turn = fs::File::create(beside_all(&home, "lock")).expect("a file to lock");
-        turn.lock().expect("it can be locked");
+        flock(&turn, FlockOperation::LockExclusive).expect("it can be locked");
         if is_of_another_build(&home) {
             stop(&home);
         }
@@ -180,7 +181,7 @@ pub fn venv(requirements: &str) -> PathBuf {
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     fs::create_dir_all(target().join("venv-clients")).expect("a directory");
     let turn = fs::File::create(target().join("venv-clients/lock")).expect("a file to lock");
-    turn.lock().expect("it can be locked");
+    flock(&turn, FlockOperation::LockExclusive).expect("it can be locked");
     let file = clients().join(format!("requirements-{requirements}.txt"));
     let wanted = fs::read_to_string(&file).expect("the requirements are beside the tests");
     let dir = target().join("venv-clients").join(requirements);
@@ -250,8 +251,13 @@ pub fn beside(name: &str) -> PathBuf {
     beside_all(&shared, &format!("{program}-{name}"))
 }
 
-/// A state directory with the layers and the templates of the shared one.
+/// A state directory with the templates of the shared one that most tests use, as far as they are built, and their layers.
 pub fn prepare(shared: &Path, home: &Path) {
+    prepare_with(shared, home, &["python", "node", "base"]);
+}
+
+/// [`prepare`] with these templates. Each costs the links of its files, and whoever packs the directory all of their bytes.
+pub fn prepare_with(shared: &Path, home: &Path, templates: &[&'static str]) {
     if home.exists() {
         // Of a run that failed.
         if answers(home) {
@@ -273,10 +279,11 @@ pub fn prepare(shared: &Path, home: &Path) {
     runtime.block_on(async {
         let theirs = Store::open(&copy.path().join("engine.db"), key(copy.path())).expect("the copy opens");
         let mut rows = Vec::new();
-        for name in ["python", "node", "base"] {
+        for name in templates.iter().copied() {
             rows.extend(theirs.read(move |view| view.ready_template(name)).await.expect("readable"));
         }
-        assert!(rows.iter().any(|row| row.name == "python"), "it was just built");
+        let first = templates.first().copied();
+        assert!(first.is_none_or(|first| rows.iter().any(|row| row.name == first)), "{first:?} was just built");
         // The layers of other templates stay behind: linking their tens of thousands of files takes seconds.
         let wanted: BTreeSet<_> = rows.iter().flat_map(|row| row.layers.clone()).collect();
         let mut stages = theirs.read(|view| view.stages()).await.expect("readable");
@@ -298,7 +305,10 @@ pub fn prepare(shared: &Path, home: &Path) {
 fn link_layers(from: &Path, to: &Path, wanted: impl Iterator<Item = String>) {
     fs::create_dir_all(to).expect("a directory");
     fs::set_permissions(to, fs::metadata(from).expect("there").permissions()).expect("it was just made");
-    let layers = wanted.map(|layer| from.join(layer));
+    let layers: Vec<_> = wanted.map(|layer| from.join(layer)).collect();
+    if layers.is_empty() {
+        return;
+    }
     let copied = Command::new("cp").args(["-al", "-t"]).arg(to).args(layers).status().expect("cp(1)");
     assert!(copied.success(), "linking the layers");
 }

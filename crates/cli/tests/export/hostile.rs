@@ -8,7 +8,10 @@ use ringfence_model::{
     api::{Actor, CreateRequest, ExecuteRequest, ImportRequest, LimitsRequest, SandboxRequest},
 };
 
-use crate::scene::{Scene, export, named};
+use crate::{
+    common::template,
+    scene::{Scene, export, named},
+};
 
 /// What programs put in the place of files, as long as they run: the copy is of one moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,18 +100,18 @@ import os
 os.truncate(os.open('/home/user/sparse', os.O_CREAT | os.O_RDWR), 1 << 40)
 print(os.stat('/home/user/sparse').st_blocks)
 ";
-    assert_eq!(scene.python(&id, room).await, "0\n");
+    assert_eq!(scene.prints(&id, room).await, "0\n");
     let refused = export(&scene, &id, "bomb").await.expect_err("refused");
     assert_eq!(refused.code, Code::InvalidArgument);
     assert!(refused.message.contains("sparse"), "{refused}");
     scene
-        .python(&id, "import os; os.remove('/home/user/sparse')\nfor n in range(120): os.mkdir('d'); os.chdir('d')")
+        .prints(&id, "import os; os.remove('/home/user/sparse')\nfor n in range(120): os.mkdir('d'); os.chdir('d')")
         .await;
     let refused = export(&scene, &id, "deep").await.expect_err("refused");
     assert!(refused.message.contains("deeper"), "{refused}");
     assert_eq!(left(), "", "nothing is left");
     // Fit again, and it is exported; then there is something to be found.
-    scene.python(&id, "import shutil; shutil.rmtree('/home/user/d'); open('/home/user/sparse', 'w').close()").await;
+    scene.prints(&id, "import shutil; shutil.rmtree('/home/user/d'); open('/home/user/sparse', 'w').close()").await;
     export(&scene, &id, "fits").await.expect("exported");
     assert_eq!(left().lines().count(), 1, "{}", left());
     scene.end(&[&id], &["fits"]).await;
@@ -128,13 +131,13 @@ open(site + "/deep.py", "w").write("(" * 100000)
 os.makedirs(site + "/x-1.dist-info", exist_ok=True)
 open(site + "/x-1.dist-info/METADATA", "wb").write(b"Name: \xff\x00\x1b[2J\nVersion: " + b"9" * 100000 + b"\n")
 "#;
-    scene.python(&id, poison).await;
+    scene.prints(&id, poison).await;
     let exported = export(&scene, &id, "poisoned").await.expect("exported");
     assert!(exported.packages.iter().all(|p| p.version.len() <= 200 && !p.name.contains('\u{1b}')), "{exported:?}");
     let copy = scene.create("poisoned").await;
-    assert_eq!(scene.python(&copy, "print(1)").await, "1\n", "a fresh interpreter");
+    assert_eq!(scene.prints(&copy, "print(1)").await, "1\n", "a fresh interpreter");
     let other = scene.create("python").await;
-    assert_eq!(scene.python(&other, "print(2)").await, "2\n");
+    assert_eq!(scene.prints(&other, "print(2)").await, "2\n");
     scene.end(&[&id, &copy, &other], &["poisoned"]).await;
 }
 
@@ -142,7 +145,7 @@ open(site + "/x-1.dist-info/METADATA", "wb").write(b"Name: \xff\x00\x1b[2J\nVers
 async fn a_layer_that_was_changed_on_disk_is_not_used() {
     let scene = Scene::of_test().await;
     let id = scene.create("python").await;
-    scene.python(&id, "open('/home/user/strategy.py', 'w').write('print(1)')").await;
+    scene.prints(&id, "open('/home/user/strategy.py', 'w').write('print(1)')").await;
     let exported = export(&scene, &id, "sealed").await.expect("exported");
     let file = scene.home.join("layers").join(&exported.digest).join("rootfs/home/user/strategy.py");
     scene.restart(|| ()).await;
@@ -164,9 +167,11 @@ async fn a_layer_that_was_changed_on_disk_is_not_used() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_archive_that_was_changed_leaves_nothing() {
+    // The smallest: it is unpacked ten times.
+    template("base").await;
     let scene = Scene::of_test().await;
-    let id = scene.create("python").await;
-    scene.python(&id, "open('/home/user/strategy.py', 'w').write('print(1)' * 1000)").await;
+    let id = scene.create("base").await;
+    scene.prints(&id, "for n in $(seq 1000); do printf 'print(1)'; done > /home/user/strategy.py").await;
     export(&scene, &id, "moved").await.expect("exported");
     let file = scene.dir.path().join("moved.tar.zst");
     scene.run(&["template", "export", "moved", file.to_str().expect("plain")]);
@@ -200,6 +205,6 @@ async fn an_archive_that_was_changed_leaves_nothing() {
     let imported = import(whole).await.expect("imported");
     assert_eq!(imported.template.name, "moved");
     let copy = scene.create("moved").await;
-    assert_eq!(scene.python(&copy, "print(len(open('/home/user/strategy.py').read()))").await, "8000\n");
+    assert_eq!(scene.prints(&copy, "wc -c < /home/user/strategy.py").await, "8000\n");
     scene.end(&[&copy], &["moved"]).await;
 }

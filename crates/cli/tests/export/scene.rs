@@ -79,8 +79,8 @@ impl Scene {
         made.unwrap_or_else(|e| panic!("{template}: {e}")).sandbox_id.to_string()
     }
 
-    /// What a program prints that ends well.
-    pub(crate) async fn python(&self, sandbox: &str, code: &str) -> String {
+    /// What a program prints that ends well, in the language of its sandbox.
+    pub(crate) async fn prints(&self, sandbox: &str, code: &str) -> String {
         let request =
             ExecuteRequest { sandbox_id: sandbox.to_owned(), code: code.to_owned(), ..ExecuteRequest::default() };
         let ran = self.api.execute(Actor::Agent, request).await.expect("it is run");
