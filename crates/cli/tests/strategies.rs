@@ -20,7 +20,7 @@ use std::{
 use ringfence_engine::{Config, Engine, TemplateSettings, api::Sandboxes};
 use ringfence_jail::{board::Board, boot, host::Uids, installation::Installation, notify::Relay, supervise, sys};
 use ringfence_model::{LayerDigest, api::Actor};
-use ringfence_store::{SealingKey, Store};
+use ringfence_store::{DatabaseKind, SealingKey, Store, copy_database};
 
 #[path = "../../research/tests/strategies/answers.rs"]
 mod answers;
@@ -285,9 +285,10 @@ impl Daemon {
 /// Copies the row of the Python template into a database of ours, and says its layers. In a child: the store has threads.
 fn template_layers(shared: &Path, home: &Path) -> Vec<String> {
     let copy = tempfile::tempdir_in(home).expect("a directory");
-    for file in ["engine.db", "engine.db-wal", "sealing.key"] {
-        let _ = fs::copy(shared.join("engine").join(file), copy.path().join(file));
-    }
+    let (from, to) = (shared.join("engine"), copy.path());
+    // Of one moment, whatever the shared daemon writes.
+    copy_database(DatabaseKind::Engine, &from.join("engine.db"), &to.join("engine.db")).expect("it can be copied");
+    fs::copy(from.join("sealing.key"), to.join("sealing.key")).expect("the key can be copied");
     let open = |dir: &Path| {
         let key = SealingKey::load_or_create(&dir.join("sealing.key")).expect("a key");
         Store::open(&dir.join("engine.db"), key).expect("it opens")

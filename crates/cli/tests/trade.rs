@@ -374,7 +374,7 @@ say(*raw("DELETE", "/v2/orders/904837e3-3b76-47ec-b432-046db621571b"))
     let sandbox = trader(&scene).await;
     let code = format!(
         r#"{BEGIN}{RAW}
-said = [raw("POST", "/v2/orders", order(symbol="IBM", type="limit", limit_price="100")) for n in range(1000)]
+said = [raw("POST", "/v2/orders", order(symbol="IBM", type="limit", limit_price="100")) for n in range(300)]
 say(sum(status == 200 for status, _ in said), sorted({{rule for _, rule in said if rule}}), {{status for status, _ in said}} <= {{200, 403}})
 "#
     );

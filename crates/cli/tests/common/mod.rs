@@ -18,7 +18,7 @@ use std::{
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, CreateRequest, ExecuteRequest, ExecutionAnswer, SandboxRequest};
 use ringfence_server::Client;
-use ringfence_store::{SealingKey, Store};
+use ringfence_store::{DatabaseKind, SealingKey, Store, copy_database};
 use rustix::fs::{FlockOperation, flock};
 
 /// The executable under test.
@@ -267,12 +267,10 @@ pub fn prepare_with(shared: &Path, home: &Path, templates: &[&'static str]) {
     }
     fs::create_dir_all(home.join("log")).expect("a state directory");
     let copy = tempfile::tempdir().expect("a temporary directory");
-    for file in ["engine.db", "engine.db-wal", "sealing.key"] {
-        let from = shared.join("engine").join(file);
-        if from.exists() {
-            fs::copy(&from, copy.path().join(file)).expect("the database can be copied");
-        }
-    }
+    let (from, to) = (shared.join("engine"), copy.path().to_owned());
+    // Of one moment, whatever the shared daemon writes.
+    copy_database(DatabaseKind::Engine, &from.join("engine.db"), &to.join("engine.db")).expect("it can be copied");
+    fs::copy(from.join("sealing.key"), to.join("sealing.key")).expect("the key can be copied");
     fs::create_dir_all(home.join("engine")).expect("a directory");
     let key = |path: &Path| SealingKey::load_or_create(&path.join("sealing.key")).expect("a key");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
