@@ -182,10 +182,10 @@ def probe():
     except Exception as error:
         answer = type(error).__name__
     got.append((began, str(answer)))
-probes = [threading.Thread(target=probe) for _ in range(100)]
+probes = [threading.Thread(target=probe) for _ in range(200)]
 for each in probes:
     each.start()
-    time.sleep(0.06)
+    time.sleep(0.03)
 for each in probes:
     each.join()
 answers = [answer for _, answer in sorted(got)]
