@@ -15,10 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringfence_engine::api::Sandboxes;
+use ringfence_engine::api::{Sandboxes, Trading};
 use ringfence_model::{
     SandboxId,
-    api::{Actor, CreateRequest, EnvVars, SandboxRequest},
+    api::{Actor, CreateRequest, EnvVars, SandboxRequest, TradeStatusRequest},
 };
 use serde_json::Value;
 
@@ -75,7 +75,7 @@ fn record(home: &Path) -> Vec<Value> {
 async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what} did not come to be");
+        assert!(begun.elapsed() < Duration::from_secs(90), "{what} did not come to be");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -180,9 +180,20 @@ async fn killed_roles_lose_no_order_and_double_none() {
     assert_eq!(different.len(), recorded.len(), "no order is there twice");
     eventually("the end of what was left", || record(&scene.home).iter().all(|order| order["status"] == "canceled"))
         .await;
+    // Of an order whose answer was lost it is found out within the minute whether the exchange has it.
+    let begun = Instant::now();
+    loop {
+        let request = TradeStatusRequest::default();
+        let status = scene.api.trade_status(Actor::Operator, request).await.expect("it is told");
+        let account = status.accounts.iter().find(|account| account.environment == "simulated").expect("it traded");
+        if (account.amounts.open_orders, account.amounts.bought_pending.as_str()) == (0, "0") {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", account.amounts);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     // The ledger's own sums, once nobody writes to it.
     let home = scene.home.clone();
-    tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(common::ringfence(&home, &["stop"]).status.success());
     let key = ringfence_store::SealingKey::load_or_create(&home.join("gate/gate.key")).expect("the key");
     let store = ringfence_store::gate::GateStore::open(&home.join("gate/gate.db"), key).expect("the ledger");

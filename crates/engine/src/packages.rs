@@ -70,10 +70,12 @@ impl Engine {
             report.exit_code,
             report.said.join("\n")
         );
-        for (name, near) in report.near.iter().filter(|(_, near)| !near.is_empty()) {
+        let denials = api::Denial::merge(&self.inner.gate.denials(&id, begun_ms));
+        // A registry that could not be asked does not say which names there are.
+        for (name, near) in report.near.iter().filter(|(_, near)| denials.is_empty() && !near.is_empty()) {
             text.push_str(&format!("\nthere is no `{name}`; did you mean {}?", near.join(", ")));
         }
-        for refused in api::Denial::merge(&self.inner.gate.denials(&id, begun_ms)) {
+        for refused in denials {
             text.push_str(&format!("\nthe network refused {}: {}", refused.destination, refused.reason));
             if refused.code == DenialReason::AddressRefused {
                 text.push_str("; where that is right on this host, pin the name under `[gate.pins]` in config.toml");

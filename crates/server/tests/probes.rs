@@ -134,14 +134,14 @@ async fn a_stop_drains_first_and_answers_meanwhile() {
     let host = Host::start().await;
     host.node.executions.store(2, Ordering::SeqCst);
     let stopped = host.unix("POST", "/v1/stop", Value::Null).await;
-    assert_eq!(stopped.json(), json!({"success": true, "executions_running": 2, "drain_seconds": 7}));
+    assert_eq!(stopped.json(), json!({"success": true, "executions_running": 2, "drain_seconds": 70}));
     let ready = host.over_tcp("GET", "/ready", &[LOCAL]).await;
     assert_eq!((ready.status.as_u16(), &ready.json()["status"]), (503, &json!("draining")), "{}", ready.body);
     assert!(ready.body.contains("draining: "), "{}", ready.body);
     // Whoever waits for an execution gets its end.
     assert_eq!(host.unix("GET", "/v1/health", Value::Null).await.status.as_u16(), 200);
     assert!(host.node.draining.load(Ordering::SeqCst));
-    assert_eq!(*host.node.patience.lock().expect("no panic"), Some(Duration::from_secs(7)));
+    assert_eq!(*host.node.patience.lock().expect("no panic"), Some(Duration::from_secs(70)));
     host.node.idle.notify_one();
     host.ended().await;
 }
@@ -150,9 +150,11 @@ async fn a_stop_drains_first_and_answers_meanwhile() {
 async fn a_second_wish_cuts_a_drain_short() {
     let host = Host::start().await;
     host.node.executions.store(1, Ordering::SeqCst);
+    // One that is asked to stop before it has started has nothing to drain.
+    assert_eq!(host.unix("GET", "/ready", Value::Null).await.status.as_u16(), 200);
     host.stop.ask();
     host.stop.ask();
-    tokio::time::timeout(Duration::from_secs(5), async {
+    tokio::time::timeout(Duration::from_secs(60), async {
         while !host.node.draining.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -163,7 +165,7 @@ async fn a_second_wish_cuts_a_drain_short() {
     let begin = std::time::Instant::now();
     host.stop.at_once();
     host.ended().await;
-    assert!(begin.elapsed() < Duration::from_secs(5), "the drain has 7 s");
+    assert!(begin.elapsed() < Duration::from_secs(35), "the drain has 70 s");
 }
 
 #[tokio::test]

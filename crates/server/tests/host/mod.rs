@@ -90,7 +90,7 @@ impl Host {
             unix: UnixListener::bind(dir.path().join("api.sock")).expect("a socket"),
             unix_uids,
             tcp: Some(Tcp { listener, token: Token::new(TOKEN).expect("long enough") }),
-            drain: Duration::from_secs(7),
+            drain: Duration::from_secs(70),
         };
         let services = over(Services { sandboxes: fake.clone(), research: fake.clone() });
         let all = Started { services, previews: None, node: node.clone() };
@@ -153,7 +153,7 @@ impl Host {
     }
 
     pub(crate) async fn ended(self) {
-        let ended = tokio::time::timeout(Duration::from_secs(20), self.serving).await;
+        let ended = tokio::time::timeout(Duration::from_secs(35), self.serving).await;
         ended.expect("within the drain").expect("no panic").expect("no error");
     }
 }

@@ -9,7 +9,7 @@ use hyper::http::{HeaderMap, Method};
 use ringfence_model::SandboxId;
 use ringfence_model::trade::{AccountId, By, CanonicalSymbol, Cause, StateEvent, UpstreamId};
 use ringfence_store::StoreError;
-use ringfence_store::gate::OrderRow;
+use ringfence_store::gate::{OrderRow, OrderState};
 use tokio::sync::OwnedMutexGuard;
 
 use super::Access;
@@ -31,6 +31,18 @@ const LEFT_PAUSE: Duration = Duration::from_secs(1);
 /// How often a key is looked for, of an account whose orders are open and that no sandbox is known to trade in.
 const SEARCH_EVERY: Duration = Duration::from_secs(60);
 
+/// How long after it was admitted an order is nobody's business but its sender's, who may still be sending it.
+const SENDING_MS: u64 = 45_000;
+/// How long an order in doubt is looked up each time, and how often it is after that: the venue may be starting anew.
+const DOUBT_MS: u64 = 10_000;
+
+/// Whether an order without an answer is looked up now, so many milliseconds after it was admitted. One in doubt holds its reservation,
+/// so that is ended soon; but the questions count where the venue limits them, and a venue that is away may be so for long.
+fn is_due(state: OrderState, age_ms: u64) -> bool {
+    let in_turn = age_ms < DOUBT_MS || u128::from(age_ms % DOUBT_MS) < EVERY.as_millis();
+    age_ms > SENDING_MS || (state == OrderState::Ambiguous && in_turn)
+}
+
 /// Tends to orders until the gate is gone.
 pub(in crate::gate) async fn tend(gate: Weak<Gate>) {
     loop {
@@ -45,8 +57,7 @@ pub(in crate::gate) async fn tend(gate: Weak<Gate>) {
 impl Gate {
     async fn tend_once(self: &Arc<Self>) -> Result<(), StoreError> {
         for order in self.store.trade_unresolved().await? {
-            // One that is being sent right now is nobody's business yet.
-            if now_ms().saturating_sub(order.admitted_at_ms) > 45_000
+            if is_due(order.state, now_ms().saturating_sub(order.admitted_at_ms))
                 && let Some(access) = self.access_to_tend(&order.account).await
             {
                 self.resolve(&access, &order).await?;
@@ -403,5 +414,21 @@ impl Gate {
             let _receipt = self.store.append(entry).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_doubt_is_looked_up_soon_and_what_is_being_sent_late() {
+        let asks = |state, ages: std::ops::Range<u64>| ages.step_by(2000).filter(|age| is_due(state, *age)).count();
+        assert_eq!(asks(OrderState::Ambiguous, 1000..11_000), 5);
+        assert_eq!(asks(OrderState::Ambiguous, 11_000..45_000), 4);
+        assert_eq!((asks(OrderState::Sent, 0..45_001), asks(OrderState::Reserved, 0..45_001)), (0, 0));
+        for state in [OrderState::Ambiguous, OrderState::Sent, OrderState::Reserved] {
+            assert_eq!(asks(state, 45_001..65_001), 10, "{state:?}");
+        }
     }
 }
