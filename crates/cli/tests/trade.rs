@@ -123,17 +123,30 @@ except APIError as error:
 async fn a_sandbox_that_is_deleted_leaves_no_open_order() {
     let scene = Scene::new().await;
     let sandbox = trader(&scene).await;
-    let code = format!("{BEGIN}\nfor n in range(5): limit('MSFT', 1, 20 + n)\nsay(len(client.get_orders()))");
+    // The last one has traded, and its legs are what is open.
+    let code = format!(
+        r#"{BEGIN}
+for n in range(5): limit("MSFT", 1, 20 + n)
+bracket = client.submit_order(MarketOrderRequest(symbol="AAPL", qty=1, side="buy", time_in_force="day", order_class="bracket",
+    take_profit=TakeProfitRequest(limit_price=440), stop_loss=StopLossRequest(stop_price=380)))
+until(bracket, "filled")
+say(len(client.get_orders()))
+"#
+    );
     let run = scene.run(&sandbox, &code).await;
-    assert_eq!(run.output, "5\n", "{}", run.stderr);
+    assert_eq!(run.output, "7\n", "{}", run.stderr);
     let open = |home: &Path| {
-        record(home).iter().filter(|order| order["status"] == "new" || order["status"] == "accepted").count()
+        let record = record(home);
+        let legs = record.iter().filter_map(|order| order["legs"].as_array()).flatten();
+        let all = record.iter().chain(legs);
+        all.filter(|order| ["new", "accepted", "held"].iter().any(|state| order["status"] == *state)).count()
     };
-    assert_eq!(open(&scene.home), 5);
+    assert_eq!(open(&scene.home), 7);
     let request = SandboxRequest { sandbox_id: sandbox.to_string() };
     scene.api.delete(Actor::Agent, request).await.expect("it is deleted");
     eventually("the end of its orders", || open(&scene.home) == 0).await;
-    assert!(record(&scene.home).iter().all(|order| order["status"] == "canceled"));
+    let rest = record(&scene.home).into_iter().filter(|order| order["status"] != "canceled").count();
+    assert_eq!(rest, 1, "the one that has traded");
 }
 
 /// Orders one after the other, each under a name of its own, and what was said of each.

@@ -204,6 +204,24 @@ fn what_an_order_is_judged_by_is_what_clients_read() {
     assert_eq!(ask("/ringfence/v1/facts?symbols=%00").0, 200, "what is no symbol has neither");
 }
 
+#[test]
+fn a_time_without_its_zone_is_refused_and_not_taken_for_a_day() {
+    let home = tempfile::tempdir().expect("a directory");
+    let venue = Alone::start(home.path());
+    let mut client = venue.connect();
+    let mut ask = |method: &str, target: &str, body: Value| client.ask(method, target, &body).expect("an answer");
+    let clock = "/ringfence/v1/clock";
+    assert_eq!(ask("PUT", clock, json!({"mode": "stepped"})).0, 200);
+    let (status, said) = ask("PUT", clock, json!({"now": "2012-06-01T10:00"}));
+    assert_eq!((status, said["message"].as_str().is_some_and(|text| text.contains("its zone"))), (422, true), "{said}");
+    assert_eq!(ask("POST", &format!("{clock}/step"), json!({"to": "2012-06-01 10:00"})).0, 422);
+    assert_eq!(ask("GET", "/v2/orders?after=2012-06-01T10:00", Value::Null).0, 422);
+    for (text, now) in [("2012-06-01", "2012-06-01T04:00:00Z"), ("2012-06-01T10:00:00-04:00", "2012-06-01T14:00:00Z")] {
+        let (status, said) = ask("PUT", clock, json!({"now": text}));
+        assert_eq!((status, said["now"].as_str()), (200, Some(now)), "{said}");
+    }
+}
+
 /// A number below `n` from a seed that is printed.
 fn random(state: &mut u64, n: u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -2,7 +2,7 @@
 //! of them there is none, and sandboxes' connections are refused.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream as StdStream,
@@ -80,10 +80,8 @@ struct State {
     attached: HashMap<SandboxId, u32>,
     /// All sandboxes that there were when this began, until a gateway was told.
     to_keep: Option<Vec<SandboxId>>,
-    /// Deleted while there was no gateway to tell it.
-    to_forget: Vec<SandboxId>,
-    /// Ended, but not deleted, in such a time.
-    to_detach: Vec<SandboxId>,
+    /// Deleted, and no gateway has said yet that it has forgotten them, by the number of the question.
+    forgetting: BTreeMap<u64, SandboxId>,
     denials: HashMap<SandboxId, VecDeque<Denial>>,
 }
 
@@ -137,14 +135,13 @@ impl GateClient {
                 let _ = out.send(keep);
             }
             let told = state.attached.iter().map(|(sandbox, shell)| attach(sandbox, *shell));
-            let forgotten = state.to_forget.iter().map(|sandbox| GateOp::Forget { sandbox: sandbox.clone() });
-            let detached = state.to_detach.iter().filter(|sandbox| !state.attached.contains_key(*sandbox));
-            let detached = detached.map(|sandbox| GateOp::Detach { sandbox: sandbox.clone() });
-            for op in told.chain(forgotten).chain(detached) {
+            for op in told {
                 let _ = out.send(line(0, op));
             }
-            state.to_forget.clear();
-            state.to_detach.clear();
+            for (id, sandbox) in &state.forgetting {
+                let _ = out.send(line(*id, GateOp::Forget { sandbox: sandbox.clone() }));
+            }
+            let _ = out.send(line(0, GateOp::Settle { living: state.attached.keys().cloned().collect() }));
             state.out = Some(out);
             state.generation
         };
@@ -181,6 +178,9 @@ impl GateClient {
             }
             match serde_json::from_slice(&line) {
                 Ok(FromGate::Answer { id, result }) => {
+                    if result.is_ok() {
+                        self.lock().forgetting.remove(&id);
+                    }
                     if let Some(waiting) = self.lock().waiting.remove(&id) {
                         let _ = waiting.send(result);
                     }
@@ -236,16 +236,15 @@ impl GateClient {
     pub(crate) fn attach(&self, sandbox: &SandboxId, shell: u32) {
         let mut state = self.lock();
         state.attached.insert(sandbox.clone(), shell);
-        tell(&state, attach(sandbox, shell));
+        tell(&state, 0, attach(sandbox, shell));
     }
 
     /// It lives in none any more.
     pub(crate) fn detach(&self, sandbox: &SandboxId) {
         let mut state = self.lock();
         state.attached.remove(sandbox);
-        if !tell(&state, GateOp::Detach { sandbox: sandbox.clone() }) {
-            state.to_detach.push(sandbox.clone());
-        }
+        // A gateway that does not hear it is followed by one that is told who lives.
+        tell(&state, 0, GateOp::Detach { sandbox: sandbox.clone() });
     }
 
     /// These are all sandboxes that there are: called once, before there are more.
@@ -264,9 +263,9 @@ impl GateClient {
         let mut state = self.lock();
         state.attached.remove(sandbox);
         state.denials.remove(sandbox);
-        if !tell(&state, GateOp::Forget { sandbox: sandbox.clone() }) {
-            state.to_forget.push(sandbox.clone());
-        }
+        let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
+        state.forgetting.insert(id, sandbox.clone());
+        tell(&state, id, GateOp::Forget { sandbox: sandbox.clone() });
     }
 
     /// Waits until every refusal that has happened is known here.
@@ -299,9 +298,11 @@ fn attach(sandbox: &SandboxId, shell: u32) -> GateOp {
     GateOp::Attach { sandbox: sandbox.clone(), shell }
 }
 
-/// Whether there is a gateway that may hear it.
-fn tell(state: &State, op: GateOp) -> bool {
-    state.out.as_ref().is_some_and(|out| out.send(line(0, op)).is_ok())
+/// Says it to the gateway that there is, if there is one.
+fn tell(state: &State, id: u64, op: GateOp) {
+    if let Some(out) = &state.out {
+        let _ = out.send(line(id, op));
+    }
 }
 
 fn line(id: u64, op: GateOp) -> Vec<u8> {

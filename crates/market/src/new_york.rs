@@ -47,9 +47,23 @@ pub fn midnight(date: Date) -> Option<Timestamp> {
     instant(date, Time::midnight())
 }
 
+/// A day that is written as one and as nothing else (YYYY-MM-DD): a clock's time behind it would be lost.
+#[must_use]
+pub fn day(text: &str) -> Option<Date> {
+    text.parse().ok().filter(|_| text.len() == "YYYY-MM-DD".len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_is_nothing_but_a_day() {
+        assert_eq!(day("2012-06-01"), Some(Date::constant(2012, 6, 1)));
+        for text in ["2012-06-01T10:00", "2012-06-01 10:00", "20120601", "2012-06-31", "", "+002012-06-01"] {
+            assert_eq!(day(text), None, "{text}");
+        }
+    }
 
     #[track_caller]
     fn check(utc: &str, local: &str) {

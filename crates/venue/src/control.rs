@@ -159,8 +159,9 @@ fn instant(text: &str) -> Result<Timestamp, Refusal> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
     }
-    let date = text.parse::<jiff::civil::Date>().ok().and_then(new_york::midnight);
-    date.ok_or_else(|| Refusal::invalid("a time must be RFC 3339, or a date"))
+    new_york::day(text).and_then(new_york::midnight).ok_or_else(|| {
+        Refusal::invalid("a time has its zone, as 2012-06-01T10:00:00-04:00 has, or is a date, as 2012-06-01 is")
+    })
 }
 
 fn mode(fields: &Fields<'_>) -> Result<Option<Mode>, Refusal> {

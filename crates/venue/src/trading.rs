@@ -106,8 +106,7 @@ impl Request {
         if let Ok(at) = text.parse() {
             return Ok(Some(at));
         }
-        let date: Date = text.parse().map_err(|_| bad())?;
-        new_york::midnight(date).map(Some).ok_or_else(bad)
+        new_york::day(text).and_then(new_york::midnight).map(Some).ok_or_else(bad)
     }
 
     fn date(&self, name: &str) -> Result<Option<Date>, Refusal> {

@@ -31,11 +31,12 @@ impl Gate {
             GateOp::Detach { sandbox } => {
                 let answer = self.detach(&sandbox);
                 let gate = self.clone();
-                tokio::spawn(async move { gate.end_orders(&sandbox).await });
+                tokio::spawn(async move { hear_of(&sandbox, gate.disconnected(&sandbox).await) });
                 Ok(answer)
             }
             GateOp::Forget { sandbox } => self.forget(&sandbox).await,
             GateOp::Keep { sandboxes } => self.keep(&sandboxes).await,
+            GateOp::Settle { living } => self.settle(living.into_iter().collect()).await.map_err(failed),
             GateOp::SetPolicy { sandbox, network } => self.set_policy(&sandbox, network).await,
             GateOp::Registries { sandbox, open } => self.open_registries(&sandbox, open).await,
             GateOp::Status { sandbox } => self.status(sandbox).await,
@@ -80,18 +81,14 @@ impl Gate {
         GateAnswer::Done
     }
 
-    /// What a sandbox that has ended leaves open at a venue is cancelled.
-    async fn end_orders(self: &Arc<Self>, sandbox: &SandboxId) {
-        if let Err(error) = self.disconnected(sandbox).await {
-            tracing::error!(%sandbox, %error, "the open orders of a sandbox that ended could not be cancelled");
-        }
-    }
-
     async fn forget(self: &Arc<Self>, sandbox: &SandboxId) -> Result<GateAnswer, ApiError> {
         self.detach(sandbox);
         // Before its keys are gone.
-        if tokio::time::timeout(LAST_WORD_TIME, self.end_orders(sandbox)).await.is_err() {
-            tracing::error!(%sandbox, "the venue took too long to cancel the orders of a sandbox that is deleted");
+        match tokio::time::timeout(LAST_WORD_TIME, self.disconnected_for_good(sandbox)).await {
+            Ok(ended) => hear_of(sandbox, ended),
+            Err(_) => {
+                tracing::error!(%sandbox, "the venue took too long to cancel the orders of a sandbox that is deleted");
+            }
         }
         let _turn = self.changes.lock().await;
         lock(&self.rooms).remove(sandbox);
@@ -106,16 +103,13 @@ impl Gate {
             tracing::info!(%sandbox, "what was kept of a sandbox that is gone is forgotten");
             self.forget(sandbox).await?;
         }
-        self.end_what_is_left().await.map_err(failed)?;
         Ok(GateAnswer::Done)
     }
 
-    /// `serve` has begun anew: no program lives that could hear of its orders, or cancel them. Which ones are meant is settled now, for a
+    /// No program lives that could hear of the orders of any other sandbox, or cancel them. Which orders are meant is settled now, for a
     /// sandbox may be started again at once; they are cancelled when the venue answers.
-    async fn end_what_is_left(self: &Arc<Self>) -> Result<(), StoreError> {
-        let attached: HashSet<SandboxId> =
-            lock(&self.shells).values().filter_map(|shell| Some(shell.room()?.id.clone())).collect();
-        let left = self.left_open(|sandbox| attached.contains(sandbox)).await?;
+    async fn settle(self: &Arc<Self>, living: HashSet<SandboxId>) -> Result<GateAnswer, StoreError> {
+        let left = self.left_open(|sandbox| living.contains(sandbox)).await?;
         let gate = self.clone();
         tokio::spawn(async move {
             for (account, sandbox, orders) in left {
@@ -124,7 +118,7 @@ impl Gate {
                 }
             }
         });
-        Ok(())
+        Ok(GateAnswer::Done)
     }
 
     async fn set_policy(&self, sandbox: &SandboxId, network: Network) -> Result<GateAnswer, ApiError> {
@@ -293,6 +287,13 @@ fn ranges(ports: &[u16]) -> Vec<PortRange> {
         }
     }
     runs.into_iter().filter_map(|(first, last)| PortRange::new(first, last).ok()).collect()
+}
+
+/// What a sandbox that has ended leaves open at a venue is cancelled, and where that failed somebody hears of it.
+fn hear_of(sandbox: &SandboxId, ended: Result<(), StoreError>) {
+    if let Err(error) = ended {
+        tracing::error!(%sandbox, %error, "the open orders of a sandbox that ended could not be cancelled");
+    }
 }
 
 fn policy_detail(text: &str) -> serde_json::Value {

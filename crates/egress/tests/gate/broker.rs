@@ -291,6 +291,9 @@ impl Books {
                 let id = path.trim_start_matches("/v2/orders/");
                 match (method.as_str(), self.orders.get_mut(id)) {
                     (_, None) => not_found,
+                    ("DELETE", Some(order)) if order["status"] != "new" => {
+                        (422, json!({"code": 42210000, "message": "order is already in a state that ends it"}))
+                    }
                     ("DELETE", Some(order)) => {
                         order["status"] = json!("canceled");
                         (204, Value::Null)

@@ -289,6 +289,63 @@ async fn a_sandbox_that_ends_has_its_orders_cancelled() {
 }
 
 #[tokio::test]
+async fn legs_of_an_order_that_has_traded_are_cancelled_with_its_sandbox() {
+    for asked in [false, true] {
+        let (world, broker) = scene().await;
+        let leg = |id: &str| json!({"id": id, "client_order_id": id, "symbol": "AAPL", "side": "sell", "qty": "10", "status": "new"});
+        broker.books().legs = json!([leg("leg-profit"), leg("leg-loss")]);
+        let bracket = r#"{"symbol":"AAPL","qty":"10","side":"buy","type":"limit","limit_price":"100","time_in_force":"day",
+            "order_class":"bracket","take_profit":{"limit_price":"105"},"stop_loss":{"stop_price":"95"}}"#;
+        let (status, order) = ask(&world, HOST, "POST", "/v2/orders", bracket).await;
+        assert_eq!(status, 200, "{order}");
+        {
+            let mut books = broker.books();
+            let parent = books.orders.get_mut(order["id"].as_str().unwrap()).unwrap();
+            (parent["status"], parent["filled_qty"], parent["filled_avg_price"]) =
+                (json!("filled"), json!("10"), json!("100"));
+            for id in ["leg-profit", "leg-loss"] {
+                books.orders.insert(id.to_owned(), leg(id));
+            }
+        }
+        if asked {
+            // The program itself may ask for it, and is told of what was cancelled.
+            let (status, said) = ask(&world, HOST, "DELETE", "/v2/orders", "").await;
+            let told = json!([{"id": "leg-loss", "status": 204}, {"id": "leg-profit", "status": 204}]);
+            assert_eq!((status, said), (207, told));
+        } else {
+            world.gateway.call(GateOp::Detach { sandbox: world.sandbox.clone() }).await.unwrap();
+        }
+        let open = |broker: &Broker| broker.books().orders.values().filter(|order| order["status"] == "new").count();
+        for _ in 0..500 {
+            if open(&broker) == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(open(&broker), 0, "{:?}", broker.books().orders);
+    }
+}
+
+#[tokio::test]
+async fn a_new_gateway_cancels_what_an_end_that_it_never_heard_of_left_open() {
+    let (world, broker) = scene().await;
+    let (_, order) = ask(&world, HOST, "POST", "/v2/orders", ORDER).await;
+    let id = order["id"].as_str().unwrap();
+    world.gateway.call(GateOp::Settle { living: vec![world.sandbox.clone()] }).await.unwrap();
+    // What lives keeps its orders: the ledger and the broker have been brought together since.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_ne!(broker.books().orders[id]["status"], "canceled");
+    world.gateway.call(GateOp::Settle { living: vec![] }).await.unwrap();
+    for _ in 0..500 {
+        if broker.books().orders[id]["status"] == "canceled" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it is open: {:?}", broker.books().orders);
+}
+
+#[tokio::test]
 async fn an_asset_id_and_a_replacement_are_judged_as_what_they_are() {
     let (world, broker) = scene().await;
     // 10,000 dollars are the limit: 101 shares at 100.01 are more, whatever the share is called.

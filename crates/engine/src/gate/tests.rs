@@ -44,12 +44,23 @@ async fn a_new_gateway_is_told_of_every_sandbox_that_lives() {
     let keep = GateOp::Keep { sandboxes: vec![sandbox(4), sandbox(1)] };
     assert_eq!(gateway.hears().await, Call { id: 0, op: keep }, "first of all, and with what lives by now");
     assert_eq!(gateway.hears().await, Call { id: 0, op: attach(&sandbox(1), 7) });
-    assert_eq!(gateway.hears().await, Call { id: 0, op: GateOp::Forget { sandbox: sandbox(3) } });
+    let forget = gateway.hears().await;
+    assert_eq!(forget.op, GateOp::Forget { sandbox: sandbox(3) });
+    assert_eq!(gateway.hears().await.op, GateOp::Settle { living: vec![sandbox(1)] }, "sandbox 2 has ended");
+    client.detach(&sandbox(1));
+    assert_eq!(gateway.hears().await.op, GateOp::Detach { sandbox: sandbox(1) });
+    // It dies before it has said that it has forgotten, and with the word of the end.
     drop(gateway);
     let mut second = Gateway::of(&client);
-    assert_eq!(second.hears().await.op, attach(&sandbox(1), 7), "and what was forgotten once is not repeated");
-    client.detach(&sandbox(1));
-    assert_eq!(second.hears().await.op, GateOp::Detach { sandbox: sandbox(1) });
+    assert_eq!(second.hears().await, forget);
+    assert_eq!(second.hears().await.op, GateOp::Settle { living: vec![] });
+    second.says(&FromGate::Answer { id: forget.id, result: Ok(GateAnswer::Done) }).await;
+    while !client.lock().forgetting.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(second);
+    let mut third = Gateway::of(&client);
+    assert_eq!(third.hears().await.op, GateOp::Settle { living: vec![] }, "what was forgotten is not repeated");
 }
 
 #[tokio::test]
@@ -63,6 +74,7 @@ async fn refusals_that_were_told_before_the_end_are_known_at_the_end() {
             client.denials(&sandbox(1), 100)
         }
     });
+    assert_eq!(gateway.hears().await.op, GateOp::Settle { living: vec![] });
     let fence = gateway.hears().await;
     assert_eq!(fence.op, GateOp::Fence);
     for at_ms in [99, 100, 101] {
@@ -82,7 +94,8 @@ async fn a_gateway_that_dies_leaves_nobody_waiting() {
         let client = client.clone();
         async move { client.call(GateOp::Secrets).await }
     });
-    gateway.hears().await;
+    assert_eq!(gateway.hears().await.op, GateOp::Settle { living: vec![] });
+    assert_eq!(gateway.hears().await.op, GateOp::Secrets);
     drop(gateway);
     let answer = tokio::time::timeout(Duration::from_secs(5), asks).await.expect("at once").expect("no panic");
     assert!(answer.is_err());

@@ -58,6 +58,12 @@ pub enum GateOp {
         /// All of them.
         sandboxes: Vec<SandboxId>,
     },
+    /// These are all sandboxes that live in a shell: what another has left open at a venue is cancelled, if its limits say so. Said to
+    /// each gateway that begins, for the one before may have died with the word of an end.
+    Settle {
+        /// All of them.
+        living: Vec<SandboxId>,
+    },
     /// Sets a policy. Answered when it is on disk and in force, open connections included. Answer: [`GateAnswer::Done`].
     SetPolicy {
         /// Whose.

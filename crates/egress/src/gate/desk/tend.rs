@@ -284,7 +284,8 @@ impl Gate {
         said.into_iter().map(|(order, answered)| (order, answered.map_or(502, |one| one.status.as_u16()))).collect()
     }
 
-    /// Cancels orders at the venue, one by one. Returns its whole answers; none where there was none.
+    /// Cancels orders at the venue, one by one. Returns its whole answers; none where there was none. An order that has traded is
+    /// cancelled no more, but its legs are: in its place stand those that were cancelled, each with its own id at the venue.
     pub(in crate::gate) async fn cancel_each(
         &self,
         access: &Access,
@@ -293,36 +294,78 @@ impl Gate {
         let mut said = Vec::new();
         let by_name = access.lead.codec.cancels_by_name();
         for order in orders.iter().filter(|order| by_name || order.upstream_id.is_some()) {
-            let request = Said {
-                method: Method::DELETE,
-                host: self.host_of(access),
-                target: access.lead.codec.cancel(placed(order), None),
-                body: vec![],
-            };
-            said.push((order.clone(), self.say(access, request).await.ok()));
+            let answered = self.cancel_one(access, order).await;
+            let mut legs = Vec::new();
+            if !Self::is_whole(order) && !answered.as_ref().is_some_and(|one| one.status.is_success()) {
+                // What cannot be read is cancelled by the next attempt, or by the kill switch.
+                for leg in self.store.trade_legs(order.number).await.unwrap_or_default() {
+                    let mut named = order.clone();
+                    named.upstream_id = Some(leg);
+                    let answered = self.cancel_one(access, &named).await;
+                    if answered.as_ref().is_some_and(|one| one.status.is_success()) {
+                        legs.push((named, answered));
+                    }
+                }
+            }
+            match legs.is_empty() {
+                true => said.push((order.clone(), answered)),
+                false => said.append(&mut legs),
+            }
         }
         said
     }
 
-    /// A sandbox has ended: its open orders are cancelled, if its limits say so. Nothing of it can be heard of any more.
+    async fn cancel_one(&self, access: &Access, order: &OrderRow) -> Option<Answered> {
+        let request = Said {
+            method: Method::DELETE,
+            host: self.host_of(access),
+            target: access.lead.codec.cancel(placed(order), None),
+            body: vec![],
+        };
+        self.say(access, request).await.ok()
+    }
+
+    /// A sandbox has ended: its open orders are cancelled, if its limits say so, until none is left. Nothing of it can be heard of any more.
     pub(in crate::gate) async fn disconnected(self: &Arc<Self>, sandbox: &SandboxId) -> Result<(), StoreError> {
-        for account in self.store.trade_accounts().await? {
-            let orders = self.store.trade_open(account.clone(), Some(sandbox.clone())).await?;
+        for (account, orders) in self.open_of(sandbox).await? {
+            self.end_in_time(&account, sandbox, &orders).await?;
+        }
+        Ok(())
+    }
+
+    /// The same once, before the keys of a sandbox are gone.
+    pub(in crate::gate) async fn disconnected_for_good(
+        self: &Arc<Self>,
+        sandbox: &SandboxId,
+    ) -> Result<(), StoreError> {
+        for (account, orders) in self.open_of(sandbox).await? {
             self.end_left(&account, sandbox, &orders).await?;
         }
         Ok(())
     }
 
-    /// Orders of sandboxes that are in no shell: `serve` has begun anew, and no shell has outlived the one before. Nobody has said of each
-    /// sandbox that it ended.
+    /// The open orders of a sandbox in each account where it has some.
+    async fn open_of(&self, sandbox: &SandboxId) -> Result<Vec<(AccountId, Vec<OrderRow>)>, StoreError> {
+        let mut all = Vec::new();
+        for account in self.store.trade_accounts().await? {
+            let orders = self.store.trade_open(account.clone(), Some(sandbox.clone())).await?;
+            if !orders.is_empty() {
+                all.push((account, orders));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Open orders of sandboxes that do not live: `serve` has begun anew, and no shell has outlived the one before; or the gateway has,
+    /// and the one before may not have heard that a sandbox ended, or died before it had cancelled anything.
     pub(in crate::gate) async fn left_open(
         &self,
-        is_attached: impl Fn(&SandboxId) -> bool,
+        lives: impl Fn(&SandboxId) -> bool,
     ) -> Result<Vec<(AccountId, SandboxId, Vec<OrderRow>)>, StoreError> {
         let mut left: Vec<(AccountId, SandboxId, Vec<OrderRow>)> = Vec::new();
         for account in self.store.trade_accounts().await? {
             for order in self.store.trade_open(account.clone(), None).await? {
-                if is_attached(&order.sandbox) {
+                if lives(&order.sandbox) {
                     continue;
                 }
                 match left.iter_mut().find(|(of, whose, _)| *of == account && *whose == order.sandbox) {

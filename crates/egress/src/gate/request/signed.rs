@@ -76,7 +76,9 @@ pub(super) async fn gather(body: Incoming) -> Result<Bytes, Unsigned> {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unsigned {
             reason: DenialReason::LimitExceeded,
-            message: format!("a request that is to be signed may have a body of at most {BODY_BYTES_MAX} bytes"),
+            message: format!(
+                "an order, or a request that is to be signed, has a body of at most {BODY_BYTES_MAX} bytes"
+            ),
         }),
         Ok(Err(_)) => Err(Unsigned::malformed("the body of the request ended too early")),
         Err(_) => Err(Unsigned {

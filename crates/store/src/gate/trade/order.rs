@@ -249,6 +249,24 @@ impl GateView<'_> {
         }))
     }
 
+    /// The ids at the venue of the legs of an order, those that are closed as well.
+    ///
+    /// # Errors
+    /// The database refuses, or a row is not readable.
+    pub fn trade_legs(&self, number: u64) -> Result<Vec<UpstreamId>> {
+        const WHAT: &str = "read the legs of an order";
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT upstream_id FROM trade_upstream WHERE number = ?1 AND leg = 1 ORDER BY upstream_id")
+            .map_err(doing(WHAT))?;
+        let ids = statement
+            .query_map(params![number], |row| row.get::<_, String>(0))
+            .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+            .map_err(doing(WHAT))?;
+        let unreadable = || StoreError::Unreadable { column: "upstream_id", row: format!("order {number}") };
+        ids.iter().map(|id| UpstreamId::parse(id).map_err(|_| unreadable())).collect()
+    }
+
     /// Whose an order is, over all sandboxes, by its client order id.
     ///
     /// # Errors
@@ -302,6 +320,14 @@ impl GateStore {
     /// As there.
     pub async fn trade_of_upstream(&self, account: AccountId, id: UpstreamId) -> Result<Option<Owned>> {
         self.read(move |view| view.trade_of_upstream(&account, &id)).await
+    }
+
+    /// [`GateView::trade_legs`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn trade_legs(&self, number: u64) -> Result<Vec<UpstreamId>> {
+        self.read(move |view| view.trade_legs(number)).await
     }
 
     /// [`GateView::trade_of_client_id`].
