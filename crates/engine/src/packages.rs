@@ -71,8 +71,9 @@ impl Engine {
             report.said.join("\n")
         );
         let denials = api::Denial::merge(&self.inner.gate.denials(&id, begun_ms));
-        // A registry that could not be asked does not say which names there are.
-        for (name, near) in report.near.iter().filter(|(_, near)| denials.is_empty() && !near.is_empty()) {
+        // A registry that could not be asked does not say which names there are. (Other hosts are refused as ever: apt looks for some.)
+        let is_asked = denials.iter().all(|refused| refused.code == DenialReason::HostNotAllowed);
+        for (name, near) in report.near.iter().filter(|(_, near)| is_asked && !near.is_empty()) {
             text.push_str(&format!("\nthere is no `{name}`; did you mean {}?", near.join(", ")));
         }
         for refused in denials {

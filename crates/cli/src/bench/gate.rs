@@ -1,5 +1,6 @@
 //! What the gate adds to a request, beside a direct connection and beside mitmproxy, and how many it can take.
 
+mod disk;
 pub(super) mod home;
 mod mitmproxy;
 pub(super) mod server;
@@ -118,8 +119,13 @@ async fn measure(
     };
     let (mut rows, mut outcomes) = (Vec::new(), Vec::new());
     if let Some(rounds) = wanted.latency {
-        let (found, outcome) =
-            scene.latency(&ways, rounds, mitmproxy.as_ref().map(|mitmproxy| &*mitmproxy.version)).await?;
+        // Where the gateway's own database is.
+        let dir = ours.path.join("gate");
+        let disk = tokio::task::spawn_blocking(move || disk::pages(&dir)).await??;
+        let disk = Row::of("a page that waits for the disk", "the disk alone", disk)?;
+        let version = mitmproxy.as_ref().map(|mitmproxy| &*mitmproxy.version);
+        let (found, outcome) = scene.latency(&ways, rounds, version, &disk).await?;
+        rows.push(disk);
         rows.extend(found);
         outcomes.push(outcome);
     }
@@ -160,7 +166,13 @@ impl Scene {
         rows(what, ways, seconds)
     }
 
-    async fn latency(&self, ways: &[Way], rounds: u32, mitmproxy: Option<&str>) -> anyhow::Result<(Vec<Row>, Outcome)> {
+    async fn latency(
+        &self,
+        ways: &[Way],
+        rounds: u32,
+        mitmproxy: Option<&str>,
+        disk: &Row,
+    ) -> anyhow::Result<(Vec<Row>, Outcome)> {
         let kept = json!({"what": "kept", "count": rounds});
         let kept = self.in_turns("request on a kept connection", ways, &kept, TURNS).await?;
         let new = json!({"what": "new", "count": NEW});
@@ -179,9 +191,14 @@ impl Scene {
         let seen = added(&kept, "ringfence, seen into").unwrap_or(f64::NAN);
         let outcome = Outcome {
             what: "the gate, each answer compared with what was asked".to_owned(),
-            found: format!("{:+.3} ms p50 on a kept connection that is seen into", seen * 1e3),
+            found: format!(
+                "{:+.3} ms p50 on a kept connection that is seen into; a page alone takes this disk {:.3} ms",
+                seen * 1e3,
+                disk.p50 * 1e3
+            ),
             data: json!({
                 "kept_added_p50_s": of_all(&kept),
+                "disk_page_p50_s": disk.p50,
                 "new_added_p50_s": of_all(&new),
                 "mitmproxy": mitmproxy,
                 "mitmproxy_verifies_upstream": true,
