@@ -1,5 +1,5 @@
-//! Builds what lives in the sandboxes and is embedded here: guest init (a static binary) and the join library (a
-//! freestanding shared object), both by the toolchain that builds this crate.
+//! Builds what lives in the sandboxes and is embedded here: guest init (a static binary), the join library and Node's
+//! way out (freestanding shared objects), all by the toolchain that builds this crate.
 
 use std::{
     env, fs,
@@ -10,11 +10,12 @@ use std::{
 fn main() {
     let guest = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../guest");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
-    for path in ["src", "join", "harness", "Cargo.toml"] {
+    for path in ["src", "join", "leave", "harness", "Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", guest.join(path).display());
     }
     build_init(&guest, &out);
-    build_join(&guest, &out);
+    build_freestanding(&guest.join("join/join.rs"), &out.join("join.so"));
+    build_freestanding(&guest.join("leave/leave.rs"), &out.join("leave.node"));
     list_harness(&guest.join("harness"), &out);
 }
 
@@ -47,15 +48,16 @@ fn build_init(guest: &Path, out: &Path) {
     fs::copy(target_dir.join(TARGET).join("release/ringfence-init"), out.join("ringfence-init")).expect("just built");
 }
 
-/// No libc and no std: it is loaded into whatever Python a template has.
-fn build_join(guest: &Path, out: &Path) {
+/// No libc and no std: it is loaded into whatever Python or Node a template has.
+fn build_freestanding(source: &Path, library: &Path) {
+    let name = source.file_stem().and_then(|name| name.to_str()).expect("named above");
     let mut rustc = Command::new(env::var("RUSTC").expect("cargo sets it"));
     rustc
-        .args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", "join"])
+        .args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", name])
         .args(["-C", "panic=abort", "-C", "opt-level=2", "-C", "strip=symbols", "-C", "link-arg=-nostdlib"])
         .arg("-o")
-        .arg(out.join("join.so"))
-        .arg(guest.join("join/join.rs"));
+        .arg(library)
+        .arg(source);
     run(&mut rustc);
 }
 

@@ -256,8 +256,8 @@ pub(crate) async fn attend(
 
 /// The accounts of an execution that is on its way out, with its exit code; `None` when it only closed its outputs.
 pub(crate) async fn ending(machine: &Machine, execution: &Execution) -> Option<Exited> {
-    // Node, which has closed its outputs, takes 1 to 2 ms until its exit begins.
-    const LOOKS: u32 = 10;
+    // Node, which has closed its outputs, takes 1 to 3 ms until its exit begins.
+    const LOOKS: u32 = 40;
     const BETWEEN: Duration = Duration::from_micros(200);
     let (shell, exec) = execution.place()?;
     for _ in 0..LOOKS {

@@ -25,6 +25,7 @@ use crate::{
 
 static GUEST_INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ringfence-init"));
 static JOIN_LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/join.so"));
+static LEAVE_ADDON: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/leave.node"));
 static HARNESS: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/harness.rs"));
 
 /// Directories that the harness layer provides as mount points, whatever a template lacks.
@@ -172,6 +173,7 @@ pub fn sealed(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
 fn write_harness(home: &Path) -> Result<LayerDigest, BootError> {
     let mut files: Vec<(String, &[u8])> = HARNESS.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect();
     files.push(("usr/lib/ringfence/join.so".into(), JOIN_LIBRARY));
+    files.push(("usr/lib/ringfence/leave.node".into(), LEAVE_ADDON));
     files.extend(COVERED_FILES.map(|name| (name.to_owned(), &b""[..])));
     files.sort();
     let mut hash = Sha256::new();
