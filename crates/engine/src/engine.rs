@@ -427,6 +427,7 @@ impl Engine {
                 tokio::spawn(async move { engine.keep_budget_when_idle().await });
             }
             if ticks.is_multiple_of(RECONCILE_EVERY) {
+                self.expire_failed(now_ms()).await;
                 self.reconcile_disks().await;
                 self.forget_lingering().await;
                 self.sign_head(&audit_key, SigningPace::RUNNING).await;

@@ -77,6 +77,8 @@ pub(crate) struct Machine {
     slots: Mutex<Slots>,
     /// Shells that died unasked and are not destroyed yet.
     dead: Mutex<HashSet<ShellId>>,
+    /// Disks whose deletion was asked for and is not done yet.
+    pub(crate) doomed: Mutex<HashSet<DiskId>>,
     next_shell: AtomicU32,
     /// Forks of zygotes under way. More than the cores can run at once only delay each other.
     parking: Semaphore,
@@ -175,6 +177,7 @@ impl Machine {
             trust,
             slots: Mutex::default(),
             dead: Mutex::default(),
+            doomed: Mutex::default(),
             next_shell: AtomicU32::new(1),
             parking,
             shells_took: Recent::default(),

@@ -254,7 +254,7 @@ impl Engine {
             Found::Ended(row) if row.status == SandboxStatus::Running => {
                 return Err(crate::lookup::ended(&row.id, row.status).into());
             }
-            Found::Ended(row) if row.status != SandboxStatus::Deleted => return self.clear_away(by, *row).await,
+            Found::Ended(row) if row.status != SandboxStatus::Deleted => return self.delete_ended(by, *row).await,
             Found::Ended(row) => (row.id, row.name),
         };
         let row = self.inner.store.sandbox(&id).await?;
@@ -272,29 +272,9 @@ impl Engine {
     }
 
     /// Deletes what is left of an expired or failed sandbox.
-    async fn clear_away(&self, by: Actor, row: SandboxRow) -> Result<DeleteAnswer, Failure> {
+    async fn delete_ended(&self, by: Actor, row: SandboxRow) -> Result<DeleteAnswer, Failure> {
+        self.clear_away(by, &row, SandboxStatus::Deleted).await?;
         let now = now_ms();
-        let entry = Self::entry(by, "sandbox.delete").sandbox(&row.id);
-        let change = ringfence_store::SandboxChange {
-            deleted_at_ms: Some(now),
-            disk: Some(None),
-            ..ringfence_store::SandboxChange::default()
-        };
-        let id = row.id.clone();
-        let written = self
-            .inner
-            .store
-            .write_with_audit(entry, move |tx| {
-                tx.erase_environment(&id)?;
-                tx.move_sandbox(&id, SandboxStatus::Deleted, &change)
-            })
-            .await;
-        let (_, receipt) = written?;
-        drop(receipt);
-        if let Some(disk) = row.disk {
-            let disk = ringfence_jail::proto::DiskId(disk);
-            crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, disk).await;
-        }
         let total_cost = self.cost_of(&row.id).await?;
         Ok(DeleteAnswer {
             success: true,
