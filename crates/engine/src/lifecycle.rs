@@ -367,11 +367,12 @@ impl Engine {
             self.note(&row.id, LogLevel::Info, "system", "stopped: the daemon was restarted; files are kept");
         }
         let id = row.id.clone();
-        let (values, exposed, last_execution, public_ports, preview_generation) = store
+        let (values, exposed, last_execution, public_ports, preview_generation, inherited_bytes) = store
             .read(move |view| {
                 let (exposed, public_ports) = (view.exposed_names(&id)?, view.public_ports(&id)?);
                 let (last_execution, generation) = (view.last_execution_number(&id)?, view.preview_generation(&id)?);
-                Ok((view.environment(&id)?, exposed, last_execution, public_ports, generation))
+                let inherited = view.disk(disk.0)?.map_or(0, |row| row.inherited_bytes);
+                Ok((view.environment(&id)?, exposed, last_execution, public_ports, generation, inherited))
             })
             .await?;
         let values = values
@@ -386,6 +387,7 @@ impl Engine {
             project: row.project,
             limits: row.limits,
             disk,
+            inherited_bytes,
             lifetime: Lifetime {
                 expires_at_ms: row.expires_at_ms.unwrap_or(row.created_at_ms.saturating_add(row.lifetime_s * 1000)),
             },

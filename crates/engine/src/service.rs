@@ -167,11 +167,8 @@ impl Engine {
             (state.shell.clone(), next)
         };
         let machine = &self.inner.machine;
-        let (disk_bytes, disk_limit_bytes) = machine.disk_usage(sandbox.disk).await.unwrap_or_default();
-        let Some(shell) = shell else {
-            let idle = Resources { disk_bytes, disk_limit_bytes, ..Resources::default() };
-            return (Some(idle), Vec::new(), None, next);
-        };
+        let idle = self.disk_resources(sandbox).await;
+        let Some(shell) = shell else { return (Some(idle), Vec::new(), None, next) };
         let isolation = view::isolation(&shell.posture, next, &machine.facts().missing);
         let Ok(usage) = machine.usage(shell.id).await else { return (None, Vec::new(), Some(isolation), next) };
         let mut by_place: BTreeMap<_, _> = self
@@ -194,11 +191,8 @@ impl Engine {
             cpu_time: Duration::from_micros(usage.cpu_usec).as_secs_f64(),
             memory_bytes: usage.memory_bytes,
             memory_peak_bytes: usage.memory_peak_bytes,
-            disk_bytes,
-            disk_limit_bytes,
             processes: usage.processes,
-            bytes_in: 0,
-            bytes_out: 0,
+            ..idle
         };
         (Some(resources), processes, Some(isolation), next)
     }
@@ -212,10 +206,11 @@ impl Engine {
             project: request.project,
             limit: Some(limit),
         };
-        let rows = self.inner.store.sandboxes(filter).await?;
+        let read = self.inner.store.read(move |view| Ok((view.sandboxes(&filter)?, view.inherited_bytes()?)));
+        let (rows, inherited) = read.await?;
         let sizes = rows.iter().map(|row| async {
             let disk = ringfence_jail::proto::DiskId(row.disk?);
-            Some(self.inner.machine.disk_usage(disk).await.ok()?.0)
+            Some(self.disk_use(disk, inherited.get(&disk.0).copied().unwrap_or(0)).await?.0)
         });
         let sizes = futures::future::join_all(sizes).await;
         let sandboxes: Vec<_> = rows.into_iter().zip(sizes).map(|(row, size)| view::summary(row, size)).collect();

@@ -239,6 +239,9 @@ pub struct Resources {
     pub memory_peak_bytes: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
+    /// Those of them that it shares with the sandbox that it was cloned from. They count for its limit.
+    #[serde(default)]
+    pub disk_shared_bytes: u64,
     /// Bytes that it may have on disk.
     pub disk_limit_bytes: u64,
     /// Processes and threads.

@@ -75,7 +75,11 @@ fn rows(s: &SandboxDetail) -> Vec<(&'static str, String)> {
         let [now, peak] = [r.memory_bytes, r.memory_peak_bytes].map(numbers::bytes);
         rows.push(("memory", format!("{now} now, {peak} at most, {} MiB allowed", s.limits.memory_mb)));
         let [used, limit] = [r.disk_bytes, r.disk_limit_bytes].map(numbers::bytes);
-        rows.push(("disk", format!("{used} of {limit}")));
+        let shared = match r.disk_shared_bytes {
+            0 => String::new(),
+            bytes => format!(", {} of them shared with what it was cloned from", numbers::bytes(bytes)),
+        };
+        rows.push(("disk", format!("{used} of {limit}{shared}")));
         rows.push(("processes", format!("{} of {}", r.processes, s.limits.processes)));
     }
     let e = &s.executions;
