@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -52,6 +52,8 @@ pub(crate) struct Sandbox {
     pub started: Mutex<Option<Started>>,
     /// Visits to its ports.
     pub(crate) visits: Visits,
+    /// Its disk was full when it was looked at last.
+    pub(crate) was_full: AtomicBool,
 }
 
 /// An ended execution of which processes live on.
@@ -169,6 +171,7 @@ impl Sandbox {
             lingering: Mutex::default(),
             started: Mutex::default(),
             visits: Visits::new(made.public_ports, made.preview_generation),
+            was_full: AtomicBool::new(false),
         }
     }
 

@@ -210,7 +210,7 @@ impl Engine {
         let (rows, inherited) = read.await?;
         let sizes = rows.iter().map(|row| async {
             let disk = ringfence_jail::proto::DiskId(row.disk?);
-            Some(self.disk_use(disk, inherited.get(&disk.0).copied().unwrap_or(0)).await?.0)
+            self.disk_use(disk, inherited.get(&disk.0).copied().unwrap_or(0)).await
         });
         let sizes = futures::future::join_all(sizes).await;
         let sandboxes: Vec<_> = rows.into_iter().zip(sizes).map(|(row, size)| view::summary(row, size)).collect();
@@ -360,6 +360,7 @@ fn detail(
         isolation,
         start: live.and_then(Sandbox::start_status),
         reason: row.failure,
+        warnings: crate::disk::warnings(resources.map(|r| (r.disk_bytes, r.disk_limit_bytes))),
     }
 }
 

@@ -170,6 +170,9 @@ pub struct SandboxDetail {
     pub start: Option<StartStatus>,
     /// Why it failed or ended, in a sentence.
     pub reason: Option<String>,
+    /// What its owner should see to, such as a disk that is full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// How the command stands that a template runs in the background of its sandboxes.
@@ -342,6 +345,9 @@ pub struct SandboxSummary {
     /// Bytes that it has on disk; null when it has none any more.
     #[serde(default)]
     pub disk_bytes: Option<u64>,
+    /// What its owner should see to, such as a disk that is full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// As given.
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,

@@ -70,6 +70,7 @@ fn rows(s: &SandboxDetail) -> Vec<(&'static str, String)> {
     if let Some(reason) = &s.reason {
         rows.push(("reason", reason.clone()));
     }
+    rows.extend(s.warnings.iter().map(|warning| ("warning", warning.clone())));
     if let Some(r) = &s.resources {
         rows.push(("cpu", format!("{} used, {} CPUs at most", numbers::seconds(r.cpu_time), s.limits.cpu)));
         let [now, peak] = [r.memory_bytes, r.memory_peak_bytes].map(numbers::bytes);
