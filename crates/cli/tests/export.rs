@@ -11,8 +11,8 @@ use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     Code,
     api::{
-        Actor, CloneRequest, CreateRequest, EnvVars, ExportRequest, ImportRequest, SandboxRequest, SandboxStatus,
-        TemplateRequest,
+        Actor, CloneRequest, CreateRequest, EnvVars, ExportRequest, ImportRequest, LimitsRequest, ListRequest,
+        SandboxRequest, SandboxStatus, TemplateRequest,
     },
 };
 use serde_json::json;
@@ -274,12 +274,13 @@ async fn a_stopped_sandbox_is_copied() {
     let disk = |id: &str| {
         let request = SandboxRequest { sandbox_id: id.to_owned() };
         let api = scene.api.clone();
-        async move {
-            api.status(Actor::Agent, request).await.expect("a status").sandbox.resources.expect("known").disk_bytes
-        }
+        async move { api.status(Actor::Agent, request).await.expect("a status").sandbox.resources.expect("known") }
     };
-    assert!(disk(&id).await > 200 << 20);
-    assert!(disk(&copy).await < 1 << 20, "it shares what it was copied with: {}", disk(&copy).await);
+    let (first, second) = (disk(&id).await, disk(&copy).await);
+    assert!(first.disk_bytes > 200 << 20 && first.disk_shared_bytes == 0, "{first:?}");
+    // It counts all that it holds, and shares what it was copied with.
+    assert!(second.disk_bytes >= first.disk_bytes && second.disk_limit_bytes == first.disk_limit_bytes, "{second:?}");
+    assert!(second.disk_bytes - second.disk_shared_bytes < 1 << 20, "it shares what it was copied with: {second:?}");
     for sandbox in [&id, &copy] {
         scene.api.resume(Actor::Agent, SandboxRequest { sandbox_id: sandbox.clone() }).await.expect("runs");
     }
@@ -304,6 +305,63 @@ except OSError as e:
 ";
     assert!(matches!(&scene.prints(&copy, fill).await[..], "EDQUOT True\n" | "ENOSPC True\n"));
     scene.delete(&copy).await;
+}
+
+/// Filling, copying and filling again does not give more than the limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_has_what_is_left_of_the_limit() {
+    let scene = Scene::of_test().await;
+    let limits = LimitsRequest { disk_mb: Some(64), ..LimitsRequest::default() };
+    let request = CreateRequest { limits: Some(limits), ..named("python") };
+    let id = scene.api.create(Actor::Agent, request, None).await.expect("a sandbox").sandbox_id.to_string();
+    let stop = |id: &str| scene.api.stop(Actor::Agent, SandboxRequest { sandbox_id: id.to_owned() });
+    let clone = |id: &str| {
+        scene.api.clone_sandbox(Actor::Agent, CloneRequest { sandbox_id: id.to_owned(), name: None, timeout: None })
+    };
+    scene.prints(&id, "open('/home/user/first', 'wb').write(b'x' * (40 << 20))").await;
+    stop(&id).await.expect("stopped");
+    let copy = clone(&id).await.expect("copied").sandbox_id.to_string();
+    // What it shares is what the first one wrote, also when a copy is copied.
+    let again = clone(&copy).await.expect("copied").sandbox_id.to_string();
+    const FILL: &str = "
+import errno, os
+f = open('/home/user/more', 'wb', buffering=0)
+try:
+    while True: f.write(b'z' * (1 << 20))
+except OSError as e:
+    print(errno.errorcode[e.errno], 15 <= f.tell() >> 20 <= 24)
+print(os.stat('/home/user/first').st_size >> 20)
+";
+    for copy in [&copy, &again] {
+        scene.api.resume(Actor::Agent, SandboxRequest { sandbox_id: copy.clone() }).await.expect("runs");
+        assert_eq!(scene.prints(copy, FILL).await, "EDQUOT True\n40\n");
+        let seen = scene.api.status(Actor::Agent, SandboxRequest { sandbox_id: copy.clone() }).await.expect("a status");
+        let used = seen.sandbox.resources.expect("known");
+        assert!(used.disk_limit_bytes == 64 << 20 && used.disk_bytes > 55 << 20, "{used:?}");
+        let listed = scene.api.list(Actor::Agent, ListRequest { limit: Some(1000), ..ListRequest::default() }).await;
+        let listed = listed.expect("a list").sandboxes.into_iter().find(|one| one.sandbox_id.as_str() == copy);
+        let listed = listed.expect("it is there").disk_bytes;
+        assert!(listed.is_some_and(|bytes| bytes > 55 << 20), "{listed:?}");
+    }
+    // Where nothing is left there is nothing to copy for.
+    let filled = "
+f = open('/home/user/more', 'ab', buffering=0)
+size = 1 << 20
+while size >= 4096:
+    try: f.write(b'z' * size)
+    except OSError: size //= 2
+";
+    scene.prints(&copy, filled).await;
+    stop(&copy).await.expect("stopped");
+    let refused = clone(&copy).await.expect_err("it is full");
+    assert_eq!(refused.code, Code::QuotaExceeded);
+    assert!(refused.message.contains("could write nothing") && refused.message.contains("of the 64 MiB"), "{refused}");
+    // The first one's going changes nothing for those that share with it.
+    scene.delete(&id).await;
+    assert_eq!(scene.prints(&again, "print(len(open('/home/user/first', 'rb').read()) >> 20)").await, "40\n");
+    for id in [&copy, &again] {
+        scene.delete(id).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[track_caller]
 fn seed(requirements: &str, era: &str) {
     let home = shared();
+    // The first stage of the document's pipeline is made from it.
+    let built = ringfence(home, &["template", "build", "node"]);
+    assert!(built.status.success(), "the template: {}", String::from_utf8_lossy(&built.stderr));
     let python = venv(requirements);
     let (home, token) = (home.to_str().expect("plain"), home.join("run/token"));
     let url = format!("http://{}/mcp", tcp());

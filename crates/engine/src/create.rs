@@ -189,6 +189,7 @@ impl Engine {
             template: Arc::clone(&template),
             limits,
             disk: ready.disk,
+            inherited_bytes: 0,
             lifetime,
             state: State { status: SandboxStatus::Running, shell: Some(ready.shell), next },
             last_execution: 0,

@@ -142,7 +142,7 @@ impl Engine {
     /// Bills files above what is free, those of stopped sandboxes too.
     async fn bill_storage(&self) {
         for sandbox in self.all_live() {
-            let Ok((bytes, _)) = self.inner.machine.disk_usage(sandbox.disk).await else { continue };
+            let Some((bytes, _)) = self.disk_use(sandbox.disk, sandbox.inherited_bytes).await else { continue };
             let (id, gb) = (sandbox.id.clone(), paid_gb(bytes));
             if gb == 0 {
                 continue;

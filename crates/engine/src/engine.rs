@@ -405,9 +405,11 @@ impl Engine {
     }
 
     /// Every half second: lifetimes. Every minute: what reconcile finds, and whether a head of the audit chain is to be signed.
+    /// Every hour: layers that nothing refers to.
     async fn tick(self, audit_key: Arc<AuditKey>) {
         const TICK: Duration = Duration::from_millis(500);
         const RECONCILE_EVERY: u32 = 120;
+        const COLLECT_EVERY: u32 = 60 * RECONCILE_EVERY;
         let mut ticks = 0_u32;
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -419,7 +421,13 @@ impl Engine {
             self.expire(now_ms()).await;
             self.give_trials_back().await;
             ticks += 1;
+            if ticks.is_multiple_of(COLLECT_EVERY) {
+                // Beside: lifetimes do not wait for large layers.
+                let engine = self.clone();
+                tokio::spawn(async move { engine.keep_budget_when_idle().await });
+            }
             if ticks.is_multiple_of(RECONCILE_EVERY) {
+                self.expire_failed(now_ms()).await;
                 self.reconcile_disks().await;
                 self.forget_lingering().await;
                 self.sign_head(&audit_key, SigningPace::RUNNING).await;

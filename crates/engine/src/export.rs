@@ -153,7 +153,7 @@ impl Engine {
         drop(self.inner.store.append(entry).await?);
         let copying = self.inner.exports.copying.acquire().await.expect("the semaphore is never closed");
         tell(progress.as_ref(), "copying the disk", 5.0);
-        let disk = self.copy_disk_of(&sandbox, None).await?;
+        let (disk, _) = self.copy_disk_of(&sandbox, None).await?;
         let made = self.home_layer(&sandbox, disk, progress.as_ref()).await;
         crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, disk).await;
         let (Copied { home: digest, system, bytes: size_bytes, report }, prepared) = made?;
@@ -266,8 +266,13 @@ impl Engine {
         Ok(last + 1)
     }
 
-    /// A disk of its own with what a sandbox's disk holds now, whether or not it runs.
-    async fn copy_disk_of(&self, sandbox: &Arc<Sandbox>, only: Option<SandboxStatus>) -> Result<DiskId, Failure> {
+    /// A disk of its own with what a sandbox's disk holds now, whether or not it runs; and how many bytes of that were written on
+    /// other disks.
+    async fn copy_disk_of(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        only: Option<SandboxStatus>,
+    ) -> Result<(DiskId, u64), Failure> {
         let (machine, store) = (&self.inner.machine, &self.inner.store);
         let state = sandbox.state.lock().await;
         let fits = matches!(state.status, SandboxStatus::Running | SandboxStatus::Paused | SandboxStatus::Stopped);
@@ -277,11 +282,13 @@ impl Engine {
         let size_mib = sandbox.limits.disk_mib;
         let number = store.write(move |tx| tx.insert_disk(None, size_mib)).await?;
         let disk = DiskId(number);
-        if let Err(error) = machine.copy_disk(sandbox.disk, disk, size_mib).await {
-            crate::shelf::discard_disk(machine, store, disk).await;
-            return Err(error.into());
+        match machine.copy_disk(sandbox.disk, disk, size_mib).await {
+            Ok(shared_bytes) => Ok((disk, sandbox.inherited_bytes.saturating_add(shared_bytes))),
+            Err(error) => {
+                crate::shelf::discard_disk(machine, store, disk).await;
+                Err(error.into())
+            }
         }
-        Ok(disk)
     }
 
     /// Makes a layer of the home on a disk that nobody uses.

@@ -12,6 +12,7 @@ mod builds;
 mod capture;
 mod create;
 mod credit;
+mod disk;
 mod engine;
 mod environment;
 mod error;

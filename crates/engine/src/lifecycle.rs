@@ -1,6 +1,10 @@
 //! How sandboxes end, and what a start finds of those that an earlier run had.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use ringfence_jail::proto::{DiskId, ShellId};
 use ringfence_model::{ExecutionId, SandboxId};
@@ -101,7 +105,7 @@ impl Engine {
             _ => "sandbox.delete",
         };
         let entry = Self::entry(actor, event).sandbox(&sandbox.id).detail(serde_json::json!({"reason": reason}));
-        // A failed sandbox keeps its files until somebody deletes it.
+        // A failed sandbox keeps its files until somebody deletes it, or its lifetime is over.
         let keeps_disk = to == SandboxStatus::Failed;
         let change = SandboxChange {
             deleted_at_ms: (to == SandboxStatus::Deleted).then_some(now),
@@ -167,6 +171,49 @@ impl Engine {
             }
         });
         futures::future::join_all(ends).await;
+    }
+
+    /// Clears failed sandboxes away whose lifetime is over: nobody has come for their files.
+    pub(crate) async fn expire_failed(&self, now_ms: u64) {
+        let failed = match self.inner.store.sandboxes_in(&[SandboxStatus::Failed]).await {
+            Ok(failed) => failed,
+            Err(error) => return tracing::warn!(%error, "failed sandboxes could not be listed; it is tried again"),
+        };
+        for row in failed.into_iter().filter(|row| crate::view::expires_at_ms(row) <= now_ms) {
+            if let Err(error) = self.clear_away(Actor::System, &row, SandboxStatus::Expired).await {
+                tracing::warn!(error = %error.chain(), sandbox = %row.id, "a failed sandbox could not be cleared away; it is tried again");
+            }
+        }
+    }
+
+    /// Clears away what is left of a sandbox that has ended: variables, secrets, files.
+    ///
+    /// # Errors
+    /// The decision could not be written; nothing has happened then.
+    pub(crate) async fn clear_away(&self, by: Actor, row: &SandboxRow, to: SandboxStatus) -> Result<(), Failure> {
+        let (event, reason) = match to {
+            SandboxStatus::Expired => ("sandbox.expire", "its lifetime was over"),
+            _ => ("sandbox.delete", "the sandbox was deleted"),
+        };
+        let detail = serde_json::json!({"reason": reason, "was": row.status});
+        let entry = Self::entry(by, event).sandbox(&row.id).detail(detail);
+        let change = SandboxChange {
+            deleted_at_ms: (to == SandboxStatus::Deleted).then(now_ms),
+            disk: Some(None),
+            ..SandboxChange::default()
+        };
+        let id = row.id.clone();
+        let written = self.inner.store.write_with_audit(entry, move |tx| {
+            tx.erase_environment(&id)?;
+            tx.move_sandbox(&id, to, &change)
+        });
+        let (_, receipt) = written.await?;
+        drop(receipt);
+        self.inner.gate.forget(&row.id);
+        if let Some(disk) = row.disk {
+            crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, DiskId(disk)).await;
+        }
+        Ok(())
     }
 
     /// Stops a sandbox: processes end, files stay. The state before.
@@ -320,11 +367,12 @@ impl Engine {
             self.note(&row.id, LogLevel::Info, "system", "stopped: the daemon was restarted; files are kept");
         }
         let id = row.id.clone();
-        let (values, exposed, last_execution, public_ports, preview_generation) = store
+        let (values, exposed, last_execution, public_ports, preview_generation, inherited_bytes) = store
             .read(move |view| {
                 let (exposed, public_ports) = (view.exposed_names(&id)?, view.public_ports(&id)?);
                 let (last_execution, generation) = (view.last_execution_number(&id)?, view.preview_generation(&id)?);
-                Ok((view.environment(&id)?, exposed, last_execution, public_ports, generation))
+                let inherited = view.disk(disk.0)?.map_or(0, |row| row.inherited_bytes);
+                Ok((view.environment(&id)?, exposed, last_execution, public_ports, generation, inherited))
             })
             .await?;
         let values = values
@@ -339,6 +387,7 @@ impl Engine {
             project: row.project,
             limits: row.limits,
             disk,
+            inherited_bytes,
             lifetime: Lifetime {
                 expires_at_ms: row.expires_at_ms.unwrap_or(row.created_at_ms.saturating_add(row.lifetime_s * 1000)),
             },
@@ -399,18 +448,11 @@ impl Engine {
         let mut owned: HashSet<u64> = self.all_live().iter().map(|s| s.disk.0).collect();
         let failed: Vec<SandboxRow> = store.sandboxes_in(&[SandboxStatus::Failed]).await?;
         owned.extend(failed.iter().filter_map(|row| row.disk));
-        // On the shelf, or being made for it or for a sandbox: numbers that this run has given out.
-        let fresh = |number: u64| number >= self.inner.first_disk.load(std::sync::atomic::Ordering::Relaxed);
-        for disk in exist {
-            if !owned.contains(&disk.0) && !fresh(disk.0) {
-                crate::shelf::discard_disk(&self.inner.machine, store, disk).await;
-            }
-        }
-        for row in rows {
-            if !owned.contains(&row.number) && !fresh(row.number) {
-                let number = row.number;
-                store.write(move |tx| tx.delete_disk(number)).await?;
-            }
+        let known: BTreeSet<u64> = exist.iter().map(|disk| disk.0).chain(rows.iter().map(|row| row.number)).collect();
+        let doomed = self.inner.machine.doomed.lock().expect("nothing panics under this lock").clone();
+        let first_of_run = self.inner.first_disk.load(std::sync::atomic::Ordering::Relaxed);
+        for number in unowned(known, &owned, first_of_run, &doomed) {
+            crate::shelf::discard_disk(&self.inner.machine, store, DiskId(number)).await;
         }
         Ok(())
     }
@@ -426,5 +468,31 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+/// The disks that belong to nobody. Numbers that this run has given out are on the shelf, or being made for it or for a sandbox,
+/// unless their deletion was asked for.
+fn unowned(known: BTreeSet<u64>, owned: &HashSet<u64>, first_of_run: u64, doomed: &HashSet<DiskId>) -> Vec<u64> {
+    let is_fresh = |number: u64| number >= first_of_run && !doomed.contains(&DiskId(number));
+    known.into_iter().filter(|number| !owned.contains(number) && !is_fresh(*number)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_whose_deletion_failed_is_deleted_in_the_same_run() {
+        let owned = HashSet::from([2, 11, 14]);
+        let doomed = |numbers: &[u64]| numbers.iter().copied().map(DiskId).collect();
+        let check = |numbers: &[u64], expected: &[u64]| {
+            let known = BTreeSet::from([1, 2, 10, 11, 12, 13]);
+            assert_eq!(unowned(known, &owned, 10, &doomed(numbers)), expected, "{numbers:?}");
+        };
+        check(&[], &[1]);
+        check(&[12], &[1, 12]);
+        // What has an owner stays, and what is gone is gone.
+        check(&[2, 11, 13, 14, 15], &[1, 13]);
     }
 }

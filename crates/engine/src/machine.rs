@@ -77,6 +77,8 @@ pub(crate) struct Machine {
     slots: Mutex<Slots>,
     /// Shells that died unasked and are not destroyed yet.
     dead: Mutex<HashSet<ShellId>>,
+    /// Disks whose deletion was asked for and is not done yet.
+    pub(crate) doomed: Mutex<HashSet<DiskId>>,
     next_shell: AtomicU32,
     /// Forks of zygotes under way. More than the cores can run at once only delay each other.
     parking: Semaphore,
@@ -175,6 +177,7 @@ impl Machine {
             trust,
             slots: Mutex::default(),
             dead: Mutex::default(),
+            doomed: Mutex::default(),
             next_shell: AtomicU32::new(1),
             parking,
             shells_took: Recent::default(),
@@ -255,12 +258,23 @@ impl Machine {
         Ok(self.jailer.done(Op::CreateDisk { disk, size_mib }).await?)
     }
 
-    /// Makes a disk that shares what another holds now.
+    /// Makes a disk that shares what another holds now, and answers how many bytes of that are not accounted to it.
     ///
     /// # Errors
     /// The host's disk is full, or the jailer refused.
-    pub(crate) async fn copy_disk(&self, from: DiskId, to: DiskId, size_mib: u32) -> Result<(), MachineError> {
-        Ok(self.jailer.done(Op::CopyDisk { from, to, size_mib }).await?)
+    pub(crate) async fn copy_disk(&self, from: DiskId, to: DiskId, size_mib: u32) -> Result<u64, MachineError> {
+        match self.jailer.call(Op::CopyDisk { from, to, size_mib }).await?.0 {
+            Done::DiskCopied { shared_bytes } => Ok(shared_bytes),
+            _ => Err(JailerError::Confused.into()),
+        }
+    }
+
+    /// Limits what is accounted to a disk.
+    ///
+    /// # Errors
+    /// There is none, or the limit is less than 1 MiB.
+    pub(crate) async fn limit_disk(&self, disk: DiskId, bytes: u64) -> Result<(), MachineError> {
+        Ok(self.jailer.done(Op::LimitDisk { disk, bytes }).await?)
     }
 
     /// What a layer holds now; `None` when there is none of that digest.
@@ -295,7 +309,7 @@ impl Machine {
         }
     }
 
-    /// Bytes on a disk, and its limit.
+    /// Bytes that are accounted to a disk, and the limit on these.
     ///
     /// # Errors
     /// There is none.

@@ -130,7 +130,7 @@ impl Engine {
         self.carry_out(&found).await
     }
 
-    /// After a build: keeps the budget, unless another one runs, which will.
+    /// After a build, and every hour: keeps the budget, unless another build runs, which will.
     pub(crate) async fn keep_budget_when_idle(&self) {
         if let Ok(_alone) = self.inner.builds.storage.try_write()
             && let Err(error) = self.keep_budget().await

@@ -297,6 +297,9 @@ impl Engine {
             }
             None => Vec::new(),
         };
+        if let Some(exited) = &exited {
+            warnings.extend(self.full_disk(sandbox, exited).await);
+        }
         let denials = self.inner.gate.denials(&sandbox.id, execution.started_at_ms);
         let denials = ringfence_model::api::Denial::merge(&denials);
         execution.stdout.finish();

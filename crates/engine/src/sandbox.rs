@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct Sandbox {
     pub limits: Limits,
     /// Its writable layer.
     pub disk: DiskId,
+    /// Bytes that its disk shares with the one that it was copied from: they count for its limit.
+    pub inherited_bytes: u64,
     lifetime: Mutex<Lifetime>,
     /// Held to read while an execution begins, to write while the sandbox ends or is frozen: the chain then has no
     /// execution that begins after its sandbox's end.
@@ -50,6 +52,8 @@ pub(crate) struct Sandbox {
     pub started: Mutex<Option<Started>>,
     /// Visits to its ports.
     pub(crate) visits: Visits,
+    /// Its disk was full when it was looked at last.
+    pub(crate) was_full: AtomicBool,
 }
 
 /// An ended execution of which processes live on.
@@ -132,6 +136,8 @@ pub(crate) struct Made {
     /// See [`Sandbox`].
     pub disk: DiskId,
     /// See [`Sandbox`].
+    pub inherited_bytes: u64,
+    /// See [`Sandbox`].
     pub lifetime: Lifetime,
     /// See [`Sandbox`].
     pub state: State,
@@ -156,6 +162,7 @@ impl Sandbox {
             template: made.template,
             limits: made.limits,
             disk: made.disk,
+            inherited_bytes: made.inherited_bytes,
             lifetime: Mutex::new(made.lifetime),
             gate: tokio::sync::RwLock::default(),
             state: tokio::sync::Mutex::new(made.state),
@@ -164,6 +171,7 @@ impl Sandbox {
             lingering: Mutex::default(),
             started: Mutex::default(),
             visits: Visits::new(made.public_ports, made.preview_generation),
+            was_full: AtomicBool::new(false),
         }
     }
 

@@ -167,11 +167,8 @@ impl Engine {
             (state.shell.clone(), next)
         };
         let machine = &self.inner.machine;
-        let (disk_bytes, disk_limit_bytes) = machine.disk_usage(sandbox.disk).await.unwrap_or_default();
-        let Some(shell) = shell else {
-            let idle = Resources { disk_bytes, disk_limit_bytes, ..Resources::default() };
-            return (Some(idle), Vec::new(), None, next);
-        };
+        let idle = self.disk_resources(sandbox).await;
+        let Some(shell) = shell else { return (Some(idle), Vec::new(), None, next) };
         let isolation = view::isolation(&shell.posture, next, &machine.facts().missing);
         let Ok(usage) = machine.usage(shell.id).await else { return (None, Vec::new(), Some(isolation), next) };
         let mut by_place: BTreeMap<_, _> = self
@@ -194,11 +191,8 @@ impl Engine {
             cpu_time: Duration::from_micros(usage.cpu_usec).as_secs_f64(),
             memory_bytes: usage.memory_bytes,
             memory_peak_bytes: usage.memory_peak_bytes,
-            disk_bytes,
-            disk_limit_bytes,
             processes: usage.processes,
-            bytes_in: 0,
-            bytes_out: 0,
+            ..idle
         };
         (Some(resources), processes, Some(isolation), next)
     }
@@ -212,10 +206,11 @@ impl Engine {
             project: request.project,
             limit: Some(limit),
         };
-        let rows = self.inner.store.sandboxes(filter).await?;
+        let read = self.inner.store.read(move |view| Ok((view.sandboxes(&filter)?, view.inherited_bytes()?)));
+        let (rows, inherited) = read.await?;
         let sizes = rows.iter().map(|row| async {
             let disk = ringfence_jail::proto::DiskId(row.disk?);
-            Some(self.inner.machine.disk_usage(disk).await.ok()?.0)
+            self.disk_use(disk, inherited.get(&disk.0).copied().unwrap_or(0)).await
         });
         let sizes = futures::future::join_all(sizes).await;
         let sandboxes: Vec<_> = rows.into_iter().zip(sizes).map(|(row, size)| view::summary(row, size)).collect();
@@ -254,7 +249,7 @@ impl Engine {
             Found::Ended(row) if row.status == SandboxStatus::Running => {
                 return Err(crate::lookup::ended(&row.id, row.status).into());
             }
-            Found::Ended(row) if row.status != SandboxStatus::Deleted => return self.clear_away(by, *row).await,
+            Found::Ended(row) if row.status != SandboxStatus::Deleted => return self.delete_ended(by, *row).await,
             Found::Ended(row) => (row.id, row.name),
         };
         let row = self.inner.store.sandbox(&id).await?;
@@ -272,29 +267,9 @@ impl Engine {
     }
 
     /// Deletes what is left of an expired or failed sandbox.
-    async fn clear_away(&self, by: Actor, row: SandboxRow) -> Result<DeleteAnswer, Failure> {
+    async fn delete_ended(&self, by: Actor, row: SandboxRow) -> Result<DeleteAnswer, Failure> {
+        self.clear_away(by, &row, SandboxStatus::Deleted).await?;
         let now = now_ms();
-        let entry = Self::entry(by, "sandbox.delete").sandbox(&row.id);
-        let change = ringfence_store::SandboxChange {
-            deleted_at_ms: Some(now),
-            disk: Some(None),
-            ..ringfence_store::SandboxChange::default()
-        };
-        let id = row.id.clone();
-        let written = self
-            .inner
-            .store
-            .write_with_audit(entry, move |tx| {
-                tx.erase_environment(&id)?;
-                tx.move_sandbox(&id, SandboxStatus::Deleted, &change)
-            })
-            .await;
-        let (_, receipt) = written?;
-        drop(receipt);
-        if let Some(disk) = row.disk {
-            let disk = ringfence_jail::proto::DiskId(disk);
-            crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, disk).await;
-        }
         let total_cost = self.cost_of(&row.id).await?;
         Ok(DeleteAnswer {
             success: true,
@@ -385,6 +360,7 @@ fn detail(
         isolation,
         start: live.and_then(Sandbox::start_status),
         reason: row.failure,
+        warnings: crate::disk::warnings(resources.map(|r| (r.disk_bytes, r.disk_limit_bytes))),
     }
 }
 

@@ -229,13 +229,17 @@ pub(crate) async fn furnish(
 
 /// Gives a disk's bytes and number back. What fails here, reconcile repeats.
 pub(crate) async fn discard_disk(machine: &Machine, store: &Store, disk: DiskId) {
+    let doomed = || machine.doomed.lock().expect("nothing panics under this lock");
+    doomed().insert(disk);
     if let Err(error) = machine.delete_disk(disk).await {
         tracing::warn!(%error, disk = disk.0, "a disk could not be deleted");
         return;
     }
     if let Err(error) = store.write(move |tx| tx.delete_disk(disk.0)).await {
         tracing::warn!(%error, disk = disk.0, "a disk's row could not be deleted");
+        return;
     }
+    doomed().remove(&disk);
 }
 
 #[cfg(test)]

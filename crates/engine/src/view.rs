@@ -77,9 +77,11 @@ pub(crate) fn limits(limits: &Limits) -> LimitsView {
     }
 }
 
-pub(crate) fn summary(row: SandboxRow, disk_bytes: Option<u64>) -> SandboxSummary {
+/// `disk`: bytes on it, and its limit.
+pub(crate) fn summary(row: SandboxRow, disk: Option<(u64, u64)>) -> SandboxSummary {
     SandboxSummary {
-        disk_bytes,
+        disk_bytes: disk.map(|(bytes, _)| bytes),
+        warnings: crate::disk::warnings(disk),
         expires_at: time(expires_at_ms(&row)),
         created_at: time(row.created_at_ms),
         status: status(row.status),

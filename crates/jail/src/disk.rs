@@ -138,22 +138,33 @@ impl Disks {
         made
     }
 
-    /// Makes a disk that shares what another holds now, with a limit of its own on what is written to it from then on (simple
-    /// quotas account an extent to the disk that it was written on).
+    /// Makes a disk that shares what another holds now, with a limit on what is accounted to it. Answers how many of the bytes
+    /// that it shares are not: simple quotas account an extent to the disk on which it was written.
     ///
     /// # Errors
     /// The step that failed; nothing is left then.
-    pub fn copy(&self, from: DiskId, to: DiskId, size_mib: u32) -> Result<(), DiskError> {
+    pub fn copy(&self, from: DiskId, to: DiskId, size_mib: u32) -> Result<u64, DiskError> {
         let name = Self::name(to);
         let source = self.open(&self.root.join(Self::name(from)))?;
         let dir = self.open(&self.root)?;
         let mut args = snapshot_args(source.as_raw_fd(), &name);
         sys::ioctl_bytes(dir.as_fd(), IOC_SNAP_CREATE_V2, &mut args).map_err(doing(format!("copying disk {name}")))?;
-        let limited = self.limit(&self.root.join(&name), size_mib);
-        if limited.is_err() {
+        // After the snapshot, which has written down what the page cache held.
+        let shared = self
+            .limit(to, u64::from(size_mib) << 20)
+            .and_then(|()| Ok(self.usage(from)?.0.saturating_sub(self.usage(to)?.0)));
+        if shared.is_err() {
             let _ = self.delete(to);
         }
-        limited
+        shared
+    }
+
+    /// Limits what is accounted to a disk.
+    ///
+    /// # Errors
+    /// errno of the ioctl.
+    pub fn limit(&self, disk: DiskId, bytes: u64) -> Result<(), DiskError> {
+        self.limit_at(&self.root.join(Self::name(disk)), bytes)
     }
 
     fn finish(&self, name: &str, size_mib: u32) -> Result<(), DiskError> {
@@ -161,12 +172,11 @@ impl Disks {
         for sub in ["up", "wk"] {
             fs::create_dir(path.join(sub)).map_err(doing(format!("making {sub} on disk {name}")))?;
         }
-        self.limit(&path, size_mib)
+        self.limit_at(&path, u64::from(size_mib) << 20)
     }
 
     /// struct btrfs_ioctl_qgroup_limit_args: qgroup id 0 (the subvolume's own), then flags, max_rfer, max_excl, two reserves.
-    fn limit(&self, path: &Path, size_mib: u32) -> Result<(), DiskError> {
-        let bytes = u64::from(size_mib) << 20;
+    fn limit_at(&self, path: &Path, bytes: u64) -> Result<(), DiskError> {
         let mut args = [0, QGROUP_LIMIT_MAX_RFER, bytes, 0, 0, 0].map(u64::to_ne_bytes).concat();
         let subvolume = self.open(path)?;
         sys::ioctl_bytes(subvolume.as_fd(), IOC_QGROUP_LIMIT, &mut args).map_err(doing("limiting the disk"))

@@ -312,7 +312,10 @@ impl Jailer {
             Op::Destroy(shell) => self.destroy(id, shell).map(|()| None),
             Op::CreateDisk { disk, size_mib } => self.create_disk(disk, size_mib).map(|()| Some(Done::Ok)),
             Op::DeleteDisk(disk) => self.delete_disk(disk).map(|()| Some(Done::Ok)),
-            Op::CopyDisk { from, to, size_mib } => self.copy_disk(from, to, size_mib).map(|()| Some(Done::Ok)),
+            Op::CopyDisk { from, to, size_mib } => {
+                self.copy_disk(from, to, size_mib).map(|shared_bytes| Some(Done::DiskCopied { shared_bytes }))
+            }
+            Op::LimitDisk { disk, bytes } => self.limit_disk(disk, bytes).map(|()| Some(Done::Ok)),
             Op::DiskUsage(disk) => self
                 .disks
                 .usage(disk)
@@ -347,13 +350,24 @@ impl Jailer {
         from: crate::proto::DiskId,
         to: crate::proto::DiskId,
         size_mib: u32,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         let limits = ringfence_model::Limits { disk_mib: size_mib, ..Default::default() };
         limits.check().map_err(|e| Refusal::Plan(e.to_string()))?;
         if !self.disks.exists(from) {
             return Err(unknown(format!("disk {}", from.0)));
         }
         self.disks.copy(from, to, size_mib).map_err(|e| disk_refusal(&e))
+    }
+
+    fn limit_disk(&mut self, disk: crate::proto::DiskId, bytes: u64) -> Result<(), Refusal> {
+        // Whole ones: below a MiB nothing could be mounted, and 0 might mean that there is no limit.
+        let size_mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        let limits = ringfence_model::Limits { disk_mib: size_mib, ..Default::default() };
+        limits.check().map_err(|e| Refusal::Plan(e.to_string()))?;
+        if !self.disks.exists(disk) {
+            return Err(unknown(format!("disk {}", disk.0)));
+        }
+        self.disks.limit(disk, bytes).map_err(|e| disk_refusal(&e))
     }
 
     fn delete_disk(&mut self, disk: crate::proto::DiskId) -> Result<(), Refusal> {

@@ -163,14 +163,22 @@ pub enum Op {
     },
     /// Give a disk's bytes back. It must not be mounted in a shell. Unknown disks are no error. → [`Done::Ok`].
     DeleteDisk(DiskId),
-    /// Make a disk that shares what another holds now, in use or not. → [`Done::Ok`].
+    /// Make a disk that shares what another holds now, in use or not. → [`Done::DiskCopied`] with the bytes that it shares and that
+    /// are not accounted to it.
     CopyDisk {
         /// Which is copied.
         from: DiskId,
         /// New number.
         to: DiskId,
-        /// Its own limit, on what is written to it from then on.
+        /// Its own limit, on what is accounted to it.
         size_mib: u32,
+    },
+    /// Limit what is written to a disk. → [`Done::Ok`].
+    LimitDisk {
+        /// Which.
+        disk: DiskId,
+        /// Limit that the kernel enforces, on what is accounted to this disk.
+        bytes: u64,
     },
     /// Bytes that a disk holds. → [`Done::DiskUsage`].
     DiskUsage(DiskId),
@@ -426,6 +434,7 @@ pub enum Done {
     Forgotten { still_running: u32 },
     Usage(Usage),
     DiskUsage { bytes: u64, limit_bytes: u64 },
+    DiskCopied { shared_bytes: u64 },
     Disks(Vec<DiskId>),
     Sockets,
     StepStarted,

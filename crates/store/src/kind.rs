@@ -101,6 +101,7 @@ pub(crate) mod sealed {
             ("access", include_str!("../migrations/engine/0009_access.sql")),
             ("credit", include_str!("../migrations/engine/0010_credit.sql")),
             ("preview_token", include_str!("../migrations/engine/0011_preview_token.sql")),
+            ("inherited", include_str!("../migrations/engine/0012_inherited.sql")),
         ];
         const HEAD_FILE: &'static str = "audit.head";
     }

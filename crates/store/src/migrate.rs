@@ -97,7 +97,8 @@ mod tests {
                 "8e3892261a0d93ce8f6df996b2c9b584d7a07127498bd31a82e91860a8c5ecd8",
                 "8fde8c95bff159312a8fc1399eb7ef00c4bee177225aa96ea9ac2c4aa49cd70b",
                 "ebf8b680cf21ef5eae4826705f69f759258c290608590ac2cda64d9382223749",
-                "bcf3de83d7617b742890a5be126c94810845c7e9da9226e1be3c22c317ee646b"
+                "bcf3de83d7617b742890a5be126c94810845c7e9da9226e1be3c22c317ee646b",
+                "74cd0a01f92781bcfd89b00c9d5a16e4aae56c1f6e924215ca33869830c04324"
             ]
         );
         assert_eq!(

@@ -65,8 +65,8 @@ impl SandboxStatus {
             (Running, Paused | Stopped) | (Paused, Running | Stopped) | (Stopped, Running) => true,
             // A lifetime, a fault or a delete ends any living sandbox.
             (Running | Paused | Stopped, Expired | Failed | Deleted) => true,
-            // What has ended can only be cleared away.
-            (Expired | Failed, Deleted) => true,
+            // What has ended can only be cleared away: a failed one too when its lifetime is over.
+            (Expired | Failed, Deleted) | (Failed, Expired) => true,
             _ => false,
         }
     }

@@ -13,7 +13,7 @@ const EDGES: [(&str, &str); 7] = [
     ("paused", ".x.xxxx"),
     ("stopped", ".x..xxx"),
     ("expired", "......x"),
-    ("failed", "......x"),
+    ("failed", "....x.x"),
     ("deleted", "......."),
 ];
 

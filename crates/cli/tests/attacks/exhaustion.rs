@@ -1,11 +1,16 @@
 //! Taking what others need: the sandbox's own limits stop it, and its neighbours do not notice.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use super::stage::{AS_NOBODY, Control, Verdict, all_is_well, begin, inside, on_host, program, python, small, verdict};
-use crate::common::Sandbox;
+use crate::common::{Sandbox, ringfence, shared};
 use ringfence_engine::api::Sandboxes;
-use ringfence_model::api::{Actor, CreateRequest, ExecutionRequest, ExecutionStatus, LimitsRequest};
+use ringfence_model::api::{
+    Actor, CreateRequest, ExecutionRequest, ExecutionStatus, LimitsRequest, ListRequest, SandboxRequest,
+};
 
 const GROUP: &str = include_str!("exhaust.py");
 const HEADER: &str = "RESOURCE = 'inotify'; HOLD_SECONDS = 60; VICTIM = ''";
@@ -104,6 +109,53 @@ async fn the_disk_is_limited() {
     check("disk_bomb", Stop::Errno("EDQUOT"), ALONE).await;
     check("fallocate_bomb", Stop::Errno("EDQUOT"), ALONE).await;
     check("sparse_bomb", Stop::Errno("EDQUOT"), ALONE).await;
+}
+
+/// What the sandbox itself and the list of all say of its disk.
+async fn warnings(sandbox: &Sandbox) -> [Vec<String>; 2] {
+    let request = SandboxRequest { sandbox_id: sandbox.id.clone() };
+    let status = sandbox.api.status(Actor::Agent, request).await.expect("a status").sandbox.warnings;
+    let listed = sandbox.api.list(Actor::Agent, ListRequest { limit: Some(1000), ..ListRequest::default() }).await;
+    let listed = listed.expect("a list").sandboxes;
+    let own = listed.into_iter().find(|one| one.sandbox_id.as_str() == sandbox.id).expect("it is there");
+    [status, own.warnings]
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_to_be_full() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let sandbox = small().await;
+    let none: [Vec<String>; 2] = Default::default();
+    let run = sandbox.python("open('some', 'wb').write(b'x' * (4 << 20))").await;
+    assert_eq!((warnings(&sandbox).await, run.warnings), (none.clone(), vec![]), "the control");
+    let fill = "import errno\ntry:\n    with open('all', 'wb', buffering=0) as file:\n        \
+        while True: file.write(b'x' * (1 << 20))\nexcept OSError as error:\n    print(errno.errorcode[error.errno])";
+    let run = sandbox.python(fill).await;
+    assert_eq!((run.output.as_str(), run.exit_code), ("EDQUOT\n", Some(0)), "{run:?}");
+    let says_so =
+        |said: &[String]| matches!(said, [one] if one.contains("the disk is full") && one.contains("of 64.0 MiB"));
+    assert!(says_so(&run.warnings), "{:?}", run.warnings);
+    for said in warnings(&sandbox).await {
+        assert!(says_so(&said), "{said:?}");
+    }
+    let id = sandbox.id.clone();
+    let status = move || ringfence(shared(), &["sandbox", "status", &id]);
+    let shown = tokio::task::spawn_blocking(status).await.expect("no panic");
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.lines().any(|line| line.starts_with("warning") && line.contains("the disk is full")), "{shown}");
+    // A program so short that it can have filled nothing is told, too, as long as it is.
+    assert!(says_so(&sandbox.python("").await.warnings));
+    // The kernel gives the bytes back with its next commit, which the host's sync(1) brings about.
+    sandbox.python("import os; os.remove('all')").await;
+    assert!(Command::new("sync").status().expect("sync(1)").success());
+    let end = Instant::now() + PATIENCE;
+    while warnings(&sandbox).await != none {
+        assert!(Instant::now() < end, "{:?}", warnings(&sandbox).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    sandbox.python("").await;
+    assert_eq!(sandbox.python("").await.warnings, Vec::<String>::new());
+    sandbox.delete().await;
 }
 
 /// Some limits count per user of the host, and all sandboxes of a template have one such user as the owner of their user

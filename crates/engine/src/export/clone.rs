@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ringfence_jail::proto::DiskId;
 use ringfence_model::{
     ApiError, Code, SandboxId,
     api::{CloneAnswer, CloneRequest, CreateRequest, SandboxStatus as Shown},
@@ -14,6 +15,9 @@ use crate::{
     sandbox::{Environment, Lifetime, Made, Next, Sandbox, State},
     view,
 };
+
+/// What a copy must be able to write, in bytes: with less, it could not be started.
+const LEFT_BYTES_MIN: u64 = 1 << 20;
 
 impl Engine {
     /// The copy is stopped, has no variables, no network and no secrets: placeholders are the other sandbox's alone.
@@ -29,7 +33,11 @@ impl Engine {
                 format!("sandbox {} is {status}; `sandbox_stop` ends its processes and keeps its files", source.id);
             return Err(ApiError::new(Code::SandboxNotRunning, text).into());
         }
-        let disk = self.copy_disk_of(&source, Some(SandboxStatus::Stopped)).await?;
+        let (disk, inherited_bytes) = self.copy_disk_of(&source, Some(SandboxStatus::Stopped)).await?;
+        if let Err(error) = self.limit_copy(&source, disk, inherited_bytes).await {
+            crate::shelf::discard_disk(&self.inner.machine, &self.inner.store, disk).await;
+            return Err(error);
+        }
         let id = SandboxId::from_random(rand::random());
         let now = now_ms();
         let lifetime_s = as_created.lifetime_s();
@@ -65,6 +73,7 @@ impl Engine {
             .write_with_audit(entry, move |tx| {
                 tx.insert_sandbox(&row)?;
                 tx.assign_disk(disk.0, Some(&new))?;
+                tx.set_inherited_bytes(disk.0, inherited_bytes)?;
                 match tx.startup(&old)? {
                     Some(script) => tx.set_startup(&new, &script),
                     None => Ok(()),
@@ -86,6 +95,7 @@ impl Engine {
             template: Arc::clone(&source.template),
             limits: source.limits,
             disk,
+            inherited_bytes,
             lifetime,
             state: State { status: SandboxStatus::Stopped, shell: None, next: Next::None },
             last_execution: 0,
@@ -103,5 +113,22 @@ impl Engine {
             env_vars_required,
             expires_at: view::time(lifetime.expires_at_ms),
         })
+    }
+
+    /// What a copy shares counts for its limit: the kernel accounts it to the disk that it was written on, and a sandbox would hold
+    /// its limit anew with each of its clones.
+    async fn limit_copy(&self, source: &Sandbox, disk: DiskId, inherited_bytes: u64) -> Result<(), Failure> {
+        let left = (u64::from(source.limits.disk_mib) << 20).saturating_sub(inherited_bytes);
+        if left < LEFT_BYTES_MIN {
+            let text = format!(
+                "sandbox {} holds {:.1} of the {} MiB that its disk may have, and a clone of it could write nothing; delete \
+                 files in it (`sandbox_resume`), stop it and clone it then",
+                source.id,
+                inherited_bytes as f64 / f64::from(1 << 20),
+                source.limits.disk_mib
+            );
+            return Err(ApiError::new(Code::QuotaExceeded, text).into());
+        }
+        Ok(self.inner.machine.limit_disk(disk, left).await?)
     }
 }

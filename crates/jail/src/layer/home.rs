@@ -223,7 +223,9 @@ impl Copier {
         let made = openat(to, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed("making", e.into()))?;
         let found = self.content(&source, &made, self.is_system || rules::is_in_package(path)).map_err(|e| match e {
             Content::Full => format!(
-                "its files have more than {} bytes, which is more than the sandbox's disk holds: is one of them sparse?",
+                "its files have more than {} bytes, which is more than the sandbox's disk may hold: one of them is sparse, or \
+                 shares its bytes with another (`cp --reflink`), or the sandbox is a clone of before clones counted what \
+                 they share; `du --apparent-size` finds the large ones",
                 self.bytes_max
             ),
             Content::Io(e) => failed("copying", e),

@@ -170,6 +170,9 @@ pub struct SandboxDetail {
     pub start: Option<StartStatus>,
     /// Why it failed or ended, in a sentence.
     pub reason: Option<String>,
+    /// What its owner should see to, such as a disk that is full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// How the command stands that a template runs in the background of its sandboxes.
@@ -239,6 +242,9 @@ pub struct Resources {
     pub memory_peak_bytes: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
+    /// Those of them that it shares with the sandbox that it was cloned from. They count for its limit.
+    #[serde(default)]
+    pub disk_shared_bytes: u64,
     /// Bytes that it may have on disk.
     pub disk_limit_bytes: u64,
     /// Processes and threads.
@@ -339,6 +345,9 @@ pub struct SandboxSummary {
     /// Bytes that it has on disk; null when it has none any more.
     #[serde(default)]
     pub disk_bytes: Option<u64>,
+    /// What its owner should see to, such as a disk that is full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// As given.
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,

@@ -253,6 +253,7 @@ impl Sandboxes for Fake {
                     isolation: Some(isolation()),
                     start: None,
                     reason: None,
+                    warnings: vec![],
                 },
             }
         });
@@ -269,6 +270,7 @@ impl Sandboxes for Fake {
                 .filter(|(id, _)| is_of(id))
                 .map(|(id, name)| SandboxSummary {
                     disk_bytes: None,
+                    warnings: vec![],
                     sandbox_id: id.clone(),
                     name: name.clone(),
                     template: "python".into(),

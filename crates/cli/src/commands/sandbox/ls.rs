@@ -79,5 +79,8 @@ pub(super) async fn run(api: &dyn Sandboxes, args: LsArgs, as_json: bool) -> any
         table.add_row([s.sandbox_id.as_str(), name, &s.template, status, &disk, &s.created_at, &s.expires_at]);
     }
     output::show(table)?;
+    for s in &sandboxes {
+        s.warnings.iter().for_each(|warning| output::note(&format!("{}: {warning}", s.name)));
+    }
     Ok(0)
 }

@@ -70,12 +70,17 @@ fn rows(s: &SandboxDetail) -> Vec<(&'static str, String)> {
     if let Some(reason) = &s.reason {
         rows.push(("reason", reason.clone()));
     }
+    rows.extend(s.warnings.iter().map(|warning| ("warning", warning.clone())));
     if let Some(r) = &s.resources {
         rows.push(("cpu", format!("{} used, {} CPUs at most", numbers::seconds(r.cpu_time), s.limits.cpu)));
         let [now, peak] = [r.memory_bytes, r.memory_peak_bytes].map(numbers::bytes);
         rows.push(("memory", format!("{now} now, {peak} at most, {} MiB allowed", s.limits.memory_mb)));
         let [used, limit] = [r.disk_bytes, r.disk_limit_bytes].map(numbers::bytes);
-        rows.push(("disk", format!("{used} of {limit}")));
+        let shared = match r.disk_shared_bytes {
+            0 => String::new(),
+            bytes => format!(", {} of them shared with what it was cloned from", numbers::bytes(bytes)),
+        };
+        rows.push(("disk", format!("{used} of {limit}{shared}")));
         rows.push(("processes", format!("{} of {}", r.processes, s.limits.processes)));
     }
     let e = &s.executions;

@@ -231,6 +231,7 @@ pub(super) mod tests {
             created_at: "2026-01-02T03:04:05Z".into(),
             expires_at: "2026-01-02T04:04:05Z".into(),
             disk_bytes: Some(4096),
+            warnings: vec![],
             metadata: Default::default(),
         }
     }
@@ -265,6 +266,7 @@ pub(super) mod tests {
             isolation: None,
             start: None,
             reason: None,
+            warnings: vec![],
         }
     }
 
