@@ -305,7 +305,7 @@ impl Drop for Scene {
 }
 
 pub(crate) fn holds(text: &[u8], bytes: &[u8]) -> bool {
-    text.windows(bytes.len()).any(|part| part == bytes)
+    memchr::memmem::find(text, bytes).is_some()
 }
 
 /// Everything that a process can write to and that is there: its heap, stacks, data.
