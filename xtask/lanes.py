@@ -2,8 +2,10 @@
 
     python3 xtask/lanes.py ARGUMENTS OF `cargo test`... [-- ARGUMENTS OF EACH PROGRAM...]
 
-Programs whose tests measure, or fill the machine on purpose, run first and alone. What a program prints comes at its end and in one
-piece, as `cargo test` would print it. Ends with 1 if a program failed, and names it.
+The first builds the Python template, which is waiting for the most part, beside programs that need neither that nor a daemon. Programs
+whose tests measure, or fill the machine on purpose, come next and run alone; then all others. What a program prints comes at its end
+and in one piece, as `cargo test` would print it, with the processor time that the whole machine spent meanwhile: where that is little,
+programs wait. Ends with 1 if a program failed, and names it.
 """
 
 import concurrent.futures
@@ -16,7 +18,12 @@ import tempfile
 import threading
 import time
 
-# (package, program). The first builds the Python template that others look for.
+# (package, program). It is a short one: what it does first is to build the template that others look for.
+BUILDER = ("ringfence", "access")
+# Packages whose tests have no daemon, but for programs that look for the template.
+WITHOUT_DAEMON = [f"ringfence-{name}" for name in ("backtest", "store", "egress", "jail", "model", "server", "guest")]
+WITH_TEMPLATE = [("ringfence-jail", "poison")]
+# What measures, or fills the machine on purpose.
 ALONE = [
     ("ringfence", "attacks"),
     ("ringfence", "engine"),
@@ -27,8 +34,16 @@ ALONE = [
     ("ringfence-research", "strategies"),
 ]
 # What takes minutes begins early, so that no lane ends long after the other.
-LONG = [("ringfence", name) for name in ("export", "recovery", "images", "node", "access", "backup", "dashboards")]
+LONG = [("ringfence-backtest", "agreement"), ("ringfence-egress", "gate")]
+LONG += [("ringfence", name) for name in ("export", "recovery", "images", "node", "backup", "dashboards", "venue")]
 LANES = 2
+
+
+def processor_seconds():
+    """What the machine has spent of its processors since it was started."""
+    with open("/proc/stat") as stat:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def programs(arguments):
@@ -61,7 +76,7 @@ class Runner:
         package, name, directory, executable = program
         if self.stopped:
             return
-        began = time.monotonic()
+        began, spent = time.monotonic(), processor_seconds()
         # A file, not a pipe: a process that a failed test left behind would hold the pipe open.
         out = tempfile.TemporaryFile(mode="w+", errors="replace")
         child = subprocess.Popen(
@@ -80,7 +95,11 @@ class Runner:
                 self.failed.append(f"-p {package} --test {name}")
             took = time.monotonic() - began
             beside = ", ".join(sorted(other[1] for other in self.running)) or "nothing"
-            print(f"     Running tests of {package}, {name} ({executable}): {self.ended} of {self.total}, {took:.0f} s, now runs: {beside}")
+            spent = processor_seconds() - spent
+            print(
+                f"     Running tests of {package}, {name} ({executable}): {self.ended} of {self.total}, {took:.0f} s,"
+                f" processors {spent:.0f} s, now runs: {beside}"
+            )
             print(said, end="" if said.endswith("\n") else "\n", flush=True)
             if child.returncode not in (0, 101, 1):
                 print(f"{name} ended with {child.returncode}", flush=True)
@@ -99,15 +118,22 @@ def main():
     signal.signal(signal.SIGINT, runner.stop)
     signal.signal(signal.SIGTERM, runner.stop)
     key = lambda program: program[:2]
-    missing = [f"{package} {name}" for package, name in ALONE + LONG if (package, name) not in map(key, found)]
+    named = [BUILDER, *WITH_TEMPLATE, *ALONE, *LONG]
+    missing = [f"{package} {name}" for package, name in named if (package, name) not in map(key, found)]
     if missing:
         sys.exit(f"lanes: there are no such tests: {', '.join(missing)}")
+
+    def beside_each_other(programs):
+        with concurrent.futures.ThreadPoolExecutor(LANES) as lanes:
+            list(lanes.map(runner.run, programs))
+
+    found.sort(key=lambda program: (LONG.index(key(program)) if key(program) in LONG else len(LONG), key(program)))
+    without = [program for program in found if program[0] in WITHOUT_DAEMON and key(program) not in WITH_TEMPLATE + ALONE]
+    first = [program for program in found if key(program) == BUILDER] + without
+    beside_each_other(first)
     for wanted in ALONE:
         runner.run(next(program for program in found if key(program) == wanted))
-    rest = [program for program in found if key(program) not in ALONE]
-    rest.sort(key=lambda program: (LONG.index(key(program)) if key(program) in LONG else len(LONG), key(program)))
-    with concurrent.futures.ThreadPoolExecutor(LANES) as lanes:
-        list(lanes.map(runner.run, rest))
+    beside_each_other([program for program in found if program not in first and key(program) not in ALONE])
     if runner.stopped:
         sys.exit(130)
     if runner.failed:

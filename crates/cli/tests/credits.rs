@@ -50,7 +50,8 @@ impl Daemon {
         let shared = common::shared();
         let home = common::beside(name);
         common::prepare(shared, &home);
-        fs::write(home.join("config.toml"), config).expect("the configuration can be written");
+        fs::write(home.join("config.toml"), format!("{}{config}", common::SMALL_SHELF))
+            .expect("the configuration can be written");
         let outer = start(&home);
         Self { home, outer }
     }

@@ -387,7 +387,7 @@ async fn archives_are_for_operators() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packages_of_debian_come_along() {
     common::template("base").await;
-    let scene = Scene::of_test().await;
+    let scene = Scene::of_test_with("base").await;
     let request = CreateRequest { install_packages: vec!["apt:sl".into()], ..named("base") };
     let id = scene.api.create(Actor::Agent, request, None).await.expect("a sandbox").sandbox_id.to_string();
     scene

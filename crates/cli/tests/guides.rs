@@ -12,7 +12,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{BIN, is_long, prepare, shared, start, stop, target};
+use common::{BIN, is_long, prepare_with, shared, start, stop, target};
 
 fn guides() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides")
@@ -123,7 +123,7 @@ impl Place<'_> {
 #[test]
 fn every_command_of_the_guides_does_what_it_says() {
     let home = target().join("guides-home");
-    prepare(shared(), &home);
+    prepare_with(shared(), &home, &["python", "node", "base"]);
     let home = fs::canonicalize(&home).expect("it was just made");
     fs::write(home.join("config.toml"), common::registries()).expect("the configuration can be written");
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();

@@ -278,7 +278,7 @@ async fn nothing_of_node_waits_before_it_is_first_used() {
     println!("shelves: base {}, node {:?}, python {}", base.shelf, node.map(|t| t.shelf), python.shelf);
     let home = common::beside("asleep");
     tokio::task::spawn_blocking(move || {
-        common::prepare(common::shared(), &home);
+        common::prepare_with(common::shared(), &home, &["python", "base"]);
         common::start(&home, "none");
         let shelf = || {
             let status = common::ringfence(&home, &["status", "--json"]);

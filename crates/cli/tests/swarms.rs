@@ -42,7 +42,9 @@ fn own() -> Own {
     let home = HOME.get_or_init(|| {
         let shared = shared();
         let home = common::beside("own");
-        common::prepare(shared, &home);
+        let built = ringfence(shared, &["template", "build", "base"]);
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        common::prepare_with(shared, &home, &["python", "base"]);
         home
     });
     start(home, "none");

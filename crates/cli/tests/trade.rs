@@ -312,7 +312,7 @@ process.exit(0);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_clients_of_node_trade_at_the_simulated_exchange() {
     common::template("node").await;
-    let scene = Scene::new().await;
+    let scene = Scene::of(&["node"]).await;
     let request = CreateRequest { template: "node".into(), env_vars: keys(), ..CreateRequest::default() };
     let sandbox = scene.api.create(Actor::Agent, request, None).await.expect("a sandbox");
     let run = scene.code(&sandbox, NODE).await;

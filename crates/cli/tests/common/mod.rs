@@ -251,12 +251,17 @@ pub fn beside(name: &str) -> PathBuf {
     beside_all(&shared, &format!("{program}-{name}"))
 }
 
-/// A state directory with the templates of the shared one that most tests use, as far as they are built, and their layers.
+/// Lines of a configuration with which four sandboxes of Python are made ahead: a fiftieth of the host's memory is filled with dozens
+/// that nobody of a test's own daemon asks for. They end within `[templates]`.
+pub const SMALL_SHELF: &str = "[templates]\nshelf_mib = 48\n";
+
+/// A state directory with the Python template of the shared one, and a configuration that says [`SMALL_SHELF`].
 pub fn prepare(shared: &Path, home: &Path) {
-    prepare_with(shared, home, &["python", "node", "base"]);
+    prepare_with(shared, home, &["python"]);
 }
 
-/// [`prepare`] with these templates. Each costs the links of its files, and whoever packs the directory all of their bytes.
+/// [`prepare`] with these templates, as far as they are built; the first must be. Each costs the links of its files, and whoever packs
+/// the directory all of their bytes.
 pub fn prepare_with(shared: &Path, home: &Path, templates: &[&'static str]) {
     if home.exists() {
         // Of a run that failed.
@@ -266,6 +271,7 @@ pub fn prepare_with(shared: &Path, home: &Path, templates: &[&'static str]) {
         fs::remove_dir_all(home).expect("the old state directory can be removed");
     }
     fs::create_dir_all(home.join("log")).expect("a state directory");
+    fs::write(home.join("config.toml"), SMALL_SHELF).expect("a configuration");
     let copy = tempfile::tempdir().expect("a temporary directory");
     let (from, to) = (shared.join("engine"), copy.path().to_owned());
     // Of one moment, whatever the shared daemon writes.

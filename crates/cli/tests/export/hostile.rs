@@ -169,7 +169,7 @@ async fn a_layer_that_was_changed_on_disk_is_not_used() {
 async fn an_archive_that_was_changed_leaves_nothing() {
     // The smallest: it is unpacked ten times.
     template("base").await;
-    let scene = Scene::of_test().await;
+    let scene = Scene::of_test_with("base").await;
     let id = scene.create("base").await;
     scene.prints(&id, "for n in $(seq 1000); do printf 'print(1)'; done > /home/user/strategy.py").await;
     export(&scene, &id, "moved").await.expect("exported");

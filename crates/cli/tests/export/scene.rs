@@ -16,7 +16,7 @@ use ringfence_model::{
 use ringfence_server::Client;
 use serde_json::{Value, json};
 
-use crate::common::{BIN, client_of, prepare, registries, ringfence, shared, start, stop};
+use crate::common::{BIN, SMALL_SHELF, client_of, prepare_with, registries, ringfence, shared, start, stop};
 
 pub(crate) struct Scene {
     pub(crate) dir: tempfile::TempDir,
@@ -25,30 +25,35 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// With the shared daemon's templates. Must be called within a runtime, or without one where `api` is not used.
+    /// With the shared daemon's Python template. Must be called within a runtime, or without one where `api` is not used.
     pub(crate) fn open() -> Self {
-        Self::make(true)
+        Self::make(&["python"])
     }
 
     /// Without any template.
     pub(crate) fn empty() -> Self {
-        Self::make(false)
+        Self::make(&[])
     }
 
     /// [`Scene::open`] within a test's runtime.
     pub(crate) async fn of_test() -> Self {
-        tokio::task::spawn_blocking(|| Self::make(true)).await.expect("a daemon starts")
+        Self::of_test_with("python").await
     }
 
-    fn make(with_templates: bool) -> Self {
+    /// [`Scene::of_test`] with this template alone.
+    pub(crate) async fn of_test_with(template: &'static str) -> Self {
+        tokio::task::spawn_blocking(move || Self::make(&[template])).await.expect("a daemon starts")
+    }
+
+    fn make(templates: &[&'static str]) -> Self {
         let dir = tempfile::tempdir_in(shared().parent().expect("below target")).expect("a directory");
         let home = dir.path().join("home");
-        if with_templates {
-            prepare(shared(), &home);
-        } else {
+        if templates.is_empty() {
             std::fs::create_dir_all(&home).expect("a state directory");
+        } else {
+            prepare_with(shared(), &home, templates);
         }
-        std::fs::write(home.join("config.toml"), registries()).expect("a configuration");
+        std::fs::write(home.join("config.toml"), format!("{SMALL_SHELF}{}", registries())).expect("a configuration");
         start(&home, "none");
         let runtime = tokio::runtime::Handle::try_current();
         let own = runtime.is_err().then(|| tokio::runtime::Runtime::new().expect("a runtime"));

@@ -3,6 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Mutex, OnceLock, mpsc},
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use std::{
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     SandboxId,
-    api::{Actor, ConfigureRequest, SecretSetRequest},
+    api::{Actor, ConfigureRequest, SandboxRequest, SecretSetRequest},
 };
 use serde_json::{Value, json};
 
@@ -23,14 +24,47 @@ use crate::{
 const VALUE: &str = "canary-9d1c5e2b80647f3a-value";
 const ATTACKS: &str = include_str!("attack.py");
 
-/// The daemon, a sandbox, and the server that is attacked.
+/// The daemon, a sandbox, and the servers that are attacked from there and from the host.
 struct Field {
     scene: Scene,
     sandbox: SandboxId,
     token: String,
-    victim: Child,
+    inside: Victim,
+    outside: Victim,
+}
+
+/// A server that is attacked.
+struct Victim {
+    process: Child,
     told: Mutex<mpsc::Receiver<Value>>,
     ports: [u16; 3],
+}
+
+impl Victim {
+    fn start(pem: &Path) -> Self {
+        let mut process = Command::new(python())
+            .arg("-B")
+            .arg(common::clients().join("victim.py"))
+            .arg("--certificate")
+            .arg(pem)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let lines = process.stdout.take().expect("piped");
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                let _ = tell.send(serde_json::from_str(&line).expect("lines of JSON"));
+            }
+        });
+        let first: Value = told.recv_timeout(Duration::from_secs(20)).expect("it says its ports");
+        let port = |at: usize| u16::try_from(first["ports"][at].as_u64().expect("a port")).expect("a port");
+        Self { process, told: Mutex::new(told), ports: [port(0), port(1), port(2)] }
+    }
+
+    fn heard(&self) -> Vec<Value> {
+        self.told.lock().expect("whole").try_iter().collect()
+    }
 }
 
 /// Where an attack is run.
@@ -48,25 +82,8 @@ impl Field {
         let (certificate, key) = scene.certificate(&NAMES);
         let pem = scene.home.join("victim.pem");
         std::fs::write(&pem, certificate.pem() + &key.serialize_pem()).expect("written");
-        let mut victim = Command::new(python())
-            .arg("-B")
-            .arg(common::clients().join("victim.py"))
-            .arg("--certificate")
-            .arg(pem)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let lines = victim.stdout.take().expect("piped");
-        let (tell, told) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(lines).lines().map_while(Result::ok) {
-                let _ = tell.send(serde_json::from_str(&line).expect("lines of JSON"));
-            }
-        });
-        let first: Value = told.recv_timeout(Duration::from_secs(20)).expect("it says its ports");
-        let port = |at: usize| u16::try_from(first["ports"][at].as_u64().expect("a port")).expect("a port");
-        let ports = [port(0), port(1), port(2)];
-        let [http, tls, raw] = ports;
+        let (inside, outside) = (Victim::start(&pem), Victim::start(&pem));
+        let [http, tls, raw] = inside.ports;
         let secret: SecretSetRequest = serde_json::from_value(json!({
             "name": "TOKEN", "value": VALUE, "rotate": false,
             "hosts": [NAMES[0]], "ports": [http, tls], "placements": ["bearer"],
@@ -80,11 +97,18 @@ impl Field {
         ]});
         let made = scene.create(network, &["TOKEN"]).await;
         let token = scene.python(&made, "import os; print(os.environ['TOKEN'])").await.output.trim().to_owned();
-        Self { scene, sandbox: made.sandbox_id, token, victim, told: Mutex::new(told), ports }
+        Self { scene, sandbox: made.sandbox_id, token, inside, outside }
+    }
+
+    fn victim(&self, place: Place) -> &Victim {
+        match place {
+            Place::Inside => &self.inside,
+            Place::Outside => &self.outside,
+        }
     }
 
     fn header(&self, place: Place) -> String {
-        let [http, tls, raw] = self.ports;
+        let [http, tls, raw] = self.victim(place).ports;
         let (at, trust, token) = match place {
             Place::Inside => ("socket.gethostbyname(name)", String::new(), self.token.as_str()),
             Place::Outside => ("'127.0.0.1'", self.scene.home.join("servers.pem").display().to_string(), VALUE),
@@ -103,7 +127,8 @@ impl Field {
 
     /// Runs an attack; what it said, and what the server was told by it.
     async fn run(&self, place: Place, name: &str) -> (String, Vec<Value>) {
-        drop(self.heard());
+        let victim = self.victim(place);
+        drop(victim.heard());
         let program = format!("{}\n{ATTACKS}\nmain({name:?})\n", self.header(place));
         let said = match place {
             Place::Inside => {
@@ -114,19 +139,15 @@ impl Field {
         };
         // What is on its way to the server when the program ends is told a moment later.
         tokio::time::sleep(Duration::from_millis(100)).await;
-        (said.trim().to_owned(), self.heard())
+        (said.trim().to_owned(), victim.heard())
     }
 
-    fn heard(&self) -> Vec<Value> {
-        self.told.lock().expect("whole").try_iter().collect()
-    }
-
-    /// Each attack inside and outside. `succeeded` judges by what the server was told.
+    /// Each attack inside and, at the same time, outside. `succeeded` judges by what the server was told.
     async fn check(&self, names: &[&str], succeeded: impl Fn(&Value) -> bool) {
         let mut wrong = Vec::new();
         for name in names {
-            for place in [Place::Outside, Place::Inside] {
-                let (said, heard) = self.run(place, name).await;
+            let (outside, inside) = tokio::join!(self.run(Place::Outside, name), self.run(Place::Inside, name));
+            for (place, (said, heard)) in [(Place::Outside, outside), (Place::Inside, inside)] {
                 let success = said == "SUCCEEDED" || heard.iter().any(&succeeded);
                 if said.contains("Traceback") || success == (place == Place::Inside) {
                     wrong.push(format!("{name} {place:?}: {said} {heard:?}"));
@@ -139,10 +160,10 @@ impl Field {
     }
 }
 
-impl Drop for Field {
+impl Drop for Victim {
     fn drop(&mut self) {
-        let _ = self.victim.kill();
-        let _ = self.victim.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -449,7 +470,7 @@ print("dot", closed(853), "doh", closed(443), "quic", closed(443, kind=socket.SO
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_sandbox_does_not_starve_another() {
     let field = Field::new().await;
-    let [_, tls, raw] = field.ports;
+    let [_, tls, raw] = field.inside.ports;
     let network = json!({"allow": [{"host": NAMES[0], "ports": [tls], "paths": ["/v2/**"]}, {"host": NAMES[1], "ports": [raw]}, {"host": "*.flood.invalid", "ports": [443]}]});
     let hostile = field.scene.create(network.clone(), &[]).await.sandbox_id;
     let other = field.scene.create(network, &[]).await.sandbox_id;
@@ -515,4 +536,7 @@ import time; time.sleep(250)
     // The control: the flood is one. In its own sandbox the same work fails or takes its time.
     let own = field.scene.run(&hostile, &work).await;
     assert!(own.output.is_empty(), "the flood did not fill its own share: {}", own.output);
+    // It would keep both cores busy until the daemon has stopped.
+    let named = SandboxRequest { sandbox_id: hostile.to_string() };
+    field.scene.api.delete(Actor::Agent, named).await.expect("it is deleted");
 }

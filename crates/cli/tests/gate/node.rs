@@ -36,7 +36,7 @@ async fn store(scene: &Scene, ports: [u16; 2]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_node_need_to_be_told_nothing_and_are_given_no_key() {
     common::template("node").await;
-    let scene = Scene::new().await;
+    let scene = Scene::of(&["node"]).await;
     let api = scene.serve(API).await;
     let (stream, mut said) = scene.serve_websockets(STREAM).await;
     store(&scene, [api, stream]).await;

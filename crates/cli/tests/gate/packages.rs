@@ -148,7 +148,7 @@ sys.stdout.buffer.write(made.getvalue())
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operators_own_index_is_where_packages_come_from() {
-    let scene = Scene::prepared("").await;
+    let scene = Scene::prepared(&["python"]).await;
     let asked = Arc::<Mutex<Vec<String>>>::default();
     let (noted, file) = (asked.clone(), wheel("ringfence_private"));
     let answer = move |head: &str| {
@@ -217,7 +217,7 @@ async fn the_operators_own_index_is_where_packages_come_from() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packages_of_debian_are_installed_in_base_and_nowhere_else() {
     common::template("base").await;
-    let scene = Scene::new().await;
+    let scene = Scene::of(&["python", "base"]).await;
     let python = scene.create(json!("none"), &[]).await;
     let error = scene.api.configure(Actor::Agent, install(&python, &["apt:sqlite3"])).await.expect_err("not here");
     assert!(error.message.contains("`base`") && error.code.as_str() == "INVALID_ARGUMENT", "{error}");
@@ -257,7 +257,7 @@ async fn packages_of_debian_are_installed_in_base_and_nowhere_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_that_nobody_signed_for_installs_nothing() {
     common::template("base").await;
-    let scene = Scene::prepared("").await;
+    let scene = Scene::prepared(&["base"]).await;
     let asked = Arc::<Mutex<Vec<String>>>::default();
     let noted = asked.clone();
     let release = "Suite: bookworm\nCodename: bookworm\nComponents: main\nArchitectures: amd64\n";

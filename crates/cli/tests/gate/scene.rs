@@ -63,10 +63,15 @@ impl Scene {
         Self::with(lines, &pins).await
     }
 
-    /// [`Scene::configured`], with a daemon that is still to be [started](Scene::start).
-    pub(crate) async fn prepared(lines: &str) -> Self {
+    /// With these templates.
+    pub(crate) async fn of(templates: &'static [&'static str]) -> Self {
+        Self::prepared(templates).await.start(&[]).await
+    }
+
+    /// [`Scene::of`], with a daemon that is still to be [started](Scene::start).
+    pub(crate) async fn prepared(templates: &'static [&'static str]) -> Self {
         let pins: String = NAMES.iter().map(|name| format!("\"{name}\" = [\"127.0.0.1\"]\n")).collect();
-        Self::laid_out(lines, &pins).await
+        Self::laid_out("", &pins, templates).await
     }
 
     /// Starts the daemon, with variables in its environment.
@@ -78,7 +83,7 @@ impl Scene {
 
     /// With a daemon that logs all that it can.
     pub(crate) async fn tracing() -> Self {
-        Self::prepared("").await.start(&[("RINGFENCE_LOG", "trace".into())]).await
+        Self::prepared(&["python"]).await.start(&[("RINGFENCE_LOG", "trace".into())]).await
     }
 
     /// Whether it did.
@@ -89,24 +94,26 @@ impl Scene {
 
     /// With these lines under `[gate]`, and these under `[gate.pins]`.
     pub(crate) async fn with(settings: &str, pins: &str) -> Self {
-        Self::laid_out(settings, pins).await.start(&[]).await
+        Self::laid_out(settings, pins, &["python"]).await.start(&[]).await
     }
 
-    async fn laid_out(settings: &str, pins: &str) -> Self {
+    async fn laid_out(settings: &str, pins: &str, templates: &'static [&'static str]) -> Self {
         let (settings, pins) = (settings.to_owned(), pins.to_owned());
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
             let shared = common::shared();
             let home = common::beside(&format!("gate-{number}"));
-            common::prepare(shared, &home);
+            common::prepare_with(shared, &home, templates);
             let (authority, pem) = authority();
             let roots = home.join("servers.pem");
             fs::write(&roots, pem).expect("a file");
             let mut config = fs::File::create(home.join("config.toml")).expect("a file");
             let roots = roots.display().to_string();
             let registries = common::registry_pins();
-            write!(config, "[gate]\nextra_roots = [{roots:?}]\n{settings}[gate.pins]\n{registries}{pins}")
+            // What still runs when a scene ends shows nothing: the daemon does not wait for it as long as it would.
+            let ours = format!("[daemon]\ndrain_seconds = 1\n{}", common::SMALL_SHELF);
+            write!(config, "{ours}[gate]\nextra_roots = [{roots:?}]\n{settings}[gate.pins]\n{registries}{pins}")
                 .expect("written");
             Self { api: common::client_of(&home), home, authority }
         })
@@ -305,7 +312,7 @@ impl Drop for Scene {
 }
 
 pub(crate) fn holds(text: &[u8], bytes: &[u8]) -> bool {
-    text.windows(bytes.len()).any(|part| part == bytes)
+    memchr::memmem::find(text, bytes).is_some()
 }
 
 /// Everything that a process can write to and that is there: its heap, stacks, data.

@@ -60,7 +60,7 @@ async fn programs_of_an_image_reach_no_network_of_the_host() {
     drop(own);
 
     // The control: the operator trusts the image, and the same programs reach it.
-    let own = Own::with("[templates]\nimage_downloads = true\n").await;
+    let own = Own::with("image_downloads = true\n").await;
     build(&own.home, &lock);
     assert!(visitors(&listener) > 0, "they would have reached it");
     build(&own.home, &recipe("image-script-again", "[[build]]\nrun = \"python3; true\"\nas = \"root\"\n"));

@@ -29,8 +29,8 @@ impl Own {
         Self::with("").await
     }
 
-    /// With that configuration.
-    pub(crate) async fn with(config: &str) -> Self {
+    /// With these lines under `[templates]`.
+    pub(crate) async fn with(lines: &str) -> Self {
         static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         static HOME: OnceLock<PathBuf> = OnceLock::new();
         let turn = TURN.lock().await;
@@ -38,12 +38,12 @@ impl Own {
             HOME.get_or_init(|| {
                 let shared = shared();
                 let home = common::beside("own");
-                common::prepare(shared, &home);
+                common::prepare_with(shared, &home, &["python", "base"]);
                 home
             })
         };
         let home = tokio::task::spawn_blocking(prepared).await.expect("a state directory").clone();
-        std::fs::write(home.join("config.toml"), config).expect("a configuration");
+        std::fs::write(home.join("config.toml"), format!("{}{lines}", common::SMALL_SHELF)).expect("a configuration");
         let outer = Command::new(BIN)
             .args(["serve", "--tcp", "none", "--home"])
             .arg(&home)

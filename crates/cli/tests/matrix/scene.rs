@@ -42,7 +42,8 @@ impl Daemon {
         let home = common::beside(name);
         common::prepare(shared, &home);
         // What is refused to an agent must be what an operator may.
-        fs::write(home.join("config.toml"), "[gate]\nopen_allowed = true\n").expect("the configuration can be written");
+        let config = format!("[gate]\nopen_allowed = true\n{}", common::SMALL_SHELF);
+        fs::write(home.join("config.toml"), config).expect("the configuration can be written");
         let tcp = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").to_string();
         common::start(&home, &tcp);
         Self { home, tcp, _alone: alone }

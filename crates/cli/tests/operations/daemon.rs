@@ -62,6 +62,7 @@ impl Daemon {
         let home = common::beside("own");
         // In a thread of its own: it waits with a runtime, and the test has one already.
         std::thread::scope(|scope| scope.spawn(|| common::prepare(shared, &home)).join()).expect("it is prepared");
+        let config = format!("{}{config}", common::SMALL_SHELF);
         fs::write(home.join("config.toml"), config).expect("the configuration can be written");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let outer = serve(&home, env, &args);

@@ -142,7 +142,7 @@ async fn check(scene: &Scene, answer: &PipelineAnswer) {
 async fn the_seeds_three_stages_hand_real_data_on() {
     tokio::task::spawn_blocking(common::shared).await.expect("a daemon");
     common::template("node").await;
-    let scene = Scene::new().await;
+    let scene = Scene::of(&["python", "node"]).await;
     let home = scene.home.clone();
     // As one call of an agent.
     let called = tokio::task::spawn_blocking(move || {

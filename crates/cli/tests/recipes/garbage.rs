@@ -34,7 +34,7 @@ impl Own {
             HOME.get_or_init(|| {
                 let shared = shared();
                 let home = common::beside("own");
-                common::prepare(shared, &home);
+                common::prepare_with(shared, &home, &["python", "base"]);
                 home
             })
         };

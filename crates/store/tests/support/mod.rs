@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use memchr::memmem::Finder;
 use ringfence_model::{ExecutionId, Limits, SandboxId};
 use ringfence_store::gate::{Decision, GateStore, Protocol, SecretName};
 use ringfence_store::{
@@ -111,6 +112,13 @@ impl Place {
 
     /// The files of the directory, keys excepted, in which these bytes stand.
     pub(crate) fn files_with(&self, bytes: &[u8]) -> Vec<String> {
+        self.files_with_any([bytes])
+    }
+
+    /// The files of the directory, keys excepted, in which one of these pieces stands. Each file is read once for all of them.
+    pub(crate) fn files_with_any<'a>(&self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let pieces: Vec<_> = pieces.into_iter().map(Finder::new).collect();
+        assert!(!pieces.is_empty(), "nothing is looked for");
         let mut found = Vec::new();
         for entry in fs::read_dir(self.dir.path()).expect("the directory can be read") {
             let entry = entry.expect("an entry");
@@ -120,7 +128,7 @@ impl Place {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && name.ends_with(".new") => continue,
                 read => read.expect("a file of the store can be read"),
             };
-            if !name.ends_with(".key") && content.windows(bytes.len()).any(|window| window == bytes) {
+            if !name.ends_with(".key") && pieces.iter().any(|piece| piece.find(&content).is_some()) {
                 found.push(name);
             }
         }
