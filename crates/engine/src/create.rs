@@ -498,7 +498,7 @@ impl Engine {
                     &sandbox.id,
                     shelf::Warmth::IfPossible,
                 );
-                match made.await {
+                match self.with_room_to_start(&sandbox, made).await {
                     Ok((shell, interpreter)) => {
                         self.inner.gate.attach(&sandbox.id, shell.id.0);
                         state.shell = Some(shell);

@@ -5,13 +5,16 @@ use std::sync::atomic::Ordering;
 use ringfence_jail::proto::{DiskId, Exited};
 use ringfence_model::api::Resources;
 
-use crate::{engine::Engine, sandbox::Sandbox};
+use crate::{engine::Engine, error::Failure, sandbox::Sandbox};
 
 /// Of a disk's limit, the part that is as good as nothing: files need room for their names, too.
 const NEARLY_FULL_PART: u64 = 32;
 
 /// What the kernel may reserve for a single write: with less left, that write is refused though there is room.
 const WRITE_BYTES: u64 = 2 << 20;
+
+/// More than the directories take that a root file system makes when it is mounted.
+const START_BYTES: u64 = 4 << 20;
 
 /// A program that ended well within this has not filled a disk: that takes longer.
 const FILLING_US_MIN: u64 = 5000;
@@ -24,8 +27,9 @@ fn warning(bytes: u64, limit_bytes: u64) -> Option<String> {
         return None;
     }
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let how = if left > WRITE_BYTES { "nearly full" } else { "full" };
     Some(format!(
-        "the disk is full: {:.1} of {:.1} MiB are used, and programs get EDQUOT (Disk quota exceeded) where they write; \
+        "the disk is {how}: {:.1} of {:.1} MiB are used, and programs get EDQUOT (Disk quota exceeded) where they write; \
          delete files in the sandbox, or make one with a larger `limits.disk_mb`",
         mib(bytes),
         mib(limit_bytes)
@@ -44,6 +48,30 @@ impl Engine {
     pub(crate) async fn disk_use(&self, disk: DiskId, inherited_bytes: u64) -> Option<(u64, u64)> {
         let (bytes, limit_bytes) = self.inner.machine.disk_usage(disk).await.ok()?;
         Some((bytes.saturating_add(inherited_bytes), limit_bytes.saturating_add(inherited_bytes)))
+    }
+
+    /// Lets something start on a sandbox's disk. Its root file system makes directories there when it is mounted, and on a full disk
+    /// would be one that nobody can write to, so that nothing could be deleted either.
+    ///
+    /// # Errors
+    /// Those of the start; there is no disk.
+    pub(crate) async fn with_room_to_start<T>(
+        &self,
+        sandbox: &Sandbox,
+        start: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let (machine, disk) = (&self.inner.machine, sandbox.disk);
+        let (bytes, limit_bytes) = machine.disk_usage(disk).await?;
+        if bytes.saturating_add(START_BYTES) <= limit_bytes {
+            return start.await;
+        }
+        machine.limit_disk(disk, bytes.saturating_add(START_BYTES)).await?;
+        let started = start.await;
+        let own = (u64::from(sandbox.limits.disk_mib) << 20).saturating_sub(sandbox.inherited_bytes);
+        if let Err(error) = machine.limit_disk(disk, own).await {
+            tracing::warn!(%error, sandbox = %sandbox.id, "the disk's limit is {START_BYTES} bytes too large until the next start");
+        }
+        started
     }
 
     /// What a sandbox uses that does not run: nothing but its disk.

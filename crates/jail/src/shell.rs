@@ -328,6 +328,11 @@ fn mount_root(host: &Host, plan: &ShellPlan, base: u32, userns: BorrowedFd<'_>) 
     // Overlay makes its work directory with the mounter's file system ids; ids outside the map leave it read-only.
     sys::set_fs_id(base, base);
     sys::mount("overlay", "root", "overlay", sys::MS_NOSUID | sys::MS_NODEV, &overlay).step("mounting the overlay")?;
+    // The kernel mounts an overlay that it cannot write to all the same, and says so in its log alone.
+    let mounted = rustix::fs::statvfs("root").map_err(io::Error::from).step("looking at the overlay")?;
+    if mounted.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return Err(io::Error::from(io::ErrorKind::StorageFull)).step("mounting the overlay to be written to");
+    }
     mount_dev(base, plan.limits.memory_mib)?;
 
     for (name, text) in synth::own_files(&plan.hostname, &plan.machine_id) {

@@ -4,7 +4,7 @@ use clap::Args;
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, CloneRequest, ExportRequest};
 
-use crate::{numbers, output, progress};
+use crate::{args, numbers, output, progress};
 
 /// Makes a template from a sandbox, running or stopped
 #[derive(Debug, Args)]
@@ -34,13 +34,14 @@ pub(crate) struct ExportArgs {
     new_version: bool,
 }
 
-/// Makes a sandbox that shares a stopped one's files
+/// Makes a sandbox that shares a stopped one's files and prints its id
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringfence sandbox stop my-box
   ringfence sandbox clone my-box --name my-box-2
   ringfence sandbox resume my-box-2
+  id=$(ringfence sandbox clone my-box)        standard output has the id alone
 
 The copy takes no time and no space; what is written to either from then on is its own. It has none of the environment variables, \
 secrets and network rules of the other: give them with `ringfence sandbox configure`.")]
@@ -48,10 +49,10 @@ pub(crate) struct CloneArgs {
     /// Id or unique name of a stopped sandbox
     sandbox: String,
     /// A name of the copy
-    #[arg(long)]
+    #[arg(long, short)]
     name: Option<String>,
-    /// Lifetime in seconds (default 3600)
-    #[arg(long, value_name = "SECONDS")]
+    /// Lifetime, after which it expires: 3600, 8h, 2d [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = args::whole_seconds)]
     timeout: Option<u64>,
 }
 
@@ -101,7 +102,8 @@ pub(super) async fn clone(api: &dyn Sandboxes, args: CloneArgs, as_json: bool) -
         output::json(&answer)?;
         return Ok(0);
     }
-    output::line(&format!("{}  stopped: a copy of {}", answer.sandbox_id, answer.cloned_from))?;
+    output::line(&answer.sandbox_id.to_string())?;
+    output::note(&format!("it is stopped, a copy of {}; `ringfence sandbox resume` starts it", answer.cloned_from));
     if !answer.env_vars_required.is_empty() {
         output::note(&format!("it has none of the other's variables: {}", answer.env_vars_required.join(", ")));
     }
