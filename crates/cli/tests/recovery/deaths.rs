@@ -6,15 +6,15 @@ use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, ExecutionRequest, ExecutionStatus, SandboxStatus};
 
 use super::{
-    daemon::{Daemon, Victim, alone},
+    daemon::{Daemon, Place, Victim},
     patience::wait_for,
     scene::{Scene, block_on, named},
 };
 
 /// Kills a part of the daemon and looks at everything afterwards.
 fn check(victim: Victim) {
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     block_on(async {
         let api = daemon.client();
         let scene = Scene::set(&api, "4242.5").await;
@@ -85,8 +85,8 @@ fn parked_interpreters_are_killed() {
 
 #[test]
 fn a_sandbox_whose_first_process_is_killed_has_failed_alone() {
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     block_on(async {
         let api = daemon.client();
         let scene = Scene::set(&api, "4243.5").await;
