@@ -257,8 +257,8 @@ fn native_code_gives_the_same_table_as_sandboxes() {
 
 #[test]
 fn a_sweep_survives_the_death_of_every_role() {
-    let _alone = daemon::alone();
-    let daemon = daemon::Daemon::prepared();
+    let place = daemon::Place::take();
+    let daemon = daemon::Daemon::of(&place);
     daemon.recover();
     let home = daemon.home.clone();
     let json = |words: &[&str]| -> Value {

@@ -166,7 +166,7 @@ for n in range(70):
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_roles_lose_no_order_and_double_none() {
+async fn a_killed_role_loses_no_order_and_doubles_none() {
     let scene = Scene::new().await;
     let sandbox = trader(&scene).await;
     let running = scene.begin(&sandbox, &format!("{BEGIN}{TRAFFIC}")).await;
@@ -340,7 +340,7 @@ def order(**fields):
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_attack_is_stopped_by_the_control_that_is_meant_for_it() {
+async fn all_attacks_are_stopped_by_the_control_that_is_meant_for_them() {
     let scene = Scene::new().await;
     #[track_caller]
     fn check(output: &str, expected: &[&str]) {

@@ -1,6 +1,7 @@
 //! A template that was exported from a sandbox over an image, on another state directory.
 
 use std::{
+    fs,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,7 +15,7 @@ use ringfence_server::Client;
 
 use crate::{
     CONFIG, app,
-    common::{client_of, ringfence, shared, start},
+    common::{SMALL_SHELF, client_of, ringfence, shared, start},
     layout::Dir,
     own::Own,
 };
@@ -30,6 +31,8 @@ impl Elsewhere {
     async fn new() -> Self {
         let dir = tempfile::tempdir_in(shared().parent().expect("below target")).expect("a directory");
         let home = dir.path().join("home");
+        fs::create_dir_all(&home).expect("a state directory");
+        fs::write(home.join("config.toml"), SMALL_SHELF).expect("a configuration");
         let starting = home.clone();
         tokio::task::spawn_blocking(move || start(&starting, "none")).await.expect("a daemon starts");
         Self { api: client_of(&home), _dir: dir, home }

@@ -6,7 +6,7 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Daemon {
     outer: Child,
     env: Vec<(&'static str, String)>,
     args: Vec<String>,
-    _alone: MutexGuard<'static, ()>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// What a probe or another request was answered.
@@ -54,19 +54,30 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) 
 }
 
 impl Daemon {
-    /// One with that configuration, those variables and those arguments of `serve`. There is one at a time.
+    /// One with that configuration, those variables and those arguments of `serve`. There are two at a time, as a machine may have two
+    /// cores.
     pub(crate) fn start(config: &str, env: &[(&'static str, String)], args: &[&str]) -> Self {
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        static PLACES: [(&str, Mutex<()>); 2] = [("one", Mutex::new(())), ("two", Mutex::new(()))];
+        let (name, turn) = loop {
+            let free = PLACES.iter().find_map(|(name, place)| match place.try_lock() {
+                Ok(turn) => Some((name, turn)),
+                Err(TryLockError::Poisoned(turn)) => Some((name, PoisonError::into_inner(turn))),
+                Err(TryLockError::WouldBlock) => None,
+            });
+            match free {
+                Some(free) => break free,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
         let shared = common::shared();
-        let home = common::beside("own");
+        let home = common::beside(name);
         // In a thread of its own: it waits with a runtime, and the test has one already.
         std::thread::scope(|scope| scope.spawn(|| common::prepare(shared, &home)).join()).expect("it is prepared");
         let config = format!("{}{config}", common::SMALL_SHELF);
         fs::write(home.join("config.toml"), config).expect("the configuration can be written");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let outer = serve(&home, env, &args);
-        let daemon = Self { home, outer, env: env.to_vec(), args, _alone: alone };
+        let daemon = Self { home, outer, env: env.to_vec(), args, _turn: turn };
         daemon.wait_until_ready();
         daemon
     }

@@ -8,7 +8,7 @@ use ringfence_server::Client;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Daemon, Victim, alone},
+    daemon::{Daemon, Place, Victim},
     end, output,
     patience::wait_for,
     request, stage,
@@ -45,8 +45,8 @@ fn three() -> Value {
 
 #[test]
 fn a_pipeline_survives_the_death_of_any_role() {
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for victim in [Victim::Serve, Victim::Jailer, Victim::Supervisor, Victim::Outer] {
         let old = daemon.tree();
@@ -98,8 +98,8 @@ fn a_pipeline_survives_the_death_of_any_role() {
 
 #[test]
 fn a_stage_that_trades_is_not_run_again_after_it_was_cut_off() {
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let id = runtime.block_on(async {
         let api = daemon.client();

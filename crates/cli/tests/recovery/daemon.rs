@@ -5,7 +5,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    time::Duration,
 };
 
 use ringfence_server::Client;
@@ -28,6 +29,37 @@ pub(crate) enum Victim {
     ParkedInterpreter,
 }
 
+/// A state directory that nobody else has meanwhile. Whatever a daemon leaves on the host is of its installation, so that there may be
+/// several; there are two, because a machine may have two cores.
+pub(crate) struct Place(MutexGuard<'static, Option<PathBuf>>);
+
+impl Place {
+    /// Waits for one that is free. The first who has it has it prepared.
+    pub(crate) fn take() -> Self {
+        // No name is the beginning of the other: mounts are looked for by it.
+        static PLACES: [(&str, Mutex<Option<PathBuf>>); 2] = [("one", Mutex::new(None)), ("two", Mutex::new(None))];
+        let (name, mut home) = loop {
+            let free = PLACES.iter().find_map(|(name, place)| match place.try_lock() {
+                Ok(home) => Some((name, home)),
+                // A test that failed has left it; its daemon is gone.
+                Err(TryLockError::Poisoned(home)) => Some((name, PoisonError::into_inner(home))),
+                Err(TryLockError::WouldBlock) => None,
+            });
+            match free {
+                Some(free) => break free,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        if home.is_none() {
+            let shared = common::shared();
+            let dir = common::beside(name);
+            common::prepare(shared, &dir);
+            *home = Some(dir);
+        }
+        Self(home)
+    }
+}
+
 /// The daemon under test and its state directory.
 pub(crate) struct Daemon {
     pub(crate) home: PathBuf,
@@ -35,16 +67,10 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Over a state directory that was prepared once for all tests of this file.
-    pub(crate) fn prepared() -> Self {
-        static HOME: OnceLock<PathBuf> = OnceLock::new();
-        let home = HOME.get_or_init(|| {
-            let shared = common::shared();
-            let home = common::beside("own");
-            common::prepare(shared, &home);
-            home
-        });
-        let daemon = Self { home: home.clone(), outer: Mutex::new(None) };
+    /// One that runs there.
+    pub(crate) fn of(place: &Place) -> Self {
+        let home = place.0.clone().expect("it is prepared");
+        let daemon = Self { home, outer: Mutex::new(None) };
         daemon.start();
         daemon
     }
@@ -60,20 +86,20 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .expect("the daemon can be started");
-        *self.outer.lock().expect("one test at a time") = Some(child);
+        *self.outer.lock().expect("no panic") = Some(child);
         wait_for("a daemon that was just started", || {
             if common::answers(&self.home) { Ok(()) } else { Err(tail(&self.home)) }
         });
     }
 
     pub(crate) fn outer_pid(&self) -> Option<i32> {
-        let outer = self.outer.lock().expect("one test at a time");
+        let outer = self.outer.lock().expect("no panic");
         outer.as_ref().map(|c| i32::try_from(c.id()).expect("31 bits"))
     }
 
     /// Whether the outer process has ended, and how; reaps it.
     pub(crate) fn ended(&self) -> Option<std::process::ExitStatus> {
-        let mut outer = self.outer.lock().expect("one test at a time");
+        let mut outer = self.outer.lock().expect("no panic");
         let status = outer.as_mut()?.try_wait().expect("it is our child");
         if status.is_some() {
             *outer = None;
@@ -289,10 +315,4 @@ impl Drop for Daemon {
             let _ = outer.wait();
         }
     }
-}
-
-/// One at a time: they share the state directory.
-pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

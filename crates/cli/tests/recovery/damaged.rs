@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::daemon::{Daemon, alone};
+use super::daemon::{Daemon, Place};
 use crate::common::{self, BIN};
 
 /// Files of the database, each with what is in it.
@@ -19,8 +19,8 @@ fn files(daemon: &Daemon) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 #[test]
 fn a_damaged_database_is_said_with_the_way_back_and_left_as_it_is() {
     const PAGE: u64 = 4096;
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     daemon.stop();
     let whole = files(&daemon);
     for (path, _) in &whole[1..] {

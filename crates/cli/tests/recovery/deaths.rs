@@ -11,7 +11,7 @@ use ringfence_model::api::{
 };
 
 use super::{
-    daemon::{Daemon, Victim, alone},
+    daemon::{Daemon, Place, Victim},
     patience::wait_for,
     process::Process,
     scene::{Scene, bash, block_on, named},
@@ -19,8 +19,8 @@ use super::{
 
 /// Kills a part of the daemon and looks at everything afterwards.
 fn check(victim: Victim) {
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     block_on(async {
         let api = daemon.client();
         let scene = Scene::set(&api, "4242.5").await;
@@ -143,8 +143,8 @@ fn a_failed_sandbox_is_cleared_away_when_its_lifetime_is_over() {
 
 #[test]
 fn a_sandbox_whose_first_process_is_killed_has_failed_alone() {
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     block_on(async {
         let api = daemon.client();
         let scene = Scene::set(&api, "4243.5").await;

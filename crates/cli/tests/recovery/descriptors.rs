@@ -10,7 +10,7 @@ use ringfence_model::{
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::{
-    daemon::{Daemon, Victim, alone},
+    daemon::{Daemon, Place, Victim},
     patience::wait_for,
     scene::{bash, block_on, create, named},
 };
@@ -20,8 +20,8 @@ const AHEAD_MAX: usize = 80;
 
 #[test]
 fn without_descriptors_nothing_new_is_made_and_all_goes_on_when_there_are_some() {
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     let jailer = daemon.victim(Victim::Jailer).expect("a jailer");
     let pid = Pid::from_raw(jailer.pid).expect("not 0");
     block_on(async {

@@ -12,7 +12,7 @@ use ringfence_model::api::Actor;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
-    daemon::{Daemon, alone},
+    daemon::{Daemon, Place},
     patience::wait_for,
     scene::{bash, block_on, create},
 };
@@ -22,14 +22,14 @@ use crate::common::{self, BIN, ringfence};
 #[test]
 fn a_full_state_directory_is_said_and_loses_nothing() {
     const ROOM_MIB: u64 = 192;
-    let _alone = alone();
-    let source = Daemon::prepared();
+    let place = Place::take();
+    let source = Daemon::of(&place);
     source.stop();
     let du = Command::new("du").args(["-sm", "layers"]).current_dir(&source.home).output().expect("du(1)");
     let used: u64 =
         String::from_utf8_lossy(&du.stdout).split_whitespace().next().expect("a number").parse().expect("MiB");
     let point = tempfile::tempdir().expect("a mount point");
-    let script = "set -e; mount -t tmpfs -o size=\"$1m\" tmpfs \"$2\"; cp -a \"$3/layers\" \"$3/engine\" \"$2\"; \
+    let script = "set -e; mount -t tmpfs -o size=\"$1m\" tmpfs \"$2\"; cp -a \"$3/layers\" \"$3/engine\" \"$3/config.toml\" \"$2\"; \
         exec \"$4\" serve --tcp none --home \"$2\"";
     let log = fs::File::create(source.home.join("log/full.log")).expect("a log");
     let child = Command::new("unshare")

@@ -13,7 +13,7 @@ use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, CreateRequest, ListRequest, SandboxStatus};
 
 use super::{
-    daemon::{Daemon, Victim, alone},
+    daemon::{Daemon, Place, Victim},
     patience::wait_for,
     scene::{bash, block_on, named},
 };
@@ -89,8 +89,8 @@ async fn load(daemon: Arc<Daemon>, seed: u64, told: Arc<Mutex<Told>>, over: Arc<
 #[test]
 fn killed_at_any_moment_under_load_nothing_that_was_answered_is_lost() {
     const KILLS: u64 = 20;
-    let _alone = alone();
-    let daemon = Arc::new(Daemon::prepared());
+    let place = Place::take();
+    let daemon = Arc::new(Daemon::of(&place));
     let seed = std::env::var("RINGFENCE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(7);
     println!("RINGFENCE_SEED={seed}");
     let mut random = Random(seed);

@@ -1,15 +1,15 @@
 //! Starts and ends in order: one daemon for each state directory, and SIGTERM.
 
 use super::{
-    daemon::{Daemon, alone},
+    daemon::{Daemon, Place},
     scene::{Scene, block_on},
 };
 use crate::common::{self, ringfence};
 
 #[test]
 fn a_second_daemon_is_refused_with_the_pid_that_holds_the_directory() {
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     let second = ringfence(&daemon.home, &["serve", "--tcp", "none"]);
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success());
@@ -20,8 +20,8 @@ fn a_second_daemon_is_refused_with_the_pid_that_holds_the_directory() {
 
 #[test]
 fn sigterm_drains_and_the_next_start_has_everything() {
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     let scene = block_on(async { Scene::set(&daemon.client(), "4244.5").await });
     daemon.stop();
     daemon.start();
