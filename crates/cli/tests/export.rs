@@ -4,6 +4,8 @@
 mod common;
 #[path = "export/hostile.rs"]
 mod hostile;
+#[path = "export/own.rs"]
+mod own;
 #[path = "export/scene.rs"]
 mod scene;
 

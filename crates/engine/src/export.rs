@@ -79,6 +79,13 @@ impl Default for Exports {
     }
 }
 
+impl Exports {
+    /// Until it is dropped no name is given to an exported template, or taken from one.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+}
+
 /// What became of a sandbox's disk.
 struct Copied {
     home: LayerDigest,
@@ -160,7 +167,7 @@ impl Engine {
         let Prepared { packages, preload, mut warnings } = prepared;
         let own: Vec<LayerDigest> = system.iter().chain([&digest]).cloned().collect();
         drop(copying);
-        let _turn = self.inner.exports.changing.lock().await;
+        let _turn = self.inner.exports.turn().await;
         let version = match self.free_version(&request.template_name, request.new_version).await {
             Ok(version) => version,
             Err(error) => {
@@ -253,6 +260,10 @@ impl Engine {
             return exists(format!("`{name}` is a template that ringfence ships; choose another name"));
         }
         let rows = self.inner.store.templates().await?;
+        // A version of it would take the place of the operator's recipe in every sandbox that is made after it.
+        if rows.iter().any(|row| row.name == name && exported(&row.recipe).is_none()) {
+            return exists(format!("`{name}` is a template that an operator built from a recipe; choose another name"));
+        }
         let last = rows.iter().filter(|row| row.name == name).map(|row| row.version).max().unwrap_or(0);
         if last > 0 && !new_version {
             return exists(format!(
@@ -433,11 +444,17 @@ impl Engine {
                 format!("`{}` is shipped with ringfence; only exported templates can be deleted", canonical(&name));
             return Err(ApiError::new(Code::NotSupported, text).into());
         }
-        let turn = self.inner.exports.changing.lock().await;
+        let turn = self.inner.exports.turn().await;
         let mut own = self.inner.store.templates().await?;
         own.retain(|row| row.name == name);
         if own.is_empty() {
             return Err(unknown(&name).into());
+        }
+        if by == Actor::Agent && own.iter().any(|row| exported(&row.recipe).is_none()) {
+            let text = format!(
+                "`{name}` was built from an operator's recipe; only exported templates can be deleted here (operators: `ringfence template rm {name}`)"
+            );
+            return Err(ApiError::new(Code::PermissionDenied, text).into());
         }
         let using = self.all_live().iter().filter(|sandbox| sandbox.template.name == name).count();
         if using > 0 {
