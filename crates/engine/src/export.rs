@@ -33,6 +33,7 @@ use crate::{
 
 mod archive;
 mod clone;
+mod hidden;
 mod prepare;
 
 pub use archive::Chunks;
@@ -50,9 +51,6 @@ const TEMPLATE_HOME_BYTES: u64 = 64 << 20;
 
 /// What a root without homes may have, as installed from Debian.
 const SYSTEM_BYTES: u64 = 4 << 30;
-
-/// Shortest value that is looked for in files.
-const HIDDEN_BYTES_MIN: usize = 8;
 
 /// Where what is known of an exported template stands in its row's `recipe`, beside the recipe.
 const EXPORT: &str = "export";
@@ -227,6 +225,13 @@ impl Engine {
         let created_at_ms = row.created_at_ms;
         let name = row.name.clone();
         self.publish(row).await?;
+        if report.outside > 0 {
+            let what = if report.outside == 1 { "change" } else { "changes" };
+            warnings.push(format!(
+                "{} {what} outside of the home left behind (`left_out` begins there); what the template is to have must lie below /home/user, or be in the recipe of `{}`",
+                report.outside, base.name
+            ));
+        }
         if report.left_out_count > 0 {
             let what = if report.left_out_count == 1 { "path was" } else { "paths were" };
             warnings.push(format!("{} {what} left out; `left_out` says which, and why", report.left_out_count));
@@ -365,21 +370,24 @@ impl Engine {
         Ok(template.layers.iter().rev().filter(|layer| !homes.contains(layer)).cloned().collect())
     }
 
-    /// What must not be in a template: placeholders, and keys that programs see.
+    /// What must not be in a template: placeholders, and values that programs see, but for plain words.
     async fn hidden_values(&self, sandbox: &Sandbox) -> Result<Vec<Vec<u8>>, Failure> {
         let (_, secrets, _) = self.gate_status(&sandbox.id).await?;
         let environment = sandbox.environment();
-        let is_hidden =
+        let is_a_keys =
             |name: &String| secrets.contains_key(name) || environment.exposed.contains(name) || is_key_name(name);
-        let values =
-            environment.values.iter().filter(|(name, value)| is_hidden(name) && value.len() >= HIDDEN_BYTES_MIN);
-        Ok(values.map(|(_, value)| value.clone().into_bytes()).collect())
+        let values = environment.values.iter().filter(|(_, value)| value.len() >= hidden::BYTES_MIN);
+        let hidden = values.filter_map(|(name, value)| match is_a_keys(name) {
+            true => Some(value.as_bytes()),
+            false => (!hidden::is_trivial(value)).then(|| hidden::beginning(value)),
+        });
+        Ok(hidden.map(<[u8]>::to_vec).collect())
     }
 
     /// Whether a value of the environment stands in a text. More are looked for than in files: a script is typed.
     fn holds_a_secret(&self, sandbox: &Sandbox, text: &[u8]) -> bool {
         let environment = sandbox.environment();
-        let values = environment.values.values().filter(|value| value.len() >= HIDDEN_BYTES_MIN);
+        let values = environment.values.values().filter(|value| value.len() >= hidden::BYTES_MIN);
         let masks = Masks::new(values.map(|value| (value.as_bytes(), &b"#"[..])));
         Search::new(Arc::new(masks)).feed(text)
     }
