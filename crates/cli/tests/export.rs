@@ -8,6 +8,8 @@ mod hostile;
 mod own;
 #[path = "export/scene.rs"]
 mod scene;
+#[path = "export/snapshot.rs"]
+mod snapshot;
 
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{

@@ -15,7 +15,7 @@ use ringfence_model::{
     mask::{Masks, Search},
     net::is_key_name,
 };
-use ringfence_store::{Actor, SandboxStatus, TemplateRow, TemplateStatus};
+use ringfence_store::{Actor, TemplateRow, TemplateStatus};
 use tokio::io::AsyncReadExt;
 
 use crate::{
@@ -24,7 +24,6 @@ use crate::{
     engine::{Engine, now_ms},
     error::Failure,
     language::Language,
-    lookup::not_running,
     registry::{Template, canonical},
     sandbox::Sandbox,
     template::{self, Record, StepStream},
@@ -35,6 +34,7 @@ mod archive;
 mod clone;
 mod hidden;
 mod prepare;
+mod snapshot;
 
 pub use archive::Chunks;
 pub(crate) use archive::clear;
@@ -280,24 +280,6 @@ impl Engine {
             return Err(ApiError::new(Code::QuotaExceeded, text).into());
         }
         Ok(last + 1)
-    }
-
-    /// A disk of its own with what a sandbox's disk holds now, whether or not it runs.
-    async fn copy_disk_of(&self, sandbox: &Arc<Sandbox>, only: Option<SandboxStatus>) -> Result<DiskId, Failure> {
-        let (machine, store) = (&self.inner.machine, &self.inner.store);
-        let state = sandbox.state.lock().await;
-        let fits = matches!(state.status, SandboxStatus::Running | SandboxStatus::Paused | SandboxStatus::Stopped);
-        if !fits || only.is_some_and(|only| only != state.status) {
-            return Err(not_running(&sandbox.id, state.status).into());
-        }
-        let size_mib = sandbox.limits.disk_mib;
-        let number = store.write(move |tx| tx.insert_disk(None, size_mib)).await?;
-        let disk = DiskId(number);
-        if let Err(error) = machine.copy_disk(sandbox.disk, disk, size_mib).await {
-            crate::shelf::discard_disk(machine, store, disk).await;
-            return Err(error.into());
-        }
-        Ok(disk)
     }
 
     /// Makes a layer of the home on a disk that nobody uses.
