@@ -151,6 +151,25 @@ fn a_token_finds_what_is_of_its_project_and_nothing_else() {
     }
 }
 
+/// Sandboxes of every project are made from it.
+#[test]
+fn what_an_operator_built_is_no_other_projects_to_delete() {
+    let home = common::shared();
+    let recipe = tempfile::tempdir().expect("a directory");
+    let text = "name = \"access-house\"\ndescription = \"Ours\"\nlanguage = \"bash\"\ndebian = \"bookworm\"\n";
+    std::fs::write(recipe.path().join("template.toml"), text).expect("a recipe");
+    said(home, &["template", "build", recipe.path().to_str().expect("plain"), "--json"]);
+    const PATH: &str = "/v1/templates/access-house";
+    for (role, project) in [("agent", "rival"), ("operator", "rival"), ("agent", "default")] {
+        let (id, secret) = token(home, role, project, &[]);
+        let refused = ask(Some(&secret), "DELETE", PATH, &Value::Null);
+        assert_eq!(refused.status, 403, "{role} of {project}: {}", refused.body);
+        assert_eq!(ask(Some(&secret), "GET", PATH, &Value::Null).status, 200, "{role} of {project}");
+        said(home, &["token", "revoke", &id, "--json"]);
+    }
+    said(home, &["template", "rm", "access-house", "--json"]);
+}
+
 #[test]
 fn jobs_are_of_the_project_that_began_them() {
     let home = common::shared();

@@ -4,8 +4,12 @@
 mod common;
 #[path = "export/hostile.rs"]
 mod hostile;
+#[path = "export/own.rs"]
+mod own;
 #[path = "export/scene.rs"]
 mod scene;
+#[path = "export/snapshot.rs"]
+mod snapshot;
 
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
@@ -80,6 +84,9 @@ async fn values_secrets_histories_and_keys_stay_behind() {
         ("ALPACA_API_KEY", "canary-of-the-client-51d7aa0f"),
         ("OTHER_API_KEY", "canary-exposed-51d7aa0e"),
         ("MODE", "paper"),
+        // Its name says nothing, and it stands in the clear.
+        ("DATABASE_URL", "postgres://u:canary-51d7aa0c@db.internal/prices"),
+        ("ORIGIN", "https://paper-api.alpaca.markets"),
     ];
     let vars = EnvVars::new(vars.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
     let request = CreateRequest { env_vars: vars, expose: true, ..named("python") };
@@ -96,6 +103,9 @@ open("placeholder.py", "w").write("key = %r" % key)
 open("encoded.txt", "w").write(base64.b64encode(("x" + key).encode()).decode())
 open("exposed.json", "w").write('{"key": "%s"}' % os.environ["OTHER_API_KEY"])
 open("mode.txt", "w").write(os.environ["MODE"])
+open("url.py", "w").write("url = %r" % os.environ["DATABASE_URL"])
+open("origin.py", "w").write("origin = %r" % os.environ["ORIGIN"])
+os.makedirs("bot/.cargo"); open("bot/.npmrc", "w").write("x"); open("bot/.cargo/credentials.toml", "w").write("x")
 open(".bash_history", "w").write("export X=1")
 open(".python_history", "w").write("x")
 open(".netrc", "w").write("machine x")
@@ -108,12 +118,15 @@ open("strategy.py", "w").write("print('a strategy')")
         )
         .await;
     let exported = export(&scene, &id, "clean").await.expect("exported");
-    assert_eq!(exported.env_vars_required, ["ALPACA_API_KEY", "MODE", "OTHER_API_KEY"]);
+    assert_eq!(exported.env_vars_required, ["ALPACA_API_KEY", "DATABASE_URL", "MODE", "ORIGIN", "OTHER_API_KEY"]);
     let left: Vec<&str> = exported.left_out.iter().map(|left| left.path.as_str()).collect();
     for path in [
         "placeholder.py",
         "encoded.txt",
         "exposed.json",
+        "url.py",
+        "bot/.npmrc",
+        "bot/.cargo/credentials.toml",
         ".bash_history",
         ".python_history",
         ".netrc",
@@ -133,7 +146,7 @@ found = sorted(os.path.relpath(os.path.join(d, f), "/home/user") for d, _, fs in
 print([f for f in found if not f.startswith((".cache/", ".config/", ".local/"))], os.path.exists("/tmp/left"), "ALPACA_API_KEY" in os.environ)
 "#)
         .await;
-    assert_eq!(seen, "['mode.txt', 'strategy.py'] False False\n");
+    assert_eq!(seen, "['mode.txt', 'origin.py', 'strategy.py'] False False\n");
     // The control: without the variables the very same files come along.
     let control = scene.create("python").await;
     scene
@@ -143,7 +156,7 @@ print([f for f in found if not f.startswith((".cache/", ".config/", ".local/"))]
     assert!(exported.left_out.iter().all(|left| left.path != "placeholder.py"), "{exported:?}");
     // Nothing of the values is on disk of the daemon's layers.
     let found =
-        std::process::Command::new("grep").args(["-rlE", "51d7aa0[ef]"]).arg(scene.home.join("layers")).output();
+        std::process::Command::new("grep").args(["-rlE", "51d7aa0[cef]"]).arg(scene.home.join("layers")).output();
     assert_eq!(String::from_utf8_lossy(&found.expect("grep(1)").stdout), "");
     scene.end(&[&id, &copy, &control], &["clean", "control"]).await;
 }

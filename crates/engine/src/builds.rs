@@ -222,9 +222,13 @@ impl Engine {
         build: &Build,
     ) -> Result<Vec<BuildStage>, Failure> {
         let store = &self.inner.store;
-        let version = 1 + store
-            .templates()
-            .await?
+        let is_own = template::shipped_named(&recipe.name).is_none();
+        let turn = if is_own { Some(self.inner.exports.turn().await) } else { None };
+        let rows = store.templates().await?;
+        if is_own && rows.iter().any(|row| row.name == recipe.name && is_exported(row)) {
+            return Err(taken(&recipe.name, EXPORTED).into());
+        }
+        let version = 1 + rows
             .iter()
             .filter(|row| row.name == recipe.name && row.status == Stored::Ready)
             .map(|row| row.version)
@@ -252,6 +256,8 @@ impl Engine {
         let entry = Self::entry(Actor::System, "template.build").detail(detail);
         let ((), receipt) = store.write_with_audit(entry, move |tx| tx.put_template(&begun)).await?;
         drop(receipt);
+        // From here on the row keeps the name.
+        drop(turn);
         let stages = template::stages(&recipe, &template::HostSettings::of_host());
         let (sender, mut news) = mpsc::channel(64);
         let follow = async {
@@ -360,16 +366,12 @@ impl Engine {
             let text = format!("the recipe is called `{}`, not `{name}`", recipe.name);
             return Err(wrong(text).into());
         }
-        let taken = |why: &str| {
-            let text = format!("the name `{name}` is that of {why}; give your recipe another `name`");
-            ApiError::new(Code::TemplateExists, text)
-        };
         if template::shipped_named(name).is_some() {
-            return Err(taken("a template that ringfence ships").into());
+            return Err(taken(name, "a template that ringfence ships").into());
         }
         let rows = self.inner.store.templates().await?;
         if rows.iter().any(|row| row.name == name && is_exported(row)) {
-            return Err(taken("a template that was exported from a sandbox").into());
+            return Err(taken(name, EXPORTED).into());
         }
         Ok(recipe)
     }
@@ -482,6 +484,13 @@ fn is_exported(row: &TemplateRow) -> bool {
 
 fn shipped(name: &str) -> Result<Recipe, ApiError> {
     template::shipped_named(name).ok_or_else(|| unknown(name))
+}
+
+const EXPORTED: &str = "a template that was exported from a sandbox";
+
+fn taken(name: &str, why: &str) -> ApiError {
+    let text = format!("the name `{name}` is that of {why}; give your recipe another `name`");
+    ApiError::new(Code::TemplateExists, text)
 }
 
 fn language(recipe: &Recipe) -> Language {

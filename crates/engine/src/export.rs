@@ -15,7 +15,7 @@ use ringfence_model::{
     mask::{Masks, Search},
     net::is_key_name,
 };
-use ringfence_store::{Actor, SandboxStatus, TemplateRow, TemplateStatus};
+use ringfence_store::{Actor, TemplateRow, TemplateStatus};
 use tokio::io::AsyncReadExt;
 
 use crate::{
@@ -24,7 +24,6 @@ use crate::{
     engine::{Engine, now_ms},
     error::Failure,
     language::Language,
-    lookup::not_running,
     registry::{Template, canonical},
     sandbox::Sandbox,
     template::{self, Record, StepStream},
@@ -33,7 +32,9 @@ use crate::{
 
 mod archive;
 mod clone;
+mod hidden;
 mod prepare;
+mod snapshot;
 
 pub use archive::Chunks;
 pub(crate) use archive::clear;
@@ -50,9 +51,6 @@ const TEMPLATE_HOME_BYTES: u64 = 64 << 20;
 
 /// What a root without homes may have, as installed from Debian.
 const SYSTEM_BYTES: u64 = 4 << 30;
-
-/// Shortest value that is looked for in files.
-const HIDDEN_BYTES_MIN: usize = 8;
 
 /// Where what is known of an exported template stands in its row's `recipe`, beside the recipe.
 const EXPORT: &str = "export";
@@ -76,6 +74,13 @@ impl Default for Exports {
             copying: tokio::sync::Semaphore::new(COPIES_MAX),
             seen: tokio::sync::Mutex::default(),
         }
+    }
+}
+
+impl Exports {
+    /// Until it is dropped no name is given to an exported template, or taken from one.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 }
 
@@ -160,7 +165,7 @@ impl Engine {
         let Prepared { packages, preload, mut warnings } = prepared;
         let own: Vec<LayerDigest> = system.iter().chain([&digest]).cloned().collect();
         drop(copying);
-        let _turn = self.inner.exports.changing.lock().await;
+        let _turn = self.inner.exports.turn().await;
         let version = match self.free_version(&request.template_name, request.new_version).await {
             Ok(version) => version,
             Err(error) => {
@@ -220,6 +225,13 @@ impl Engine {
         let created_at_ms = row.created_at_ms;
         let name = row.name.clone();
         self.publish(row).await?;
+        if report.outside > 0 {
+            let what = if report.outside == 1 { "change" } else { "changes" };
+            warnings.push(format!(
+                "{} {what} outside of the home left behind (`left_out` begins there); what the template is to have must lie below /home/user, or be in the recipe of `{}`",
+                report.outside, base.name
+            ));
+        }
         if report.left_out_count > 0 {
             let what = if report.left_out_count == 1 { "path was" } else { "paths were" };
             warnings.push(format!("{} {what} left out; `left_out` says which, and why", report.left_out_count));
@@ -253,6 +265,10 @@ impl Engine {
             return exists(format!("`{name}` is a template that ringfence ships; choose another name"));
         }
         let rows = self.inner.store.templates().await?;
+        // A version of it would take the place of the operator's recipe in every sandbox that is made after it.
+        if rows.iter().any(|row| row.name == name && exported(&row.recipe).is_none()) {
+            return exists(format!("`{name}` is a template that an operator built from a recipe; choose another name"));
+        }
         let last = rows.iter().filter(|row| row.name == name).map(|row| row.version).max().unwrap_or(0);
         if last > 0 && !new_version {
             return exists(format!(
@@ -264,31 +280,6 @@ impl Engine {
             return Err(ApiError::new(Code::QuotaExceeded, text).into());
         }
         Ok(last + 1)
-    }
-
-    /// A disk of its own with what a sandbox's disk holds now, whether or not it runs; and how many bytes of that were written on
-    /// other disks.
-    async fn copy_disk_of(
-        &self,
-        sandbox: &Arc<Sandbox>,
-        only: Option<SandboxStatus>,
-    ) -> Result<(DiskId, u64), Failure> {
-        let (machine, store) = (&self.inner.machine, &self.inner.store);
-        let state = sandbox.state.lock().await;
-        let fits = matches!(state.status, SandboxStatus::Running | SandboxStatus::Paused | SandboxStatus::Stopped);
-        if !fits || only.is_some_and(|only| only != state.status) {
-            return Err(not_running(&sandbox.id, state.status).into());
-        }
-        let size_mib = sandbox.limits.disk_mib;
-        let number = store.write(move |tx| tx.insert_disk(None, size_mib)).await?;
-        let disk = DiskId(number);
-        match machine.copy_disk(sandbox.disk, disk, size_mib).await {
-            Ok(shared_bytes) => Ok((disk, sandbox.inherited_bytes.saturating_add(shared_bytes))),
-            Err(error) => {
-                crate::shelf::discard_disk(machine, store, disk).await;
-                Err(error.into())
-            }
-        }
     }
 
     /// Makes a layer of the home on a disk that nobody uses.
@@ -361,21 +352,24 @@ impl Engine {
         Ok(template.layers.iter().rev().filter(|layer| !homes.contains(layer)).cloned().collect())
     }
 
-    /// What must not be in a template: placeholders, and keys that programs see.
+    /// What must not be in a template: placeholders, and values that programs see, but for plain words.
     async fn hidden_values(&self, sandbox: &Sandbox) -> Result<Vec<Vec<u8>>, Failure> {
         let (_, secrets, _) = self.gate_status(&sandbox.id).await?;
         let environment = sandbox.environment();
-        let is_hidden =
+        let is_a_keys =
             |name: &String| secrets.contains_key(name) || environment.exposed.contains(name) || is_key_name(name);
-        let values =
-            environment.values.iter().filter(|(name, value)| is_hidden(name) && value.len() >= HIDDEN_BYTES_MIN);
-        Ok(values.map(|(_, value)| value.clone().into_bytes()).collect())
+        let values = environment.values.iter().filter(|(_, value)| value.len() >= hidden::BYTES_MIN);
+        let hidden = values.filter_map(|(name, value)| match is_a_keys(name) {
+            true => Some(value.as_bytes()),
+            false => (!hidden::is_trivial(value)).then(|| hidden::beginning(value)),
+        });
+        Ok(hidden.map(<[u8]>::to_vec).collect())
     }
 
     /// Whether a value of the environment stands in a text. More are looked for than in files: a script is typed.
     fn holds_a_secret(&self, sandbox: &Sandbox, text: &[u8]) -> bool {
         let environment = sandbox.environment();
-        let values = environment.values.values().filter(|value| value.len() >= HIDDEN_BYTES_MIN);
+        let values = environment.values.values().filter(|value| value.len() >= hidden::BYTES_MIN);
         let masks = Masks::new(values.map(|value| (value.as_bytes(), &b"#"[..])));
         Search::new(Arc::new(masks)).feed(text)
     }
@@ -440,11 +434,17 @@ impl Engine {
                 format!("`{}` is shipped with ringfence; only exported templates can be deleted", canonical(&name));
             return Err(ApiError::new(Code::NotSupported, text).into());
         }
-        let turn = self.inner.exports.changing.lock().await;
+        let turn = self.inner.exports.turn().await;
         let mut own = self.inner.store.templates().await?;
         own.retain(|row| row.name == name);
         if own.is_empty() {
             return Err(unknown(&name).into());
+        }
+        if by == Actor::Agent && own.iter().any(|row| exported(&row.recipe).is_none()) {
+            let text = format!(
+                "`{name}` was built from an operator's recipe; only exported templates can be deleted here (operators: `ringfence template rm {name}`)"
+            );
+            return Err(ApiError::new(Code::PermissionDenied, text).into());
         }
         let using = self.all_live().iter().filter(|sandbox| sandbox.template.name == name).count();
         if using > 0 {

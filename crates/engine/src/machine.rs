@@ -53,6 +53,11 @@ impl MachineError {
         matches!(self, Self::Jailer(JailerError::Refused(Refusal::Unknown(_))))
     }
 
+    /// Whether it can be done in a moment.
+    pub(crate) fn is_not_yet(&self) -> bool {
+        matches!(self, Self::Jailer(JailerError::Refused(Refusal::NotYet(_))))
+    }
+
     /// Whether a warm interpreter is not there, or died while it was asked: packages of somebody's template may see to that.
     pub(crate) fn is_without_zygote(&self) -> bool {
         self.is_unknown() || matches!(self, Self::Jailer(JailerError::Refused(Refusal::Failed(_))))

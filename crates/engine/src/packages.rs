@@ -12,7 +12,12 @@ use ringfence_model::{
 use ringfence_store::{Actor, ExecutionStatus};
 use serde::Deserialize;
 
-use crate::{engine::Engine, error::Failure, run::Program, sandbox::Sandbox};
+use crate::{
+    engine::Engine,
+    error::Failure,
+    run::Program,
+    sandbox::{Installing, Sandbox},
+};
 
 mod tool;
 
@@ -46,12 +51,14 @@ impl Engine {
             return Ok(Vec::new());
         }
         let tool = tool::of(&sandbox.template, packages)?;
+        let installing = Installing::in_sandbox(sandbox);
         let detail = serde_json::json!({ "packages": packages });
         drop(self.inner.store.append(Self::entry(actor, "sandbox.install").sandbox(&sandbox.id).detail(detail)).await?);
         let id = sandbox.id.clone();
         let (engine, sandbox, wanted) = (self.clone(), Arc::clone(sandbox), packages.to_vec());
         // A task of its own: whoever asked may be gone before it is over, and the registries are closed again all the same.
         let ran = tokio::spawn(async move {
+            let _installing = installing;
             let registries = |open| GateOp::Registries { sandbox: sandbox.id.clone(), open };
             engine.inner.gate.call(registries(true)).await?;
             let ran = engine.run_tool(actor, &sandbox, tool, &wanted).await;

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Sandbox {
     /// Under this lock its state changes; executions take it only to look and to get their interpreter.
     pub state: tokio::sync::Mutex<State>,
     next_execution: AtomicU64,
+    /// Installations of packages under way.
+    installing: AtomicU32,
     /// Environment: version, and values by name.
     pub environment: Mutex<Environment>,
     /// Executions that have ended but left processes: their cgroups are removed once those are gone.
@@ -54,6 +56,24 @@ pub(crate) struct Sandbox {
     pub(crate) visits: Visits,
     /// Its disk was full when it was looked at last.
     pub(crate) was_full: AtomicBool,
+}
+
+/// While it lives, packages are being installed in its sandbox.
+#[derive(Debug)]
+pub(crate) struct Installing(Arc<Sandbox>);
+
+impl Installing {
+    /// From now on.
+    pub(crate) fn in_sandbox(sandbox: &Arc<Sandbox>) -> Self {
+        sandbox.installing.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(sandbox))
+    }
+}
+
+impl Drop for Installing {
+    fn drop(&mut self) {
+        self.0.installing.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// An ended execution of which processes live on.
@@ -167,6 +187,7 @@ impl Sandbox {
             gate: tokio::sync::RwLock::default(),
             state: tokio::sync::Mutex::new(made.state),
             next_execution: AtomicU64::new(made.last_execution + 1),
+            installing: AtomicU32::new(0),
             environment: Mutex::new(made.environment),
             lingering: Mutex::default(),
             started: Mutex::default(),
@@ -190,6 +211,11 @@ impl Sandbox {
     #[must_use]
     pub(crate) fn next_number(&self) -> u64 {
         self.next_execution.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether packages are being installed in it.
+    pub(crate) fn is_installing(&self) -> bool {
+        self.installing.load(Ordering::SeqCst) > 0
     }
 
     /// Version and values of its environment.

@@ -414,6 +414,18 @@ impl Cgroups {
         }
     }
 
+    /// Whether every process of a group stands still: freezing takes until each has come out of its system call.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn is_frozen(&self, group: &str) -> Result<bool, CgroupError> {
+        match (&self.executions, &self.freezer) {
+            (At::V2(dir), _) => Ok(get(&dir.join(group).join("cgroup.events"))?.lines().any(|line| line == "frozen 1")),
+            (At::V1(_), Some(dir)) => Ok(get(&dir.join(group).join("freezer.state"))?.trim() == "FROZEN"),
+            (At::V1(_), None) => Err(CgroupError::Missing("freezer")),
+        }
+    }
+
     /// CPU time of a part since it was made, in microseconds.
     ///
     /// # Errors

@@ -356,6 +356,12 @@ impl Jailer {
         if !self.disks.exists(from) {
             return Err(unknown(format!("disk {}", from.0)));
         }
+        // A snapshot is of one moment of a disk that nobody writes to.
+        if let Some((id, _)) = self.shells.iter().find(|(_, shell)| shell.disk() == Some(from))
+            && !self.host.cgroups.is_frozen(&crate::shell::group(*id)).map_err(cgroup_refusal)?
+        {
+            return Err(Refusal::NotYet(format!("shell {id} is not frozen")));
+        }
         self.disks.copy(from, to, size_mib).map_err(|e| disk_refusal(&e))
     }
 

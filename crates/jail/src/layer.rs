@@ -28,6 +28,7 @@ pub mod archive;
 pub mod entry;
 pub mod home;
 pub mod image;
+pub mod outside;
 pub mod room;
 pub mod rules;
 pub mod system;
@@ -50,12 +51,25 @@ pub struct HomeReport {
     pub entries: u64,
     /// Bytes of all files.
     pub bytes: u64,
-    /// What was left out, at most [`LEFT_OUT_MAX`] of it: the path from the home, and why.
+    /// What was left out, at most [`LEFT_OUT_MAX`] of it: the path from the home, or from the root with a slash before it, and why.
     pub left_out: Vec<(String, String)>,
     /// How much was left out.
     pub left_out_count: u64,
     /// Whether everything else was copied too: an installer has changed something there.
     pub has_system: bool,
+    /// How much of what was left out are changes outside of the home, where nothing is copied.
+    pub outside: u64,
+}
+
+impl HomeReport {
+    /// Adds what another report has left out.
+    fn leave_out_also(&mut self, other: Self) {
+        self.left_out_count += other.left_out_count;
+        // Those of the other come first: they are few, and what they say is news.
+        let own = std::mem::replace(&mut self.left_out, other.left_out);
+        self.left_out.extend(own);
+        self.left_out.truncate(LEFT_OUT_MAX);
+    }
 }
 
 /// Paths that a report names.

@@ -163,8 +163,8 @@ pub enum Op {
     },
     /// Give a disk's bytes back. It must not be mounted in a shell. Unknown disks are no error. → [`Done::Ok`].
     DeleteDisk(DiskId),
-    /// Make a disk that shares what another holds now, in use or not. → [`Done::DiskCopied`] with the bytes that it shares and that
-    /// are not accounted to it.
+    /// Make a disk that shares what another holds now. A shell that uses it must be frozen: [`Refusal::NotYet`] until it is.
+    /// → [`Done::DiskCopied`] with the bytes that it shares and that are not accounted to it.
     CopyDisk {
         /// Which is copied.
         from: DiskId,
@@ -465,6 +465,9 @@ pub enum Refusal {
     /// It did not answer in time, or died.
     #[error("{0}")]
     Failed(String),
+    /// It can be done in a moment.
+    #[error("not yet: {0}")]
+    NotYet(String),
 }
 
 /// What the kernel says of a process: the evidence for `isolation` in results.

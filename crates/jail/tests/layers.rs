@@ -24,7 +24,7 @@ use ringfence_jail::{
         HomeReport,
         archive::{self, MANIFEST},
         entry::{self, Entry, Kind},
-        home, unpack,
+        home, outside, system, unpack,
     },
 };
 use ringfence_model::LayerDigest;
@@ -216,6 +216,115 @@ fn what_is_left_out_is_the_templates_own() {
     assert_eq!(left(&report), [".cache"]);
     assert_eq!(fs::read_to_string(scene.copied().join(".cache/fonts/list")).expect("there"), "of the template");
     assert!(!scene.copied().join(".cache/token").exists() && !scene.copied().join("deleted.py").exists());
+}
+
+/// Files below a directory, with their directories; each belongs to root or to whom it is given.
+fn fill(root: &Path, files: &[(&str, &str, u32)]) {
+    for (path, text, owner) in files {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().expect("it has one")).expect("directories");
+        fs::write(&path, text).expect("a file");
+        chown(&path, Some(*owner), Some(*owner)).expect("given away");
+    }
+}
+
+#[test]
+fn in_a_root_what_is_not_roots_is_judged_and_keys_of_one_machine_stay_behind() {
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nAAAA\n";
+    let scene = Scene::new();
+    let at = |name: &str| open(&scene.dir.path().join(name));
+    fill(
+        &scene.dir.path().join("seen"),
+        &[
+            ("etc/ssh/ssh_host_ed25519_key", KEY, 0),
+            ("etc/ssh/ssh_host_ed25519_key.pub", "ssh-ed25519 AAAA", 0),
+            ("etc/ssh/sshd_config", "Port 22", 0),
+            ("etc/machine-id", "00000000000000000000000000000001", 0),
+            ("etc/service/tls.txt", KEY, 0),
+            ("usr/share/doc/tls/example.pem", KEY, 0),
+            ("srv/packaged/.netrc", "an example", 0),
+            ("srv/app/.netrc", "machine x", 1000),
+            ("srv/app/notes.txt", KEY, 1000),
+            ("srv/app/server.key", "x", 1000),
+            ("srv/app/main.py", "print(1)", 1000),
+            ("srv/app/node_modules/tls/test.pem", KEY, 1000),
+            ("var/lib/postgresql/.pgpass", "x", 105),
+            ("home/user/strategy.py", "print(2)", 1000),
+        ],
+    );
+    let report = system::copy(&at("seen"), &at("tree"), MIB, &[]).expect("copied");
+    let expected = [
+        "/etc/machine-id",
+        "/etc/service/tls.txt",
+        "/etc/ssh/ssh_host_ed25519_key",
+        "/etc/ssh/ssh_host_ed25519_key.pub",
+        "/srv/app/.netrc",
+        "/srv/app/notes.txt",
+        "/srv/app/server.key",
+        "/var/lib/postgresql/.pgpass",
+    ];
+    assert_eq!(left(&report), expected);
+    let tree = scene.dir.path().join("tree");
+    for path in expected {
+        assert!(!tree.join(&path[1..]).exists(), "{path}");
+    }
+    for path in [
+        "etc/ssh/sshd_config",
+        "usr/share/doc/tls/example.pem",
+        "srv/packaged/.netrc",
+        "srv/app/main.py",
+        "srv/app/node_modules/tls/test.pem",
+    ] {
+        assert!(tree.join(path).exists(), "{path}");
+    }
+    assert!(!tree.join("home/user/strategy.py").exists(), "the home has a layer of its own");
+}
+
+#[test]
+fn changes_outside_of_the_home_are_found() {
+    let scene = Scene::new();
+    let at = |name: &str| open(&scene.dir.path().join(name));
+    let of = |name: &str| scene.dir.path().join(name);
+    fs::create_dir(of("changes")).expect("a directory");
+    let app = [("srv/app/main.py", "1", 1000), ("srv/app/old.py", "2", 1000), ("srv/app/lib/a.py", "3", 1000)];
+    fill(&of("template"), &app);
+    fill(&of("template"), &[("srv/app/same/b.py", "4", 1000), ("etc/x", "5", 0)]);
+    fill(&of("seen"), &[("srv/app/main.py", "changed", 1000), ("srv/app/same/b.py", "4", 1000), ("etc/x", "5", 0)]);
+    // The control: what is asked for elsewhere, and directories in which nothing was changed.
+    let elsewhere = [("home/user/z", "z", 1000), ("tmp/t", "t", 1000), ("var/tmp/v", "v", 1000)];
+    fill(&of("changes"), &elsewhere);
+    for dir in ["etc", "srv/app/same"] {
+        fs::create_dir_all(of("changes").join(dir)).expect("directories");
+    }
+    fs::create_dir_all(of("seen").join("var/tmp")).expect("directories");
+    fs::create_dir_all(of("template").join("var/tmp")).expect("directories");
+    let quiet = Scene::new();
+    fs::rename(of("changes"), quiet.dir.path().join("changes")).expect("moved");
+    let changes = || open(&quiet.dir.path().join("changes"));
+    let missing = outside::look(&changes(), &at("template"), &at("template"), &[]).expect("looked at");
+    assert_eq!((left(&missing), missing.left_out_count), (Vec::new(), 0));
+
+    let changed = quiet.dir.path().join("changes");
+    fill(&changed, &[("srv/app/main.py", "changed", 1000), ("srv/app/new/deep/f", "x", 1000)]);
+    // A whiteout, and a directory that was made anew and hides the template's.
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        changed.join("srv/app/old.py"),
+        rustix::fs::FileType::CharacterDevice,
+        rustix::fs::Mode::empty(),
+        0,
+    )
+    .expect("a whiteout");
+    for root in [&changed, &of("seen")] {
+        fs::create_dir(root.join("srv/app/lib")).expect("a directory");
+    }
+    fill(&of("seen"), &[("srv/app/new/deep/f", "x", 1000)]);
+    let report = outside::look(&changes(), &at("seen"), &at("template"), &[]).expect("looked at");
+    assert_eq!(left(&report), ["/srv/app/lib", "/srv/app/main.py", "/srv/app/new", "/srv/app/old.py"]);
+    assert_eq!(report.left_out_count, 4);
+    // A name tells no secret.
+    let hidden = outside::look(&changes(), &at("seen"), &at("template"), &[b"main.py".to_vec()]).expect("looked at");
+    assert!(left(&hidden).contains(&"(a name with a secret in it)") && !left(&hidden).contains(&"/srv/app/main.py"));
 }
 
 /// A home as a layer on disk, its digest as a home, and its archive.

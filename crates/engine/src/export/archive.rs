@@ -157,7 +157,7 @@ impl Engine {
         judge(&manifest)?;
         let name = request.template_name.unwrap_or_else(|| manifest.name.clone());
 
-        let _turn = self.inner.exports.changing.lock().await;
+        let _turn = self.inner.exports.turn().await;
         let version = self.free_version(&name, request.new_version).await?;
         let detail = serde_json::json!({"template": name, "version": version, "layers": manifest.layers});
         drop(self.inner.store.append(Self::entry(by, "template.import").detail(detail)).await?);

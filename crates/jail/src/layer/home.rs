@@ -1,7 +1,7 @@
 //! Copies a home, as programs of the sandbox see it, into a tree.
 //!
-//! The tree holds `home/user` and nothing else: programs of a sandbox can write nowhere else that outlives them, and so a template
-//! that was exported cannot change what belongs to root. Everything in it is the user's, without set-id bits and attributes.
+//! The tree holds `home/user` and nothing else, so that a template that was exported cannot change what belongs to root. What programs
+//! have changed elsewhere is said (see [`super::outside`]), or is copied as a whole (see [`super::system`]). Everything in it is the user's, without set-id bits and attributes.
 //! A file is left out when one of the hidden values stands in it, in any of the forms in which the gate looks for it, or a
 //! private key that is no package's.
 
@@ -43,10 +43,13 @@ pub(super) fn run(with_system: bool, bytes_max: u64, hidden: &[Vec<u8>]) -> Resu
             report.has_system = true;
             report.entries += of_system.entries;
             report.bytes += of_system.bytes;
-            report.left_out_count += of_system.left_out_count;
-            report.left_out.extend(of_system.left_out);
-            report.left_out.truncate(LEFT_OUT_MAX);
+            report.leave_out_also(of_system);
         }
+    } else {
+        let changes = open(room::CHANGES).map_err(|e| format!("the sandbox's changes: {e}"))?;
+        let of_system = super::outside::look(&changes, &seen, &template, hidden)?;
+        report.outside = of_system.left_out_count;
+        report.leave_out_also(of_system);
     }
     let json = serde_json::to_vec(&report).map_err(|e| e.to_string())?;
     super::say(&json)
@@ -106,9 +109,12 @@ impl Copier {
     }
 
     /// What is left out at this path by its name.
-    fn left_out(&self, path: &[u8]) -> Option<&'static str> {
+    fn left_out(&self, from: &OwnedFd, name: &CStr, path: &[u8]) -> Option<&'static str> {
         match (self.is_system, self.from_template) {
-            (true, _) => super::system::left_out(path),
+            (true, _) => {
+                let stat = statat(from, name, AtFlags::SYMLINK_NOFOLLOW);
+                super::system::left_out(path, stat.is_ok_and(|stat| stat.st_uid == 0))
+            }
             (false, true) => None,
             (false, false) => rules::left_out(path).map(rules::Reason::as_str),
         }
@@ -137,12 +143,14 @@ impl Copier {
                 path.push(b'/');
             }
             path.extend_from_slice(name.to_bytes());
-            let reason = self.left_out(path);
+            let reason = self.left_out(from, name, path);
             match (reason, number < from_here) {
                 (None, true) => {
                     let below = base.and_then(|base| openat(base, &**name, DIRECTORY, Mode::empty()).ok());
                     self.entry(from, below.as_ref(), to, name, path, depth)?;
                 }
+                // The home has a layer of its own.
+                (Some(_), true) if self.is_system && path.starts_with(b"home/user/") => {}
                 (Some(reason), true) => self.leave_out(path, reason),
                 (Some(_), false) => {
                     if let Some(base) = base {
@@ -159,7 +167,7 @@ impl Copier {
         Ok(())
     }
 
-    fn names(&mut self, dir: &OwnedFd, path: &[u8]) -> Result<Vec<std::ffi::CString>, String> {
+    pub(super) fn names(&mut self, dir: &OwnedFd, path: &[u8]) -> Result<Vec<std::ffi::CString>, String> {
         let names = listing_names(dir, ENTRIES_MAX).map_err(|e| format!("listing {}: {e}", text(path)))?;
         self.report.entries += names.len() as u64;
         if self.report.entries > ENTRIES_MAX {
@@ -221,7 +229,9 @@ impl Copier {
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = openat(to, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed("making", e.into()))?;
-        let found = self.content(&source, &made, self.is_system || rules::is_in_package(path)).map_err(|e| match e {
+        let is_packages =
+            rules::is_in_package(path) || (self.is_system && stat.st_uid == 0 && !super::system::may_hold_a_key(path));
+        let found = self.content(&source, &made, is_packages).map_err(|e| match e {
             Content::Full => format!(
                 "its files have more than {} bytes, which is more than the sandbox's disk may hold: one of them is sparse, or \
                  shares its bytes with another (`cp --reflink`), or the sandbox is a clone of before clones counted what \
@@ -289,11 +299,15 @@ impl Copier {
         self.masks.as_ref().is_some_and(|masks| Search::new(Arc::clone(masks)).feed(bytes))
     }
 
-    fn leave_out(&mut self, path: &[u8], why: &str) {
+    pub(super) fn leave_out(&mut self, path: &[u8], why: &str) {
         self.report.left_out_count += 1;
         if self.report.left_out.len() < LEFT_OUT_MAX {
             // A name may hold a secret itself.
-            let shown = if self.is_hidden(path) { "(a name with a secret in it)".to_owned() } else { text(path) };
+            let shown = match (self.is_hidden(path), self.is_system) {
+                (true, _) => "(a name with a secret in it)".to_owned(),
+                (false, true) => format!("/{}", text(path)),
+                (false, false) => text(path),
+            };
             self.report.left_out.push((shown, why.to_owned()));
         }
     }

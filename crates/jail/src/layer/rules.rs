@@ -29,8 +29,8 @@ impl Reason {
     }
 }
 
-/// Paths from the home, and below them.
-const PATHS: [(&str, Reason); 40] = [
+/// Paths from the home, and below them. Elsewhere these names mean nothing, or are a project's own.
+const OF_A_HOME: &[(&str, Reason)] = &[
     (".cache", Reason::Cache),
     (".npm", Reason::Cache),
     (".node-gyp", Reason::Cache),
@@ -38,18 +38,38 @@ const PATHS: [(&str, Reason); 40] = [
     (".local/share/pnpm", Reason::Cache),
     (".local/share/Trash", Reason::Cache),
     (".local/state", Reason::History),
+    (".docker", Reason::Key),
+    (".claude", Reason::Key),
+    ("artifacts", Reason::Result),
+];
+
+/// Ends of paths, at any depth and below them, anywhere but in packages: a home is copied into a project, a project has a home of its own.
+const ANYWHERE: &[(&str, Reason)] = &[
     (".ipython", Reason::History),
     (".local/share/jupyter", Reason::History),
     (".lesshst", Reason::History),
     (".viminfo", Reason::History),
     (".wget-hsts", Reason::History),
+    ("fish_history", Reason::History),
     (".ssh", Reason::Key),
     (".gnupg", Reason::Key),
+    (".password-store", Reason::Key),
+    (".local/share/keyrings", Reason::Key),
     (".aws", Reason::Key),
     (".azure", Reason::Key),
     (".oci", Reason::Key),
-    (".docker", Reason::Key),
     (".kube", Reason::Key),
+    (".kaggle", Reason::Key),
+    (".huggingface", Reason::Key),
+    (".docker/config.json", Reason::Key),
+    (".dockercfg", Reason::Key),
+    (".claude/.credentials.json", Reason::Key),
+    (".claude.json", Reason::Key),
+    (".cargo/credentials", Reason::Key),
+    (".cargo/credentials.toml", Reason::Key),
+    (".gem/credentials", Reason::Key),
+    (".terraform.d/credentials.tfrc.json", Reason::Key),
+    (".streamlit/secrets.toml", Reason::Key),
     (".config/gcloud", Reason::Key),
     (".config/gh", Reason::Key),
     (".config/git/credentials", Reason::Key),
@@ -58,23 +78,32 @@ const PATHS: [(&str, Reason); 40] = [
     (".config/uv", Reason::Key),
     (".config/anthropic", Reason::Key),
     (".config/alpaca", Reason::Key),
-    (".claude", Reason::Key),
+    (".config/rclone", Reason::Key),
+    (".config/solana", Reason::Key),
     (".pip", Reason::Key),
     (".pypirc", Reason::Key),
     (".npmrc", Reason::Key),
     (".yarnrc", Reason::Key),
     (".yarnrc.yml", Reason::Key),
     (".netrc", Reason::Key),
+    ("_netrc", Reason::Key),
     (".git-credentials", Reason::Key),
+    (".vault-token", Reason::Key),
     (".pgpass", Reason::Key),
     (".my.cnf", Reason::Key),
+    (".mylogin.cnf", Reason::Key),
     (".boto", Reason::Key),
-    (".local/share/keyrings", Reason::Key),
-    ("artifacts", Reason::Result),
+    (".s3cfg", Reason::Key),
+    (".envrc", Reason::Key),
+    ("id_rsa", Reason::Key),
+    ("id_dsa", Reason::Key),
+    ("id_ecdsa", Reason::Key),
+    ("id_ecdsa_sk", Reason::Key),
+    ("id_ed25519", Reason::Key),
+    ("id_ed25519_sk", Reason::Key),
+    ("credentials.json", Reason::Key),
+    ("rclone.conf", Reason::Key),
 ];
-
-/// Names of files with private keys, anywhere but in packages.
-const KEY_FILES: [&[u8]; 5] = [b"id_rsa", b"id_dsa", b"id_ecdsa", b"id_ed25519", b"credentials.json"];
 
 /// Ends of names of files with private keys, anywhere but in packages.
 const KEY_ENDS: [&[u8]; 5] = [b".pem", b".key", b".p12", b".pfx", b".keystore"];
@@ -86,25 +115,38 @@ pub fn is_in_package(path: &[u8]) -> bool {
     parts.any(|part| matches!(part, b"site-packages" | b"dist-packages" | b"node_modules"))
 }
 
+/// Whether a path is this one, or ends with it.
+fn ends_with(path: &[u8], known: &str) -> bool {
+    path.strip_suffix(known.as_bytes()).is_some_and(|before| before.is_empty() || before.ends_with(b"/"))
+}
+
 /// Whether what is at this path from the home, and all below it, is left out, by its name.
 #[must_use]
 pub fn left_out(path: &[u8]) -> Option<Reason> {
-    if let Some((_, reason)) = PATHS.iter().find(|(known, _)| known.as_bytes() == path) {
+    if let Some((_, reason)) = OF_A_HOME.iter().find(|(known, _)| known.as_bytes() == path) {
+        return Some(*reason);
+    }
+    anywhere(path)
+}
+
+/// [`left_out`] for a path that does not lie in a home.
+#[must_use]
+pub fn anywhere(path: &[u8]) -> Option<Reason> {
+    if is_in_package(path) {
+        return None;
+    }
+    if let Some((_, reason)) = ANYWHERE.iter().find(|(known, _)| ends_with(path, known)) {
         return Some(*reason);
     }
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-    if !path.contains(&b'/') && name.starts_with(b".") && (name.ends_with(b"_history") || name.ends_with(b".history")) {
+    if name.starts_with(b".") && (name.ends_with(b"_history") || name.ends_with(b".history")) {
         return Some(Reason::History);
-    }
-    if is_in_package(path) {
-        return None;
     }
     if matches!(name, b"__pycache__" | b".pytest_cache" | b".mypy_cache" | b".ruff_cache" | b".ipynb_checkpoints") {
         return Some(Reason::Cache);
     }
     let is_key = name == b".env"
         || name.starts_with(b".env.")
-        || KEY_FILES.contains(&name)
         || KEY_ENDS.iter().any(|end| name.len() > end.len() && name.ends_with(end));
     is_key.then_some(Reason::Key)
 }
@@ -129,6 +171,37 @@ mod tests {
         check("bot/server.key", Some(Reason::Key));
         check("bot/__pycache__", Some(Reason::Cache));
         check("artifacts", Some(Reason::Result));
+        check(".docker", Some(Reason::Key));
+    }
+
+    #[test]
+    fn keys_and_histories_are_known_at_any_depth() {
+        for path in [
+            "bot/.npmrc",
+            "bot/.netrc",
+            "bot/.pypirc",
+            "a/b/c/.ssh",
+            "bot/.docker/config.json",
+            ".vault-token",
+            "ops/.vault-token",
+            ".cargo/credentials",
+            ".cargo/credentials.toml",
+            "build/.cargo/credentials.toml",
+            ".kaggle",
+            "bot/.kaggle",
+            ".config/rclone",
+            ".config/solana",
+            "backup/.config/solana",
+            "backup/.config/gcloud",
+            "keys/id_ed25519",
+            "bot/.envrc",
+        ] {
+            check(path, Some(Reason::Key));
+            assert_eq!(anywhere(path.as_bytes()), Some(Reason::Key), "{path}");
+        }
+        check(".local/share/fish/fish_history", Some(Reason::History));
+        check("bot/.python_history", Some(Reason::History));
+        check("backup/.ipython", Some(Reason::History));
     }
 
     #[test]
@@ -141,5 +214,14 @@ mod tests {
         check(".local/lib/python3.11/site-packages/pandas/__pycache__", None);
         check("node_modules/ws/.env", None);
         check(".key", None);
+        check("node_modules/ws/.npmrc", None);
+        // A longer name is another one, and what a project keeps beside its code is its own.
+        check("my.npmrc", None);
+        check("bot/x.ssh", None);
+        check(".cargo", None);
+        check(".cargo/config.toml", None);
+        check("bot/.docker", None);
+        check("bot/.cache", None);
+        assert_eq!(anywhere(b"srv/app/artifacts"), None);
     }
 }

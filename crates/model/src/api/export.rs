@@ -34,7 +34,7 @@ pub struct ExportRequest {
 /// Something that was left out of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
 pub struct LeftOut {
-    /// Path from the home.
+    /// Path from the home; from the root where it begins with a slash.
     pub path: String,
     /// Why.
     pub reason: String,
