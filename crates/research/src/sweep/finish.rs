@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ringfence_model::{
     ApiError,
-    api::{SweepCheck, SweepLookAhead, SweepLuck, SweepMetric, SweepStatus, SweepSymbol, SweepWalk},
+    api::{SweepCheck, SweepFigures, SweepLookAhead, SweepLuck, SweepMetric, SweepStatus, SweepSymbol, SweepWalk},
 };
 use serde::{Deserialize, Serialize};
 
@@ -238,6 +238,16 @@ impl Job {
         finished
     }
 
+    /// Buying and holding each group of symbols over the bars on which runs are ranked.
+    pub(crate) fn holds_ranked(&self) -> BTreeMap<Vec<String>, SweepFigures> {
+        let groups = self.plan.groups.iter().enumerate().take(SYMBOLS_MAX);
+        let one = |(at, symbols): (usize, &Vec<ringfence_market::Symbol>)| {
+            let figures = self.group_ground(at)?.hold_ranked().clone();
+            Some((symbols.iter().map(ToString::to_string).collect(), figures))
+        };
+        groups.filter_map(one).collect()
+    }
+
     /// The best of each group of symbols beside holding it.
     fn by_symbol(&self, rows: &BTreeMap<u64, Row>, runs: &BTreeMap<u64, Run>) -> Vec<SweepSymbol> {
         let (order, ranked) = rank::order(rows, self.metric());
@@ -248,9 +258,7 @@ impl Job {
                 rows.iter().filter(|(n, row)| group(n) == Some(at) && !row.is_partial && row.error.is_none()).collect();
             let best = order[..ranked].iter().find(|number| group(number) == Some(at));
             let row = best.and_then(|number| rows.get(number));
-            let last = self.plan.lanes.iter().position(|lane| lane.group == at);
-            let run = last.map(|lane| Run { number: 0, lane, set: 0, rung: self.plan.rungs - 1 });
-            let Some(Ok(ground)) = run.map(|run| self.ground(&run)) else { continue };
+            let Some(ground) = self.group_ground(at) else { continue };
             all.push(SweepSymbol {
                 symbols: symbols.iter().map(ToString::to_string).collect(),
                 best_run: best.copied(),

@@ -123,8 +123,8 @@ impl Job {
         winners(windows, own.filter_map(|run| Some((run.number, rows.get(&run.number)?))))
     }
 
-    /// The bars of a group of symbols.
-    fn group_ground(&self, group: usize) -> Option<std::sync::Arc<Ground>> {
+    /// All bars of a group of symbols.
+    pub(crate) fn group_ground(&self, group: usize) -> Option<std::sync::Arc<Ground>> {
         let lane = self.plan.lanes.iter().position(|lane| lane.group == group)?;
         self.ground(&Run { number: 0, lane, set: 0, rung: self.plan.rungs - 1 }).ok()
     }
