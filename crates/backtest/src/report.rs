@@ -12,12 +12,16 @@ mod measured;
 mod page;
 mod paint;
 mod scene;
+mod stretches;
 mod table;
 mod thin;
 mod words;
 mod write;
 
-pub use input::{Backtest, Fact, Figure, Input, Interval, Luck, Prices, Row, Source, Statement, Sweep, Value, Versus};
+pub use input::{
+    Backtest, Fact, Figure, Input, Interval, Luck, Parts, Prices, Row, Source, Statement, Stretches, Sweep, Value,
+    Versus,
+};
 pub use paint::PictureError;
 
 /// The report as one HTML file. It makes no request, and without its scripts it still shows everything but the interactive chart of

@@ -5,12 +5,14 @@
 //! is missing, and ends with the same table to the bit ([decision 42](../../../docs/decisions/0042-a-sweep-is-a-plan-and-its-parts.md)).
 
 mod answer;
+mod chance;
 mod curves;
 mod data;
 mod draw;
 mod evaluate;
 mod files;
 mod finish;
+mod forward;
 mod job;
 mod plan;
 mod propose;

@@ -35,7 +35,8 @@ pub struct Overfitting {
     pub trials: u64,
 }
 
-/// Every combination. `None` of fewer than two trials that have a Sharpe ratio, or of halves of fewer than two bars.
+/// Every combination. `None` of fewer than two trials that have a Sharpe ratio, of halves of fewer than two bars, or where a trial is over
+/// bars of its own.
 ///
 /// A trial that did nothing in a half counts as a Sharpe ratio of 0 there, which is what its money earned. Of equal ones the first is
 /// the best, and their ranks are the mean of their places.
@@ -43,7 +44,7 @@ pub struct Overfitting {
 pub fn overfitting(trials: &Trials) -> Option<Overfitting> {
     let blocks = trials.sums.len();
     let half_bars = trials.block_bars() * blocks / 2;
-    if trials.count() < 2 || trials.block_bars() == 0 || half_bars < 2 {
+    if trials.count() < 2 || trials.alone() > 0 || trials.block_bars() == 0 || half_bars < 2 {
         return None;
     }
     let [mut chosen, mut tried, mut squares] = [(); 3].map(|()| vec![0.0; trials.count()]);

@@ -101,6 +101,24 @@ fn a_half_in_which_nothing_was_done_counts_as_zero() {
 }
 
 #[test]
+fn trials_over_bars_of_their_own_deflate_as_much_and_are_not_compared() {
+    let random = &mut Random::new(7);
+    let all: Vec<Vec<f64>> = (0..12).map(|_| noise(random, 320)).collect();
+    let together = trials(&all, 8);
+    let mut alone = Trials::new(0, BLOCKS).expect("good blocks");
+    together.sharpes().iter().for_each(|sharpe| alone.add_alone(Some(*sharpe)));
+    alone.add_alone(None);
+    let (one, other) = (judged(&together, &all[0], None), judged(&alone, &all[0], None));
+    assert_eq!((one.luck, one.sharpe_deviation, one.trials), (other.luck, other.sharpe_deviation, other.trials));
+    assert!(one.overfitting.is_some() && one.effective_trials.is_some());
+    assert_eq!((other.overfitting, other.effective_trials, other.still), (None, None, 1));
+    // One among many is enough.
+    let mut mixed = together;
+    mixed.add_alone(Some(0.1));
+    assert_eq!((mixed.correlation(), overfitting(&mixed), mixed.count()), (None, None, 13));
+}
+
+#[test]
 fn every_figure_has_its_convention_and_json_has_its_name() {
     let random = &mut Random::new(9);
     let all: Vec<Vec<f64>> = (0..3).map(|_| noise(random, 64)).collect();

@@ -30,7 +30,7 @@ pub enum BadTrial {
     },
 }
 
-/// The trials of a search, in the order in which they were added, all over the same bars.
+/// The trials of a search, in the order in which they were added, all over the same bars but those of [`Trials::add_alone`].
 ///
 /// A trial whose returns do not differ (it never traded) has no Sharpe ratio and cannot be the best. It is counted in [`Trials::still`]
 /// and in nothing else.
@@ -46,6 +46,7 @@ pub struct Trials {
     /// By bar, the sum over the trials of their standardised returns.
     together: Vec<f64>,
     still: u64,
+    alone: u64,
 }
 
 impl Trials {
@@ -64,6 +65,7 @@ impl Trials {
             sharpes: Vec::new(),
             together: vec![0.0; bars],
             still: 0,
+            alone: 0,
         })
     }
 
@@ -97,6 +99,20 @@ impl Trials {
         Ok(())
     }
 
+    /// Adds a trial of which nothing is known but its Sharpe ratio of one bar, over bars of its own; `None` of one whose returns do not
+    /// differ.
+    ///
+    /// It counts as a trial and in the deviation of the Sharpe ratios, which is what deflating needs. It cannot be compared bar by bar:
+    /// with one such trial there is no correlation and no probability of overfitting.
+    pub fn add_alone(&mut self, sharpe: Option<f64>) {
+        let Some(sharpe) = sharpe.filter(|sharpe| sharpe.is_finite()) else {
+            self.still += 1;
+            return;
+        };
+        self.alone += 1;
+        self.sharpes.push(sharpe);
+    }
+
     /// Trials that have a Sharpe ratio.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -107,6 +123,12 @@ impl Trials {
     #[must_use]
     pub fn still(&self) -> u64 {
         self.still
+    }
+
+    /// Trials that were added by their Sharpe ratio alone.
+    #[must_use]
+    pub fn alone(&self) -> u64 {
+        self.alone
     }
 
     /// Bars of each trial.
@@ -133,13 +155,13 @@ impl Trials {
         deviation(&self.sharpes)
     }
 
-    /// The mean correlation of the returns of two trials. `None` of fewer than two trials.
+    /// The mean correlation of the returns of two trials. `None` of fewer than two trials, or where one was added alone.
     ///
     /// The squares of the sum of standardised returns hold every pair twice and every trial once, so that no pair has to be looked at.
     #[must_use]
     pub fn correlation(&self) -> Option<f64> {
         let n = count(&self.sharpes);
-        if self.sharpes.len() < 2 {
+        if self.sharpes.len() < 2 || self.alone > 0 {
             return None;
         }
         let squares =
@@ -148,7 +170,7 @@ impl Trials {
     }
 
     /// How many independent trials these are worth: `ρ + (1 − ρ) n` with their mean correlation `ρ` (Bailey and López de Prado, *The Deflated
-    /// Sharpe Ratio*, 2014, appendix 3), from 1 to n. `None` without a trial.
+    /// Sharpe Ratio*, 2014, appendix 3), from 1 to n. `None` without a trial, or without a correlation.
     #[must_use]
     pub fn effective(&self) -> Option<f64> {
         let n = count(&self.sharpes);

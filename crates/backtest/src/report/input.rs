@@ -18,6 +18,10 @@ pub struct Input {
     pub run: Backtest,
     /// The other runs.
     pub sweep: Option<Sweep>,
+    /// Where runs are ranked and judged, if that is not the whole time. [`Input::run`] is of the whole time all the same.
+    pub parts: Option<Parts>,
+    /// What was found on stretches of the time, a table each.
+    pub stretches: Vec<Stretches>,
     /// How likely it was luck.
     pub luck: Option<Luck>,
     /// Where it comes from: hash of the data, versions, seeds, costs, fills.
@@ -124,6 +128,28 @@ pub struct Sweep {
     pub columns: Vec<String>,
     /// Best first.
     pub rows: Vec<Row>,
+}
+
+/// Where runs of a sweep are ranked and judged, such as `the first 60 % of the bars` and `the rest`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// [`Sweep::columns`] and [`Row::score`] are of these bars.
+    pub ranked: String,
+    /// [`Row::total_return`] is of these.
+    pub judged: String,
+}
+
+/// Figures of stretches of the time.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Stretches {
+    /// What the table is about.
+    pub heading: String,
+    /// What to know when reading it.
+    pub note: String,
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// Rows with as many values as there are columns.
+    pub rows: Vec<Vec<Value>>,
 }
 
 /// One run of a sweep.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{
     chart, heat,
     input::{Backtest, Figure, Input, Luck, Prices, Source, Sweep, Value},
+    stretches,
     table::{Table, computed_by},
     thin,
     words::sentences,
@@ -45,7 +46,11 @@ pub(super) fn page(input: &Input) -> String {
     if !bars.is_empty() {
         sections.push(("prices", "Prices and trades", prices(run, &bars)));
     }
-    let (trades, runs) = (Table::trades(run), input.sweep.as_ref().map(Table::runs));
+    if !input.stretches.is_empty() {
+        sections.push(("stretches", "Out of sample", stretches::section(&input.stretches)));
+    }
+    let runs = input.sweep.as_ref().map(|sweep| Table::runs(sweep, input.parts.as_ref()));
+    let trades = Table::trades(run);
     if let (Some(sweep), Some(runs)) = (&input.sweep, &runs) {
         sections.push(("runs", "All runs", all_runs(sweep, runs)));
     }
@@ -124,7 +129,12 @@ fn head(input: &Input) -> String {
     out.push_str(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · "));
     out.push_str("</p>");
     if input.sweep.is_some() {
-        out.push_str("<p class=\"under\">Figures, charts and trades below are those of the best run of the sweep.</p>");
+        let whole =
+            if input.parts.is_some() { ", over the whole time, the bars included on which it was chosen" } else { "" };
+        let _ = write!(
+            out,
+            "<p class=\"under\">Figures, charts and trades below are those of the best run of the sweep{whole}.</p>"
+        );
     }
     out.push_str("<ul class=\"words\">");
     for sentence in sentences(input) {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    input::{Backtest, Row, Source, Sweep, Value},
+    input::{Backtest, Parts, Row, Source, Sweep, Value},
     write::{counted, escaped, json_number, json_string},
 };
 use crate::types::Side;
@@ -74,7 +74,7 @@ pub(super) struct Table {
 
 impl Table {
     /// All runs of a sweep.
-    pub(super) fn runs(sweep: &Sweep) -> Self {
+    pub(super) fn runs(sweep: &Sweep, parts: Option<&Parts>) -> Self {
         let rows = &sweep.rows[..sweep.rows.len().min(ROWS_MAX)];
         let rank = (1..=rows.len()).map(|rank| Value::Count(rank as u64)).collect();
         let mut columns = vec![
@@ -87,7 +87,13 @@ impl Table {
             Column::new(name.clone(), rows.iter().map(|row| row.values.get(at).cloned().unwrap_or_default()).collect())
         }));
         let hold = |row: &Row| row.total_return.hold.map_or(Value::None, Value::Fraction);
-        columns.push(Column::new("Buy and hold", rows.iter().map(hold).collect()));
+        // Beside figures of where runs are ranked, it says of where they are judged how they compare with it.
+        if parts.is_some() {
+            let own = |row: &Row| row.total_return.own.map_or(Value::None, Value::Fraction);
+            columns.push(Column::new("Return, judged", rows.iter().map(own).collect()));
+        }
+        let name = if parts.is_some() { "Buy and hold, judged" } else { "Buy and hold" };
+        columns.push(Column::new(name, rows.iter().map(hold).collect()));
         if rows.iter().any(|row| row.source != rows[0].source) {
             columns.push(Column::texts("How", rows.iter().map(|row| computed_by(row.source).to_owned())));
         }
@@ -96,7 +102,12 @@ impl Table {
                 |row: &Row| row.failure.iter().flat_map(|why| why.chars().take(REASON_CHARS_MAX)).collect::<String>();
             columns.push(Column::texts("Failed because", rows.iter().map(reason)));
         }
-        Self { id: "runs", caption: format!("All runs, ranked by {}", sweep.metric), columns, of: sweep.rows.len() }
+        let mut caption = format!("All runs, ranked by {}", sweep.metric);
+        if let Some(parts) = parts {
+            let _ =
+                write!(caption, " on {}; figures are of there, what is judged is of {}", parts.ranked, parts.judged);
+        }
+        Self { id: "runs", caption, columns, of: sweep.rows.len() }
     }
 
     /// The round trips of a run.

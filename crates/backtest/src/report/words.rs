@@ -1,7 +1,7 @@
 //! What came of it, in words: what was not beaten is said first.
 
 use super::{
-    input::{Figure, Input, Source, Sweep, Versus},
+    input::{Figure, Input, Parts, Source, Sweep, Versus},
     write::{counted, number, percent, plain},
 };
 use crate::metrics::Better;
@@ -42,20 +42,21 @@ pub(super) fn sentences(input: &Input) -> Vec<Sentence> {
         .iter()
         .filter(|figure| compared(figure).is_some())
         .partition(|figure| compared(figure) == Some(true));
+    let holding = if input.parts.is_some() { "Over the whole time, buy and hold" } else { "Buy and hold" };
     if !lost.is_empty() {
-        out.push(Sentence::against(format!("Buy and hold was not beaten on {}.", listed(&lost))));
+        out.push(Sentence::against(format!("{holding} was not beaten on {}.", listed(&lost))));
     }
     if input.run.benchmark.is_none() {
         out.push(Sentence::against("There is no buy and hold to compare with.".into()));
     }
     if let Some(sweep) = &input.sweep {
-        out.extend(of_sweep(sweep));
+        out.extend(of_sweep(sweep, input.parts.as_ref()));
     }
     if let Some(luck) = input.luck.as_ref().filter(|luck| !luck.verdict.is_empty()) {
         out.push(Sentence { against: luck.doubtful, text: plain(&luck.verdict) });
     }
     if !beaten.is_empty() {
-        out.push(Sentence::plain(format!("Buy and hold was beaten on {}.", listed(&beaten))));
+        out.push(Sentence::plain(format!("{holding} was beaten on {}.", listed(&beaten))));
     }
     out
 }
@@ -96,7 +97,8 @@ fn lower(name: &str) -> String {
     }
 }
 
-fn of_sweep(sweep: &Sweep) -> Vec<Sentence> {
+fn of_sweep(sweep: &Sweep, parts: Option<&Parts>) -> Vec<Sentence> {
+    let on = |part: fn(&Parts) -> &String| parts.map(|parts| format!(" on {}", plain(part(parts)))).unwrap_or_default();
     let mut out = Vec::new();
     let failed = sweep.rows.iter().filter(|row| row.failure.is_some()).count();
     if failed > 0 {
@@ -115,13 +117,18 @@ fn of_sweep(sweep: &Sweep) -> Vec<Sentence> {
     if known > 0 {
         let who = if by_return == 0 { "None".to_owned() } else { number(by_return as f64, 0) };
         let mut text = format!(
-            "{who} of {} returned more than buy and hold of the same symbols ({})",
+            "{who} of {} returned more than buy and hold of the same symbols{} ({})",
             counted(known, "run"),
+            on(|parts| &parts.judged),
             percent(by_return as f64 / known as f64, 1)
         );
         if scored > 0 {
             let who = if by_score == 0 { "none".to_owned() } else { number(by_score as f64, 0) };
-            text.push_str(&format!("; {who} had a better {}", lower(&plain(&sweep.metric))));
+            text.push_str(&format!(
+                "; {who} had a better {}{}",
+                lower(&plain(&sweep.metric)),
+                on(|parts| &parts.ranked)
+            ));
         }
         out.push(Sentence { against: by_return * 2 < known, text: text + "." });
     }
@@ -142,6 +149,32 @@ mod tests {
             benchmark: Value::Fraction(hold),
             better: Some(better),
         }
+    }
+
+    #[test]
+    fn it_is_said_of_which_bars_a_comparison_is() {
+        let row = |ranked: f64, judged: f64| super::super::input::Row {
+            score: Versus { own: Some(ranked), hold: Some(1.0) },
+            total_return: Versus { own: Some(judged), hold: Some(0.1) },
+            ..Default::default()
+        };
+        let sweep = Sweep { metric: "Sharpe".into(), columns: Vec::new(), rows: vec![row(2.0, 0.0), row(1.5, 0.0)] };
+        let parts = Parts { ranked: "the first 60 % of the bars".into(), judged: "the rest".into() };
+        let run = Backtest {
+            figures: vec![figure("CAGR", 0.1, 0.2, Better::Higher)],
+            benchmark: Some(crate::types::Curve::default()),
+            ..Backtest::default()
+        };
+        let input = Input { run, sweep: Some(sweep), parts: Some(parts), ..Input::default() };
+        let said: Vec<String> = sentences(&input).into_iter().map(|s| s.text).collect();
+        assert_eq!(
+            said,
+            [
+                "Over the whole time, buy and hold was not beaten on CAGR (10.00\u{a0}% against 20.00\u{a0}%).",
+                "None of 2 runs returned more than buy and hold of the same symbols on the rest (0.0\u{a0}%); 2 had a better Sharpe on the \
+                 first 60 % of the bars.",
+            ]
+        );
     }
 
     #[test]

@@ -9,7 +9,10 @@ use ringfence_backtest::{
     Panel, Run, Settings, Targets,
     luck::{self, Cell, Search, Trials, Verdict, judge, surroundings},
     metrics::{Activity, Convention, Input as Measure, Metrics, conventions, measure, returns},
-    report::{Backtest, Fact, Figure, Input, Interval, Luck, Prices, Row, Source, Statement, Sweep, Value, Versus},
+    report::{
+        Backtest, Fact, Figure, Input, Interval, Luck, Parts, Prices, Row, Source, Statement, Stretches, Sweep, Value,
+        Versus,
+    },
     simulate,
     simulate::{Commission, Slippage},
     types::Curve,
@@ -317,6 +320,13 @@ pub(crate) fn all_of(text: &str) -> Input {
         }),
         facts: vec![Fact { name: say(), value: say() }],
         notes: vec![say()],
+        parts: Some(Parts { ranked: say(), judged: say() }),
+        stretches: vec![Stretches {
+            heading: say(),
+            note: say(),
+            columns: vec![say(), say()],
+            rows: vec![vec![Value::Text(say()), Value::Fraction(0.5)]],
+        }],
         ..Input::default()
     }
 }

@@ -18,6 +18,9 @@ use super::{
     walk::{self, Wanted, Window},
 };
 
+/// How a run is refused that cannot be cut into stretches.
+const STRETCHES: &str = "and `train` and `walk_forward` begin each stretch with an account of its own: return target weights from \
+                         signals(), or leave `train` and `walk_forward` out";
 /// Hundredths of a percent in the whole.
 const BPS: f64 = 10_000.0;
 
@@ -55,6 +58,8 @@ pub(crate) struct Ground {
     pub(crate) windows: Vec<Window>,
     /// What results are ranked by.
     pub(crate) metric: SweepMetric,
+    /// Whether a run is judged in stretches, each with an account of its own.
+    stretches: bool,
     /// Buying and holding over the whole, or over each side of the split.
     holds: Vec<Held>,
 }
@@ -98,6 +103,7 @@ impl Ground {
             split,
             windows,
             metric: request.metric.unwrap_or_default(),
+            stretches: request.train.is_some() || request.walk_forward.is_some(),
             holds: Vec::new(),
         };
         for rows in ground.sides() {
@@ -121,6 +127,11 @@ impl Ground {
     /// Figures of buying and holding where results are judged: over the rest, or over the whole.
     pub(crate) fn hold(&self) -> &SweepFigures {
         &self.holds.last().expect("there is at least one stretch").figures
+    }
+
+    /// The same where results are ranked.
+    pub(crate) fn hold_ranked(&self) -> &SweepFigures {
+        &self.holds[0].figures
     }
 
     /// Equity of buying and holding over the first stretch.
@@ -172,6 +183,10 @@ impl Ground {
     }
 
     fn figures(&self, wanted: &Wanted) -> Result<(Row, Curves), String> {
+        // A sale that ends an earlier position would be a short one in an account that begins flat.
+        if self.stretches && matches!(wanted, Wanted::Orders(_)) {
+            return Err(format!("orders are for the shares of one account over the whole time, {STRETCHES}"));
+        }
         let periods = self.panel.periods_per_year();
         // The account may depend on what was wanted in every row: all of it is tried, also where only a stretch ranks.
         let whole = self.run(wanted, &(0..self.panel.len()))?;
@@ -197,7 +212,14 @@ impl Ground {
 
     /// Figures of equity or trades that a program reported itself.
     pub(crate) fn reported(&self, engine: Engine, curve: &Curve, trades: &[ringfence_backtest::Trade]) -> Evaluated {
-        let hold = (curve.dates == self.hold_curve().dates).then(|| self.hold_curve());
+        // Its figures are of the whole time: it would be ranked, and chosen, with knowledge of what it is then judged on.
+        if self.stretches {
+            let why = format!("the program reports equity of the whole time, {STRETCHES}");
+            let row = Row { self_reported: true, ..Row::failed(engine, self.panel.len(), &why) };
+            return Evaluated { row, curves: Curves::default() };
+        }
+        let own_dates = curve.dates != self.panel.dates();
+        let hold = (!own_dates).then(|| self.hold_curve());
         let input = metrics::Input {
             curve,
             trades,
@@ -206,18 +228,27 @@ impl Ground {
             periods_per_year: self.panel.periods_per_year(),
             risk_free: 0.0,
         };
-        let row = match metrics::measure(&input) {
-            Ok(found) => Row {
-                engine,
-                self_reported: true,
-                bars: self.panel.len() as u64,
-                hold: self.hold().total_return,
-                metrics: Some(as_figures(&found, curve.equity.last().copied())),
-                ..Row::default()
-            },
-            Err(error) => Row { self_reported: true, ..Row::failed(engine, self.panel.len(), &chain(&error)) },
-        };
-        Evaluated { row, curves: Curves { whole: curve.equity.clone(), tests: Vec::new() } }
+        match metrics::measure(&input) {
+            Ok(found) => {
+                let row = Row {
+                    engine,
+                    self_reported: true,
+                    own_dates,
+                    bars: self.panel.len() as u64,
+                    hold: self.hold().total_return,
+                    metrics: Some(as_figures(&found, curve.equity.last().copied())),
+                    ..Row::default()
+                };
+                // As if it had begun with the capital of all others: who reads kept equity knows no other.
+                let scale = self.settings.capital / curve.capital;
+                let whole = curve.equity.iter().map(|equity| equity * scale).collect();
+                Evaluated { row, curves: Curves { whole, tests: Vec::new() } }
+            }
+            Err(error) => {
+                let row = Row { self_reported: true, ..Row::failed(engine, self.panel.len(), &chain(&error)) };
+                Evaluated { row, curves: Curves::default() }
+            }
+        }
     }
 }
 
@@ -306,3 +337,52 @@ fn as_figures(found: &Metrics, final_equity: Option<f64>) -> SweepFigures {
         final_equity,
     }
 }
+
+#[cfg(test)]
+pub(super) mod noise {
+    //! Bars that lead nowhere, and strategies without merit.
+
+    use ringfence_backtest::{luck::random::Random, panel::History};
+    use ringfence_market::{Symbol, import::Interval};
+
+    use super::*;
+
+    /// A random walk of one symbol.
+    pub(crate) fn panel(seed: u64, bars: usize) -> Panel {
+        let mut random = Random::new(seed);
+        let first = jiff::civil::date(2010, 1, 1);
+        let mut price = 100.0;
+        let mut walk = || {
+            price *= 1.0 + 0.02 * (random.unit() - 0.5);
+            price
+        };
+        let close: Vec<f64> = (0..bars).map(|_| walk()).collect();
+        let history = History {
+            symbol: Symbol::parse("X").expect("a symbol"),
+            dates: (0..bars).map(|row| first.saturating_add(jiff::Span::new().days(row as i64))).collect(),
+            times: Vec::new(),
+            open: close.clone(),
+            high: close.clone(),
+            low: close.clone(),
+            volume: close.clone(),
+            close,
+        };
+        Panel::new(Interval::Day, vec![history]).expect("sound bars")
+    }
+
+    /// Holds everything or nothing, by the toss of a coin at each bar.
+    pub(crate) fn tosses(seed: u64, panel: &Panel) -> Wanted {
+        let mut random = Random::new(seed);
+        let weights = (0..panel.len()).map(|_| if random.unit() < 0.5 { 0.0 } else { 1.0 }).collect();
+        Wanted::Targets(Targets::new(panel, weights).expect("weights"))
+    }
+
+    /// The bars under a request.
+    pub(crate) fn ground(panel: &Panel, asked: serde_json::Value) -> Ground {
+        let request: SweepRequest = serde_json::from_value(asked).expect("a request");
+        Ground::new(panel.clone(), &request).expect("sound bars")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ use ringfence_backtest::{
 };
 use ringfence_model::api::{SweepFigures, SweepMetric, SweepParameters};
 
+mod stretches;
+
 use super::{
     answer,
     finish::{Best, Finished},
@@ -40,9 +42,9 @@ pub(crate) fn write(
     let row = rows.get(&best.run.number).ok_or("the best run is gone")?;
     let run = backtest(row, best)?;
     let (order, ranked) = rank::order(rows, job.metric());
-    let holds: BTreeMap<Vec<String>, &SweepFigures> =
-        finished.by_symbol.iter().map(|by| (by.symbols.clone(), &by.buy_and_hold)).collect();
-    let line = |number: &u64| rows.get(number).map(|row| one(row, job.metric(), holds.get(&row.symbols).copied()));
+    // Scores are of where runs are ranked, and so is what they are compared with.
+    let holds: BTreeMap<Vec<String>, SweepFigures> = job.holds_ranked();
+    let line = |number: &u64| rows.get(number).map(|row| one(row, job.metric(), holds.get(&row.symbols)));
     let sweep = (rows.len() > 1).then(|| Sweep {
         metric: job.metric().as_str().replace('_', " "),
         columns: COLUMNS.iter().map(|name| title(name)).collect(),
@@ -67,6 +69,8 @@ pub(crate) fn write(
         ended: Some(Timestamp::now()),
         run,
         sweep,
+        parts: stretches::parts(job),
+        stretches: stretches::tables(job, row, best, finished),
         luck: verdict.map(Luck::of),
         facts: facts(job, finished),
         notes,
@@ -119,7 +123,7 @@ fn one(row: &Row, metric: SweepMetric, hold: Option<&SweepFigures>) -> report::R
         parameters: pairs(&row.parameters),
         source: source(row),
         score: Versus { own: row.score(metric), hold: hold.and_then(|hold| hold.of(metric)) },
-        total_return: Versus { own: row.judged_return(), hold: row.hold },
+        total_return: Versus { own: row.judged_return().filter(|_| !row.looks_ahead()), hold: row.hold },
         values: COLUMNS.iter().map(|name| figures.map_or(Value::None, |figures| of(figures, name))).collect(),
         failure: row.error.clone().or_else(|| {
             let looks_ahead = row.look_ahead.as_ref().filter(|found| found.verdict == Verdict::LooksAhead);

@@ -51,6 +51,9 @@ pub(crate) struct Row {
     /// The program's own word.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) self_reported: bool,
+    /// The equity that its program reports is not of the days of the bars.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) own_dates: bool,
     /// Bars that it saw.
     pub(crate) bars: u64,
     /// Figures by which it is ranked.
@@ -112,10 +115,14 @@ impl Row {
         Self { engine, bars: bars as u64, error: Some(shortened(reason, REASON_BYTES_MAX)), ..Self::default() }
     }
 
+    /// Whether it was caught at looking ahead.
+    pub(crate) fn looks_ahead(&self) -> bool {
+        self.look_ahead.as_ref().is_some_and(|found| found.verdict == Verdict::LooksAhead)
+    }
+
     /// What it is ranked by. Nothing, when it looks ahead: it can be as good as it likes.
     pub(crate) fn score(&self, metric: SweepMetric) -> Option<f64> {
-        let looks_ahead = self.look_ahead.as_ref().is_some_and(|found| found.verdict == Verdict::LooksAhead);
-        let figures = self.metrics.as_ref().filter(|_| !looks_ahead);
+        let figures = self.metrics.as_ref().filter(|_| !self.looks_ahead());
         figures.and_then(|figures| figures.of(metric)).filter(|score| score.is_finite())
     }
 
@@ -124,8 +131,11 @@ impl Row {
         self.out_of_sample.as_ref().or(self.metrics.as_ref()).and_then(|figures| figures.total_return)
     }
 
-    /// Whether it returned more than buying and holding.
+    /// Whether it returned more than buying and holding. What looks ahead is compared with nothing.
     pub(crate) fn beats(&self) -> Option<bool> {
+        if self.looks_ahead() {
+            return None;
+        }
         Some(self.judged_return()? > self.hold?)
     }
 
@@ -173,7 +183,10 @@ mod tests {
         let row = Row { metrics: figures(2.0), out_of_sample: figures(0.1), hold: Some(0.2), ..Row::default() };
         assert_eq!(row.beats(), Some(false));
         assert_eq!(row.score(SweepMetric::Sharpe), None, "NaN ranks nothing");
-        assert_eq!(Row { out_of_sample: None, ..row }.beats(), Some(true));
+        let row = Row { out_of_sample: None, ..row };
+        assert_eq!(row.beats(), Some(true));
+        let caught = Finding { verdict: Verdict::LooksAhead, detail: "x".into() };
+        assert_eq!(Row { look_ahead: Some(caught), ..row }.beats(), None, "it is no merit to know tomorrow");
         assert_eq!(Row::failed(Engine::Sandbox, 5, "x").beats(), None);
     }
 }

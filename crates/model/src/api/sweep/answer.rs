@@ -354,11 +354,13 @@ pub struct SweepWalk {
     pub symbols: Vec<String>,
     /// The windows, at most 200.
     pub windows: Vec<SweepWindow>,
-    /// Figures of the test stretches joined to one curve: nothing in it was chosen with knowledge of it.
+    /// Figures of the test stretches joined to one curve: nothing in it was chosen with knowledge of it. `null` where equity was not
+    /// kept, as of very large sweeps.
     pub metrics: Option<SweepFigures>,
     /// Total return of buying and holding over the same bars.
     pub buy_and_hold_return: Option<f64>,
-    /// The metric out of sample by the mean of the chosen ones in sample.
+    /// The metric out of sample by the mean of the chosen ones in sample. `null` by `total_return`, which grows with the length of a
+    /// stretch, and where that mean is not above 0.
     pub efficiency: Option<f64>,
 }
 
