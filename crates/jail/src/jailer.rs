@@ -366,8 +366,11 @@ impl Jailer {
     }
 
     fn limit_disk(&mut self, disk: crate::proto::DiskId, bytes: u64) -> Result<(), Refusal> {
+        /// A full disk is given so much more while a sandbox is started on it.
+        const START_MIB: u64 = 4;
         // Whole ones: below a MiB nothing could be mounted, and 0 might mean that there is no limit.
-        let size_mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        let mib = bytes >> 20;
+        let size_mib = u32::try_from(if mib > START_MIB { mib - START_MIB } else { mib }).unwrap_or(u32::MAX);
         let limits = ringfence_model::Limits { disk_mib: size_mib, ..Default::default() };
         limits.check().map_err(|e| Refusal::Plan(e.to_string()))?;
         if !self.disks.exists(disk) {
