@@ -176,6 +176,38 @@ fn a_strategy_that_peeks_is_caught_and_not_ranked() {
     assert_eq!((&peeks["best"], &peeks["look_ahead"]["verdict"]), (&Value::Null, &"looks ahead".into()), "{peeks}");
 }
 
+/// Knows tomorrow throughout, and uses it well for 1,000 bars and against itself after them: never the best, and chosen by the early windows.
+#[test]
+fn what_peeks_in_a_part_of_the_time_is_chosen_in_no_window() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let code = "def signals(bars, peek):\n    moves = bars['close'].pct_change()\n    if not peek:\n        return (moves > 0).astype(float)\n    up = (moves.shift(-1) > 0).astype(float)\n    up.iloc[1000:] = 1 - up.iloc[1000:]\n    return up\n";
+    let asked = ["-s", "IBM", "-p", "peek=true,false", "--walk-forward", "750:250"];
+    let walk = json(0, &[&["sweep", &file(&dir, code)], &asked[..]].concat());
+    let rows = walk["results"].as_array().expect("rows");
+    let of = |peek: bool| rows.iter().find(|row| row["parameters"]["peek"] == peek).expect("each is a row");
+    assert_eq!((&of(true)["look_ahead"], &walk["best"]["parameters"]["peek"]), (&"looks ahead".into(), &false.into()));
+    assert_eq!(of(true)["beats_buy_and_hold"], Value::Null, "{walk}");
+    let windows = walk["walk_forward"][0]["windows"].as_array().expect("windows");
+    assert!(windows.iter().all(|window| window["parameters"]["peek"] == false), "{walk}");
+    assert_eq!(walk["look_ahead"]["caught"], serde_json::json!([of(true)["run"]]), "{walk}");
+    assert_eq!(walk["overfitting"]["trials"], 1, "what looks ahead is no trial: {walk}");
+}
+
+/// What cannot be cut into stretches says so, and is not judged as if it could.
+#[test]
+fn orders_and_reports_are_not_cut_into_stretches() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let code = "def orders(bars):\n    return [(10, 5), (2000, -5)]\n";
+    let path = file(&dir, code);
+    for stretches in [["--train", "0.5"], ["--walk-forward", "750:250"]] {
+        let found = json(1, &[&["sweep", &path, "-s", "IBM"], &stretches[..]].concat());
+        let why = found["results"][0]["error"].as_str().expect("a reason");
+        assert!(why.contains("orders are for the shares of one account"), "{found}");
+    }
+    let whole = json(0, &["sweep", &path, "-s", "IBM"]);
+    assert_eq!(whole["results"][0]["metrics"]["trades"], 1, "{whole}");
+}
+
 #[test]
 fn the_past_chooses_and_the_time_after_it_judges() {
     let grid = ["-s", "IBM", "-p", "fast=5,10,20", "-p", "slow=40,80"];

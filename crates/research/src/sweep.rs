@@ -19,6 +19,7 @@ mod propose;
 mod rank;
 mod report;
 mod row;
+mod state;
 mod table;
 mod walk;
 mod words;
@@ -45,7 +46,8 @@ use serde_json::json;
 use crate::{api::Sweeps, desk::Desk};
 use data::Data;
 use files::Files;
-use job::{Job, Live, State, fault, now_ms};
+use job::{Job, Live, fault, now_ms};
+use state::State;
 
 /// Sweeps that run in this process, by id.
 pub(crate) type Running = Mutex<HashMap<JobId, Arc<Live>>>;

@@ -11,9 +11,10 @@ use ringfence_store::JobRow;
 
 use super::{
     evaluate,
-    job::{Live, State, fault},
+    job::{Live, fault},
     rank,
     row::Row,
+    state::State,
     words,
 };
 

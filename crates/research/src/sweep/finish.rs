@@ -79,8 +79,10 @@ impl Job {
             found.caught = caught.take(CAUGHT_MAX).collect();
         }
         self.stands().await;
+        let known = self.warned().await?;
         let job = self.clone();
-        let finished = tokio::task::spawn_blocking(move || job.judge(&rows, &runs, best.as_ref(), finished, status));
+        let finished =
+            tokio::task::spawn_blocking(move || job.judge(&rows, &runs, best.as_ref(), finished, status, &known));
         let finished = finished.await.map_err(|e| fault(&e))?;
         let any = finished.done > finished.failed;
         let status = if status == SweepStatus::Completed && !any { SweepStatus::Failed } else { status };
@@ -217,6 +219,7 @@ impl Job {
         best: Option<&Best>,
         mut finished: Finished,
         status: SweepStatus,
+        known: &[String],
     ) -> Finished {
         finished.table = Some(rank::digest(rows, self.metric()));
         finished.by_symbol = self.by_symbol(rows, runs);
@@ -225,7 +228,7 @@ impl Job {
         let verdict = best.and_then(|best| self.luck(rows, runs, best, &mut curves, &mut finished.warnings));
         finished.luck = verdict.as_ref().map(chance::told);
         finished.summary = self.summary(rows, best, &finished, status);
-        match report::write(self, rows, best, verdict.as_ref(), &finished) {
+        match report::write(self, rows, best, verdict.as_ref(), &finished, known) {
             Ok((html, png)) => {
                 let kept = |put: std::io::Result<String>| {
                     put.map_err(|error| tracing::error!(%error, "a report cannot be kept")).ok()

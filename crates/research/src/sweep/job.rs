@@ -13,10 +13,9 @@ use ringfence_backtest::panel::Panel;
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     ApiError, Code, JobId, Project,
-    api::{Actor, BuildRequest, SweepCheck, SweepDataView, SweepProgress, SweepRequest, SweepStatus},
+    api::{Actor, BuildRequest, SweepCheck, SweepProgress, SweepRequest, SweepStatus},
 };
 use ringfence_store::{AuditEntry, JobPartRow, JobRow};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -29,6 +28,7 @@ use super::{
     plan::{Plan, Run},
     propose::{self, Proposed, Source},
     row::{Engine, Row},
+    state::State,
 };
 use crate::desk::Inner;
 
@@ -51,27 +51,6 @@ const RETRY: [Duration; 6] = [
 ];
 /// Bytes of equity that are kept of one sweep, before they are compressed.
 const CURVES_BYTES_MAX: u64 = 1 << 30;
-
-/// What is known of a sweep beside its request and its parts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct State {
-    /// The file with its bars.
-    pub(crate) bars: String,
-    /// The bars, as clients are told.
-    pub(crate) data: SweepDataView,
-    /// Hash of the code of each strategy.
-    pub(crate) strategies: BTreeMap<String, String>,
-    /// How many runs there will be.
-    pub(crate) total: u64,
-    /// What computes it.
-    pub(crate) versions: BTreeMap<String, String>,
-    /// What to know about the request.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) warnings: Vec<String>,
-    /// What was found, once it has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) finished: Option<Finished>,
-}
 
 /// A sweep that runs, as those who wait for it see it.
 #[derive(Debug)]
@@ -225,6 +204,7 @@ impl Job {
         let (known, failed) = self.parts().await?;
         let done: BTreeSet<u64> = known.keys().copied().collect();
         self.live.count(done.len() as u64, failed);
+        self.mark_version(!done.is_empty()).await?;
         let now = Instant::now();
         *self.live.since.lock().unwrap_or_else(PoisonError::into_inner) = (now, done.len() as u64, now);
         if !done.is_empty() {
@@ -247,6 +227,28 @@ impl Job {
             runs = self.plan.next(&runs, |run| rows.get(&run.number).and_then(|row| row.score(metric)));
         }
         self.finish(SweepStatus::Completed).await
+    }
+
+    /// What the row of the job warns of.
+    pub(crate) async fn warned(&self) -> Result<Vec<String>, ApiError> {
+        let id = self.id.clone();
+        let row = self.inner.store.read(move |view| view.job(&id)).await.map_err(|e| fault(&e))?;
+        let state = row.map(|row| serde_json::from_value::<State>(row.state)).transpose().map_err(|e| fault(&e))?;
+        Ok(state.unwrap_or_default().warnings)
+    }
+
+    /// Writes down that another version of ringfence goes on than the one that began: its rows stand beside those of that one.
+    async fn mark_version(&self, is_begun: bool) -> Result<(), ApiError> {
+        let id = self.id.clone();
+        let row = self.inner.store.read(move |view| view.job(&id)).await.map_err(|e| fault(&e))?;
+        let Some(mut row) = row else { return Ok(()) };
+        let mut state: State = serde_json::from_value(row.state).map_err(|e| fault(&e))?;
+        if !state.goes_on_under(&super::answer::versions(), is_begun) {
+            return Ok(());
+        }
+        row.state = serde_json::to_value(state).map_err(|e| fault(&e))?;
+        row.changed_at_ms = now_ms();
+        self.inner.store.note(move |tx| tx.put_job(&row)).await.map_err(|e| fault(&e))
     }
 
     /// Every part that is written, and how many of them failed.
@@ -415,7 +417,7 @@ impl Job {
 
     /// Whether equity is kept: of a sweep with very many runs it would fill the disk.
     pub(crate) fn keeps_curves(&self) -> bool {
-        self.plan.total().saturating_mul(self.data.panel.len() as u64 * 8) <= CURVES_BYTES_MAX
+        is_kept(self.plan.total(), self.data.panel.len() as u64, CURVES_BYTES_MAX)
     }
 
     async fn flush(&self, pending: &mut Vec<(u64, Evaluated)>) -> Result<(), ApiError> {
@@ -513,6 +515,11 @@ impl Job {
     }
 }
 
+/// Whether equity of so many runs over so many bars is within a bound.
+fn is_kept(runs: u64, bars: u64, bytes_max: u64) -> bool {
+    runs.saturating_mul(bars).saturating_mul(8) <= bytes_max
+}
+
 /// The plan of a request over data.
 ///
 /// # Errors
@@ -557,6 +564,12 @@ pub(crate) fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equity_is_kept_within_its_bound() {
+        assert!(is_kept(10, 100, 8_000) && !is_kept(10, 101, 8_000));
+        assert!(!is_kept(u64::MAX, 100, CURVES_BYTES_MAX));
+    }
 
     #[test]
     fn a_batch_is_of_one_lane() {

@@ -27,7 +27,7 @@ const ROWS_MAX: usize = 10_000;
 /// Size of the chart in pixels.
 const CHART: (u32, u32) = (1200, 675);
 
-/// The page, and a picture of its main chart where there is one.
+/// The page, and a picture of its main chart where there is one. `known` was to be warned of before it ended.
 ///
 /// # Errors
 /// Why there is none, in a sentence.
@@ -37,6 +37,7 @@ pub(crate) fn write(
     best: Option<&Best>,
     verdict: Option<&luck::Verdict>,
     finished: &Finished,
+    known: &[String],
 ) -> Result<(String, Option<Vec<u8>>), String> {
     let best = best.ok_or("no run could be shown")?;
     let row = rows.get(&best.run.number).ok_or("the best run is gone")?;
@@ -50,7 +51,7 @@ pub(crate) fn write(
         columns: COLUMNS.iter().map(|name| title(name)).collect(),
         rows: order.iter().take(ROWS_MAX).filter_map(line).collect(),
     });
-    let mut notes = finished.warnings.clone();
+    let mut notes = [known, &finished.warnings].concat();
     if rows.len() > ROWS_MAX {
         notes.push(format!("the table holds the best {ROWS_MAX} of {} runs", rows.len()));
     }
