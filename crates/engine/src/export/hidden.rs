@@ -13,7 +13,7 @@ pub(super) const BYTES_MAX: usize = 1024;
 /// Letters of a word.
 const WORD_MAX: usize = 16;
 
-/// Words that hyphens join. More of them are a passphrase.
+/// Words that hyphens join, numbers aside. More of them are a passphrase.
 const JOINED_MAX: usize = 3;
 
 /// Whether a value is so plain that it is no secret: a number, a word or a few, symbols separated by commas, a path or an address that
@@ -35,9 +35,10 @@ pub(super) fn is_trivial(value: &str) -> bool {
             Some(_) => return false,
             None => part,
         };
-        part.split('.').all(|part| {
-            let words: Vec<&str> = part.split(['-', '_']).collect();
-            words.len() <= JOINED_MAX && words.into_iter().all(is_word)
+        part.split(['.', '_']).all(|part| {
+            let words: Vec<&str> = part.split('-').collect();
+            let of_letters = words.iter().filter(|word| word.bytes().any(|b| b.is_ascii_alphabetic())).count();
+            of_letters <= JOINED_MAX && words.into_iter().all(is_word)
         })
     })
 }
@@ -115,6 +116,8 @@ mod tests {
             "127.0.0.1:5432",
             "2024-01-15",
             "America/New_York",
+            "mean_reversion_v2_fast",
+            "claude-sonnet-4-5",
         ] {
             assert!(is_trivial(value), "{value}");
         }

@@ -1,7 +1,8 @@
 //! Copies a home, as programs of the sandbox see it, into a tree.
 //!
 //! The tree holds `home/user` and nothing else, so that a template that was exported cannot change what belongs to root. What programs
-//! have changed elsewhere is said (see [`super::outside`]), or is copied as a whole (see [`super::system`]). Everything in it is the user's, without set-id bits and attributes.
+//! have changed elsewhere is said (see [`super::outside`]), or is copied as a whole (see [`super::system`]). Everything in it is the
+//! user's, without set-id bits and attributes.
 //! A file is left out when one of the hidden values stands in it, in any of the forms in which the gate looks for it, or a
 //! private key that is no package's.
 
