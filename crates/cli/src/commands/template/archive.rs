@@ -50,7 +50,7 @@ pub(crate) struct ImportArgs {
     new_version: bool,
 }
 
-/// Deletes exported templates
+/// Deletes templates that were exported from a sandbox or built from a recipe of your own
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ringfence template rm alpaca-trading-v1")]
 pub(crate) struct RmArgs {
