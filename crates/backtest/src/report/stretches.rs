@@ -61,7 +61,9 @@ mod tests {
         };
         let html = section(std::slice::from_ref(&one));
         assert_eq!(html.matches("<tr>").count(), ROWS_MAX + 1, "with the heading's");
-        assert!(html.contains("The first 500 of 501 rows are shown.") && html.contains("<td class=\"n\">50.00\u{a0}%"));
+        assert!(
+            html.contains("The first 500 of 501\u{a0}rows are shown.") && html.contains("<td class=\"n\">50.00\u{a0}%")
+        );
         assert!(!html.contains("<b>") && html.matches("</table>").count() == 1);
         assert_eq!(section(&vec![one; TABLES_MAX + 1]).matches("<table>").count(), TABLES_MAX);
     }

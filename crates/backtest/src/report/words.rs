@@ -171,7 +171,7 @@ mod tests {
             said,
             [
                 "Over the whole time, buy and hold was not beaten on CAGR (10.00\u{a0}% against 20.00\u{a0}%).",
-                "None of 2 runs returned more than buy and hold of the same symbols on the rest (0.0\u{a0}%); 2 had a better Sharpe on the \
+                "None of 2\u{a0}runs returned more than buy and hold of the same symbols on the rest (0.0\u{a0}%); 2 had a better Sharpe on the \
                  first 60 % of the bars.",
             ]
         );
