@@ -110,8 +110,8 @@ fn a_failed_sandbox_is_cleared_away_when_its_lifetime_is_over() {
     const LIFETIME_S: u64 = 30;
     // Failed ones are looked for every minute.
     const PATIENCE: Duration = Duration::from_secs(150);
-    let _alone = alone();
-    let daemon = Daemon::prepared();
+    let place = Place::take();
+    let daemon = Daemon::of(&place);
     block_on(async {
         let api = daemon.client();
         let request =
