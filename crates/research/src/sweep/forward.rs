@@ -44,12 +44,15 @@ fn grown(
     winners: &[Option<(u64, f64)>],
     mut tests: impl FnMut(u64, usize) -> Option<Vec<f64>>,
 ) -> Option<Vec<Vec<f64>>> {
-    let windows = ground.windows.iter().zip(winners).enumerate();
-    let growth = |(at, (window, winner)): (usize, (&super::walk::Window, &Option<(u64, f64)>))| match winner {
-        Some((run, _)) => tests(*run, at).filter(|test| test.len() == window.test.len()),
-        None => Some(vec![1.0; window.test.len()]),
-    };
-    windows.map(growth).collect()
+    let mut all = Vec::with_capacity(winners.len());
+    for (at, (window, winner)) in ground.windows.iter().zip(winners).enumerate() {
+        let bars = window.test.len();
+        all.push(match winner {
+            Some((run, _)) => tests(*run, at).filter(|test| test.len() == bars)?,
+            None => vec![1.0; bars],
+        });
+    }
+    Some(all)
 }
 
 /// A walk-forward over a ground, without the parameters of what it chose.

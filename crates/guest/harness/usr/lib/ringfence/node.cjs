@@ -64,13 +64,20 @@ function rehearse() {
     takeEnvironment(Object.entries(process.env).map(([name, value]) => `${name}=${value}`));
     process.chdir(process.cwd());
     mustEndSlowly();
-    // As a main module, of which then nothing is known.
     Module._load(NOTHING, null, true);
-    delete require.cache[NOTHING];
-    delete process.mainModule;
-    for (const key of Object.keys(Module._pathCache)) {
-        if (key.startsWith(NOTHING)) delete Module._pathCache[key];
+    forget();
+    // What was printed has callbacks that are to come: a module would begin within them, and traces of errors show that.
+    process._tickCallback();
+}
+
+// Node notes what it loaded, before the program too.
+function forget() {
+    for (const known of [require.cache, Module._pathCache]) {
+        for (const key of Object.keys(known)) {
+            if (key.startsWith("/usr/lib/ringfence/")) delete known[key];
+        }
     }
+    delete process.mainModule;
 }
 
 function encoded(value) {
@@ -312,7 +319,7 @@ const begin = (function (program, code) {
 function main() {
     // Workers inherit the option by which this is loaded; children that are forked must not.
     process.execArgv.length = 0;
-    delete require.cache[__filename];
+    forget();
     const program = process.argv[1];
     if (program === PARKED && isMainThread) {
         resolveFromHere();
