@@ -15,7 +15,7 @@ use crate::{
 async fn what_an_operator_built_is_neither_shadowed_nor_deleted_by_agents() {
     // A recipe over the packages that are built already.
     template("base").await;
-    let scene = Scene::of_test().await;
+    let scene = Scene::of_test_with("base").await;
     let recipe = scene.dir.path().join("recipe");
     std::fs::create_dir(&recipe).expect("a directory");
     let text = "name = \"house\"\ndescription = \"Ours\"\nlanguage = \"bash\"\ndebian = \"bookworm\"\n[env]\nOF = \"the-house\"\n";
