@@ -82,6 +82,11 @@ fn ending_code(pid: i32) -> Option<i32> {
     (none_is_new && status & 0x7f == 0).then(|| i32::try_from((status >> 8) & 0xff).ok()).flatten()
 }
 
+/// Whether a process is on its way out, with all of its threads.
+pub(super) fn is_over(pid: i32) -> bool {
+    exiting(pid).is_some()
+}
+
 /// The threads, and the exit code as wait(2) gives it, of a process whose every thread is exiting: fields 9 (flags), 20 (threads)
 /// and 52 (exit code) of `/proc/<pid>/stat`, proc(5). The last of them takes the memory apart, which may last for milliseconds.
 fn exiting(pid: i32) -> Option<(BTreeSet<OsString>, u64)> {

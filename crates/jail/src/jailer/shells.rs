@@ -8,7 +8,11 @@ use std::{
 
 use ringfence_model::Limits;
 
-use super::{Jailer, Role, Timer, Token, cgroup_refusal, executions::Execution, kernel, unknown};
+use super::{
+    Jailer, Role, Timer, Token, cgroup_refusal,
+    executions::{Execution, is_over},
+    kernel, unknown,
+};
 use crate::{
     capture::Capture,
     check,
@@ -311,7 +315,9 @@ impl Jailer {
         let cgroups = &self.host.cgroups;
         let mut running = Vec::new();
         for exec in shell.executions.values().filter(|e| e.is_visible()) {
-            for pid in cgroups.part_pids(&group, &exec.part()).unwrap_or_default() {
+            let pids = cgroups.part_pids(&group, &exec.part()).unwrap_or_default();
+            // One whose end has been told may still be giving its memory back.
+            for pid in pids.into_iter().filter(|pid| !is_over(*pid)) {
                 const LISTED_MAX: usize = 256;
                 if running.len() < LISTED_MAX {
                     running.push((exec.number, u32::try_from(pid).unwrap_or(0), command_line(pid)));
