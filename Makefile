@@ -128,7 +128,7 @@ integration: root
 bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubblewrap, crun and bare python3
 	$(SUDO) $(BIN) bench
 
-suites: suite-deps deny ## The integration tests with the long ones: attacks, MCP conformance, tests of others, pages in a browser
+suites: suite-deps deny ## The integration tests with the long ones: attacks, comparisons, SDKs, MCP conformance, tests of others, pages in a browser
 	@RINGFENCE_LONG=1 $(MAKE) --no-print-directory test
 
 # Advisories need RustSec's database from GitHub. Where it cannot be had, that is said and counts for nothing; the rest needs no network.
