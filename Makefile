@@ -106,10 +106,13 @@ test: ## Format, lints, documentation, unit tests, integration tests (as root); 
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "make test needs root: the integration tests build real sandboxes. Use: sudo make test"; exit 1; }
 
+# One compilation that lints and documents as well: what `cargo clippy` and `cargo doc` find is found while the tests are compiled. Each
+# step names the same wrapper, or cargo would compile the workspace again.
+checks unit integration: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/xtask/checked.py
+
 checks:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --profile tested --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile tested --workspace --no-deps --locked
+	$(CARGO) build --profile tested --workspace --all-targets --locked
 
 unit:
 	$(CARGO) test --profile tested --workspace --locked --no-fail-fast --lib --bins 2>&1 | tee -a $(LOG)
@@ -125,7 +128,7 @@ integration: root
 bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubblewrap, crun and bare python3
 	$(SUDO) $(BIN) bench
 
-suites: suite-deps deny ## The integration tests with the long ones: attacks, MCP conformance, tests of others, pages in a browser
+suites: suite-deps deny ## The integration tests with the long ones: attacks, comparisons, SDKs, MCP conformance, tests of others, pages in a browser
 	@RINGFENCE_LONG=1 $(MAKE) --no-print-directory test
 
 # Advisories need RustSec's database from GitHub. Where it cannot be had, that is said and counts for nothing; the rest needs no network.

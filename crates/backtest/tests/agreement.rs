@@ -1,6 +1,7 @@
 //! Our figures beside those of empyrical-reloaded, quantstats and ffn, on random curves and at the edges.
 //!
-//! The libraries are installed once, into `target/venv-research`. The seed is printed; `RINGFENCE_SEED` gives another.
+//! The libraries are installed once, into `target/venv-research`. The seed is printed; `RINGFENCE_SEED` gives another. `make suites`
+//! also compares a search of as many blocks as the product's, over which ffn takes longer than over all else.
 
 #[path = "python/mod.rs"]
 mod python;
@@ -211,7 +212,11 @@ fn every_figure_agrees_with_the_library_that_it_follows() {
     let mut cases = edge_cases();
     cases.extend((0..60).map(|number| random_case(number, random)));
     let mut searches: Vec<Tried> = (0..10).map(|at| random_search(random, [2, 4, 6, 8][at % 4])).collect();
-    searches.push(random_search(random, luck::BLOCKS));
+    if std::env::var_os("RINGFENCE_LONG").is_some() {
+        searches.push(random_search(random, luck::BLOCKS));
+    } else {
+        println!("SKIPPED: a search of {} blocks is a part of the long suites; `make suites` runs it", luck::BLOCKS);
+    }
     let numbers: Vec<f64> = (-380..=90).map(|step| f64::from(step) / 10.0).collect();
     let probabilities: Vec<f64> =
         (1..2_000).map(|step| f64::from(step) / 2_000.0).chain((1..300).map(|e| libm::exp10(-f64::from(e)))).collect();

@@ -86,8 +86,17 @@ fn look(pages: &[(&str, &Input)]) -> BTreeMap<String, Seen> {
     seen
 }
 
+/// Whether the whole of a report is looked at: in `make suites`.
+fn is_long(what: &str) -> bool {
+    let asked = std::env::var_os("RINGFENCE_LONG").is_some();
+    if !asked {
+        println!("SKIPPED: {what} in a browser is a long suite; `make suites` runs it");
+    }
+    asked
+}
+
 /// Whether a page can be looked at. `make suites` installs Chromium and means it: there it is an error when it is missing, and
-/// `make test` looks wherever there is one.
+/// `make test` looks at hostile names wherever there is one.
 fn has_browser() -> bool {
     let asked = std::env::var_os("RINGFENCE_LONG").is_some();
     let found = std::process::Command::new("chromium").arg("--version").output().is_ok_and(|ran| ran.status.success());
@@ -116,7 +125,7 @@ fn sorted(input: &Input, column: usize, down: bool) -> Vec<String> {
 
 #[test]
 fn reports_are_seen_in_a_browser() {
-    if !has_browser() {
+    if !is_long("every part of a report") || !has_browser() {
         return;
     }
     let (sweep, single) = (reported::sweep(), reported::single());
@@ -169,7 +178,7 @@ fn hostile_names_do_nothing_in_a_browser() {
 
 #[test]
 fn ten_thousand_runs_open_quickly() {
-    if !has_browser() {
+    if !is_long("a report of ten thousand runs") || !has_browser() {
         return;
     }
     let seen = look(&[("large", &reported::large())]);

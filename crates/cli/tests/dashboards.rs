@@ -109,6 +109,9 @@ async fn the_dashboard_of_react_is_served_from_the_beginning_with_the_bars_of_da
 
 #[tokio::test]
 async fn the_dashboard_of_nextjs_is_served_from_the_beginning_with_the_bars_of_data() {
+    if !is_long("the template of Next.js") {
+        return;
+    }
     is_served_from_the_beginning("nextjs").await;
 }
 

@@ -14,6 +14,8 @@
 //! - `hash(str)` and the addresses of code are those of the template's interpreter.
 //!
 //! A script that begins with `# stdin: "…"` (a JSON string) is given that.
+//!
+//! `make suites` compares every script in each of the four ways; `make test` every script in one of them.
 
 mod common;
 
@@ -26,7 +28,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use common::Sandbox;
+use common::{Sandbox, is_long};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{
     Actor, CreateRequest, EnvVars, ExecuteRequest, ExecutionAnswer, Interpreter, UploadRequest,
@@ -178,11 +180,23 @@ fn shown(text: &str) -> String {
     format!("({len} characters) …{:?}", text.chars().skip(len.saturating_sub(CHARS)).collect::<String>())
 }
 
-/// Runs every script, `at_once` of them at a time in one sandbox, each with a directory of its own.
-async fn check(which: Which, at_once: usize) {
+/// In how many ways a script is run: the tests of this file.
+const WAYS: usize = 4;
+
+/// The scripts that a test compares: each of the tests has another share of them in `make test`, which together are all.
+fn share(of: usize) -> Vec<Script> {
+    let scripts = scripts();
+    if is_long("every script in each way") {
+        return scripts;
+    }
+    scripts.into_iter().skip(of).step_by(WAYS).collect()
+}
+
+/// Runs its share of scripts, `at_once` of them at a time in one sandbox, each with a directory of its own.
+async fn check(scripts: Vec<Script>, which: Which, at_once: usize) {
     let sandbox =
         Arc::new(Sandbox::with(CreateRequest { template: "python".into(), ..CreateRequest::default() }).await);
-    each(at_once, move |worker, script| {
+    each(scripts, at_once, move |worker, script| {
         let sandbox = Arc::clone(&sandbox);
         let directory = if at_once == 1 { "/home/user".to_owned() } else { format!("/home/user/worker-{worker}") };
         async move { compare(&sandbox, &script, which, &directory).await }
@@ -206,12 +220,11 @@ async fn from_shelf(at_once: usize) -> Sandbox {
     }
 }
 
-/// Compares every script, `at_once` of them at a time; `comparison` is told which of the workers asks.
-async fn each<C>(at_once: usize, comparison: impl Fn(usize, Script) -> C + Clone + Send + 'static)
+/// Compares scripts, `at_once` of them at a time; `comparison` is told which of the workers asks.
+async fn each<C>(scripts: Vec<Script>, at_once: usize, comparison: impl Fn(usize, Script) -> C + Clone + Send + 'static)
 where
     C: Future<Output = Option<String>> + Send,
 {
-    let scripts = scripts();
     let count = scripts.len();
     let queue = Arc::new(Mutex::new(scripts));
     let workers: Vec<_> = (0..at_once)
@@ -235,23 +248,23 @@ where
 
 #[tokio::test]
 async fn a_program_cannot_tell_a_warm_interpreter_from_its_own() {
-    check(Which::Warm, 1).await;
+    check(share(0), Which::Warm, 1).await;
 }
 
 #[tokio::test]
 async fn a_program_cannot_tell_a_fresh_interpreter_of_the_harness_from_its_own() {
-    check(Which::Fresh, 1).await;
+    check(share(1), Which::Fresh, 1).await;
 }
 
 #[tokio::test]
 async fn eight_programs_at_a_time_cannot_tell_either() {
-    check(Which::Warm, 8).await;
+    check(share(2), Which::Warm, 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_cannot_tell_a_rehearsed_interpreter_from_its_own() {
     const AT_ONCE: usize = 4;
-    each(AT_ONCE, |_, script| async move {
+    each(share(3), AT_ONCE, |_, script| async move {
         let sandbox = from_shelf(AT_ONCE).await;
         compare(&sandbox, &script, Which::Rehearsed, "/home/user").await
     })

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{BIN, Sandbox, client, clients, ringfence, shared, succeeded, venv};
+use common::{BIN, Sandbox, client, clients, is_long, ringfence, shared, succeeded, venv};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, SandboxStatus};
 use serde_json::Value;
@@ -82,9 +82,11 @@ fn the_exercises_hold_as_commands() {
         let other = json(0, &[&asked[..], more].concat());
         assert_eq!(other["table_sha256"], two["table_sha256"], "{more:?}");
     };
-    same(&[]);
-    same(&["--batch", "8"]);
     same(&["--parallelism", "1", "--batch", "2"]);
+    if is_long("the same table twice more") {
+        same(&[]);
+        same(&["--batch", "8"]);
+    }
 
     let id = two["sweep_id"].as_str().expect("an id");
     let shown = run(0, &["sweep", "show", id]);
@@ -98,8 +100,12 @@ fn the_exercises_hold_as_commands() {
     assert!(run(0, &["audit", "verify"]).contains("holds") || json(0, &["audit", "verify"])["success"] == true);
 }
 
+/// The same as by the commands above.
 #[test]
 fn the_exercises_hold_over_mcp() {
+    if !is_long("the exercises through the SDK of MCP") {
+        return;
+    }
     let python = venv("mcp-2");
     let home = shared().to_str().expect("plain");
     let mut command = Command::new(python);

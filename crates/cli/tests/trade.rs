@@ -311,6 +311,9 @@ process.exit(0);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_clients_of_node_trade_at_the_simulated_exchange() {
+    if !common::is_long("both clients of Node") {
+        return;
+    }
     common::template("node").await;
     let scene = Scene::of(&["node"]).await;
     let request = CreateRequest { template: "node".into(), env_vars: keys(), ..CreateRequest::default() };

@@ -341,6 +341,9 @@ async fn client_in_a_sandbox(package: &str, keys: [&str; 2], program: &str) -> (
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alpacas_older_client_for_python_trades_in_a_sandbox() {
+    if !common::is_long("Alpaca's older client") {
+        return;
+    }
     let keys = ["APCA_API_KEY_ID", "APCA_API_SECRET_KEY"];
     let (scene, output) = client_in_a_sandbox("alpaca-trade-api==3.2.0", keys, "legacy.py").await;
     assert_eq!(
@@ -353,6 +356,9 @@ async fn alpacas_older_client_for_python_trades_in_a_sandbox() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alpacas_mcp_server_trades_in_a_sandbox() {
+    if !common::is_long("Alpaca's MCP server") {
+        return;
+    }
     let keys = ["ALPACA_API_KEY", "ALPACA_SECRET_KEY"];
     let (scene, output) = client_in_a_sandbox("alpaca-mcp-server==2.4.0", keys, "mcp_server.py").await;
     assert_eq!(output, "ACTIVE USD True\n2 AAPL long\n20\nsell\nTrue\nTrue\n");

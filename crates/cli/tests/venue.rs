@@ -115,8 +115,12 @@ fn client(requirements: &str, program: &str) -> String {
     printed
 }
 
+/// `make test` has alpaca-py in sandboxes (`trade.rs`), and every answer held to Alpaca's own description (below).
 #[test]
 fn alpaca_py_finds_everything_that_it_looks_for() {
+    if !common::is_long("every part of alpaca-py, and a replayed year") {
+        return;
+    }
     client("venue", "venue.py");
 }
 

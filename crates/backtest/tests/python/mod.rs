@@ -30,8 +30,16 @@ pub(crate) fn venv(name: &str) -> PathBuf {
         Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir),
         "a virtual environment could not be made: install python3 (3.11 or newer) and python3-venv",
     );
-    let install =
-        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--requirement"];
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-compile",
+        "--require-hashes",
+        "--requirement",
+    ];
     succeeded(
         Command::new(&python).args(install).arg(&wanted),
         "the libraries could not be installed: PyPI must be reachable the first time (a proxy is taken from HTTPS_PROXY)",

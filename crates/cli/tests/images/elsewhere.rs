@@ -15,7 +15,7 @@ use ringfence_server::Client;
 
 use crate::{
     CONFIG, app,
-    common::{SMALL_SHELF, client_of, ringfence, shared, start},
+    common::{SMALL_SHELF, client_of, is_long, ringfence, shared, start},
     layout::Dir,
     own::Own,
 };
@@ -86,6 +86,9 @@ async fn delete(api: &Client, sandbox: String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_recipe_starts_is_started_elsewhere_too() {
+    if !is_long("three templates on another state directory") {
+        return;
+    }
     let own = Own::new().await;
     let of_image = Dir::new("elsewhere-image", "language = \"python\"\noci = \"image.tar\"\noci_start = true\n");
     app().config(CONFIG).archive(&of_image.at("image.tar"));

@@ -120,9 +120,10 @@ def on_bar(history, state):
 
 pub(crate) async fn who_looks_ahead_is_caught(scene: &Scene<'_>) {
     let panel = apple(1000);
+    // A rare one must be found whatever the seed: six of them in `make suites`.
+    let seeds = if std::env::var_os("RINGFENCE_LONG").is_some() { 1..=6 } else { 1..=2 };
     for (name, text) in PEEKERS {
-        // A rare one must be found whatever the seed.
-        for seed in if name.contains("few days") { 1..=6 } else { 1..=1 } {
+        for seed in if name.contains("few days") { seeds.clone() } else { 1..=1 } {
             match scene.judge(text, &panel, seed).await {
                 Verdict::Peeks(found) => {
                     println!("{name}: {}", Verdict::Peeks(found.clone()));

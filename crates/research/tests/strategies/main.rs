@@ -15,13 +15,22 @@ use tokio::sync::RwLock;
 static ALONE: RwLock<()> = RwLock::const_new(());
 const HURRIED: &str = "a_set_that_hangs_takes_no_other_along";
 
-/// Hundreds of trials each, and here a Python is started for each of them: five of six minutes. `make test` runs these in real
-/// sandboxes alone, where a trial is a fork.
-const LONG: [&str; 4] = [
+/// A dozen to hundreds of trials each, and here a Python is started for each of them: six of seven minutes. `make test` runs these in
+/// real sandboxes alone, where a trial is a fork.
+const LONG: [&str; 13] = [
+    "each_wants_something_and_the_same_twice",
+    "a_batch_gives_what_single_runs_give",
+    "point_in_time_gives_what_the_whole_gives",
+    "positions_come_in_many_forms",
     "what_is_no_answer_is_refused_in_a_sentence",
     "words_of_its_own_are_no_answer",
+    "numbers_that_are_none_are_refused",
+    "an_end_of_its_own_is_told",
+    "bar_by_bar_it_can_lie_no_better",
     "who_looks_ahead_is_caught",
     "who_does_not_passes",
+    "what_cannot_be_told_is_not_called_honest",
+    "bar_by_bar_nothing_is_missed",
 ];
 
 macro_rules! tests {
