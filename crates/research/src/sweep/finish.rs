@@ -43,6 +43,9 @@ pub(crate) struct Finished {
     pub(crate) by_symbol: Vec<SweepSymbol>,
     #[serde(default)]
     pub(crate) luck: Option<SweepLuck>,
+    /// Over which bars its probability of overfitting was made.
+    #[serde(default)]
+    pub(crate) compared: Option<chance::Compared>,
     #[serde(default)]
     pub(crate) look_ahead: Option<SweepLookAhead>,
     #[serde(default)]
@@ -225,7 +228,9 @@ impl Job {
         finished.by_symbol = self.by_symbol(rows, runs);
         let mut curves = Reader::new(self.files.clone());
         finished.walk_forward = self.walks(rows, runs, &mut curves, &mut finished.warnings);
-        let verdict = best.and_then(|best| self.luck(rows, runs, best, &mut curves, &mut finished.warnings));
+        let judged = best.and_then(|best| self.luck(rows, runs, best, &mut curves, &mut finished.warnings));
+        let (verdict, compared) = judged.unzip();
+        finished.compared = compared.flatten();
         finished.luck = verdict.as_ref().map(chance::told);
         finished.summary = self.summary(rows, best, &finished, status);
         match report::write(self, rows, best, verdict.as_ref(), &finished, known) {

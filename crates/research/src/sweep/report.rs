@@ -173,7 +173,8 @@ fn facts(job: &Job, finished: &Finished) -> Vec<Fact> {
         fact("data, SHA-256", data.sha256),
         fact("table, SHA-256", finished.table.clone().unwrap_or_default()),
     ];
-    facts.extend(answer::conventions(&job.request).into_iter().map(|(name, value)| fact(&name, value)));
+    let conventions = answer::conventions(&job.request, finished.compared.as_ref());
+    facts.extend(conventions.into_iter().map(|(name, value)| fact(&name, value)));
     facts.extend(job.sources.iter().map(|s| fact(&format!("code of {}, SHA-256", s.known.name), s.sha256.clone())));
     facts.extend(answer::versions().into_iter().map(|(name, value)| fact(&format!("version of {name}"), value)));
     facts.push(fact("seed", job.request.seed.unwrap_or(0).to_string()));
