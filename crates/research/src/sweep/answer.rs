@@ -163,8 +163,3 @@ pub(crate) fn conventions(request: &SweepRequest, compared: Option<&Compared>) -
     }
     all
 }
-
-/// What computes it.
-pub(crate) fn versions() -> BTreeMap<String, String> {
-    [("ringfence".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into()
-}
