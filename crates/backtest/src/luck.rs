@@ -55,6 +55,9 @@ pub enum Answer {
 pub struct Search<'a> {
     /// Everything that was tried, the best among it.
     pub trials: &'a Trials,
+    /// The same over the bars that all of them share, where each is over bars of its own: what compares them bar by bar (overfitting,
+    /// correlation) is then of these, and everything else of `trials`.
+    pub shared: Option<&'a Trials>,
     /// The returns of the best, above the riskless one.
     pub best: &'a [f64],
     /// Bars a year.
@@ -126,19 +129,21 @@ pub fn judge(search: &Search<'_>) -> Verdict {
     let measured = Measured::of(best);
     let deviation = trials.deviation();
     let count = crate::metrics::sum::count(trials.sharpes()).max(1.0);
-    let effective = trials.effective();
+    let together = search.shared.unwrap_or(trials);
+    let correlation = together.correlation();
+    let effective = trials.worth(correlation);
     let hurdle = sharpe::expected_maximum(count, deviation.unwrap_or(0.0));
     let deflated = |n: f64| sharpe::deflated(measured.as_ref()?, n, deviation.unwrap_or(0.0));
     let deflated_sharpe = deflated(count);
     let years = |other: f64| sharpe::minimum_bars(measured.as_ref()?, other, CONFIDENCE).map(|bars| bars / periods);
-    let halves = overfitting(trials);
+    let halves = overfitting(together);
     let luck = deflated_sharpe.map(|deflated| 1.0 - deflated);
     let mut verdict = Verdict {
         luck,
         trials: trials.count() as u64,
         still: trials.still(),
         effective_trials: effective,
-        correlation: trials.correlation(),
+        correlation,
         sharpe: measured.map(|measured| measured.sharpe * root),
         sharpe_deviation: deviation.map(|deviation| deviation * root),
         expected_maximum_sharpe: (trials.count() > 0).then_some(hurdle * root),

@@ -328,6 +328,7 @@ fn compare_search(tried: &Tried, found: &BTreeMap<String, Option<f64>>) {
     }
     let verdict = luck::judge(&Search {
         trials: &trials,
+        shared: None,
         best: &tried.trials[tried.best],
         periods_per_year: metrics::DAYS_A_YEAR,
         surroundings: None,

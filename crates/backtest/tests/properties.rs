@@ -187,6 +187,7 @@ fn judged(all: &[Vec<f64>], blocks: usize) -> Verdict {
         (0..all.len()).max_by(|a, b| trials.sharpes()[*a].total_cmp(&trials.sharpes()[*b])).expect("there are trials");
     luck::judge(&Search {
         trials: &trials,
+        shared: None,
         best: &all[best],
         periods_per_year: DAYS_A_YEAR,
         surroundings: None,

@@ -21,6 +21,7 @@ mod report;
 mod row;
 mod state;
 mod table;
+mod versions;
 mod walk;
 mod words;
 
@@ -263,7 +264,7 @@ fn prepare(inner: &crate::desk::Inner, request: &SweepRequest) -> Result<(State,
         data: data.view(),
         strategies: sources.iter().map(|s| (s.known.name.clone(), s.sha256.clone())).collect(),
         total,
-        versions: answer::versions(),
+        versions: versions::own(),
         warnings,
         finished: None,
     };

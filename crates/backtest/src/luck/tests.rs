@@ -12,7 +12,7 @@ fn trials(all: &[Vec<f64>], blocks: usize) -> Trials {
 }
 
 fn judged(trials: &Trials, best: &[f64], excess_return: Option<f64>) -> Verdict {
-    judge(&Search { trials, best, periods_per_year: 252.0, surroundings: None, excess_return, seed: 1 })
+    judge(&Search { trials, shared: None, best, periods_per_year: 252.0, surroundings: None, excess_return, seed: 1 })
 }
 
 #[test]

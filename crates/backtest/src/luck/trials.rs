@@ -173,11 +173,16 @@ impl Trials {
     /// Sharpe Ratio*, 2014, appendix 3), from 1 to n. `None` without a trial, or without a correlation.
     #[must_use]
     pub fn effective(&self) -> Option<f64> {
+        self.worth(self.correlation())
+    }
+
+    /// How many independent trials these are worth with that mean correlation of theirs.
+    pub(super) fn worth(&self, correlation: Option<f64>) -> Option<f64> {
         let n = count(&self.sharpes);
         match self.sharpes.len() {
             0 => None,
             1 => Some(1.0),
-            _ => self.correlation().map(|mean| (mean + (1.0 - mean) * n).clamp(1.0, n)),
+            _ => correlation.map(|mean| (mean + (1.0 - mean) * n).clamp(1.0, n)),
         }
     }
 }

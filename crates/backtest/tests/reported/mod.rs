@@ -203,6 +203,7 @@ fn verdict(panel: &Panel) -> Verdict {
     let at = cells.iter().position(|cell| cell.score == Some(high)).expect("its cell");
     judge(&Search {
         trials: &trials,
+        shared: None,
         best: &best,
         periods_per_year: 252.0,
         surroundings: surroundings(&cells, at, &[]),

@@ -1,15 +1,13 @@
 //! Sweeps: a thousand backtests, each in a sandbox of its own, in batches, and natively, beside a pool of processes without sandboxes
-//! that does the same; then ten thousand. The total return of every run is compared with the pool's.
+//! that does the same; then [ten thousand](large). The total return of every run is compared with the pool's.
 
-use std::{
-    fs,
-    path::Path,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+mod large;
+
+use std::{fs, path::Path, process::Stdio, time::Instant};
 
 use anyhow::{Context, ensure};
 use futures::StreamExt;
+use ringfence_engine::api::ProgressSender;
 use ringfence_jail::sys;
 use ringfence_model::api::{
     Actor, SweepCheck, SweepFill, SweepNative, SweepRequest, SweepResult, SweepStatusRequest, SweepTableRequest,
@@ -24,7 +22,7 @@ use super::{
     contender,
     result::{Outcome, Row},
 };
-use crate::{numbers, output};
+use crate::output;
 
 const POOL: &str = include_str!("sweep/pool.py");
 /// The built-in strategy, and what it is made of.
@@ -36,8 +34,6 @@ const SYMBOL: &str = "AAPL";
 const TURNS: usize = 3;
 /// What the sandboxes may cost beside the pool.
 const PROMISE: f64 = 1.1;
-/// Runs of the large sweep.
-const LARGE: usize = 10_000;
 
 /// What the pool answered.
 #[derive(Debug, Deserialize)]
@@ -85,10 +81,24 @@ fn request(count: usize, how: &How) -> SweepRequest {
     }
 }
 
-/// A sweep to its end: how long its runs took, how long all of it took, and the total return of each run in the order of the plan.
-async fn sweep(api: &dyn Research, request: SweepRequest) -> anyhow::Result<(f64, f64, Vec<f64>)> {
+/// What a sweep was found to be.
+struct Swept {
+    id: String,
+    /// Until its last run was done, in seconds.
+    ran: f64,
+    /// All of it.
+    wall: f64,
+    /// Total return of each run, in the order of the plan.
+    returns: Vec<f64>,
+    /// Hash of its table.
+    table: Option<String>,
+}
+
+/// A sweep to its end.
+async fn sweep(api: &dyn Research, request: SweepRequest, progress: Option<ProgressSender>) -> anyhow::Result<Swept> {
     let begun = Instant::now();
-    let mut answer = api.sweep(Actor::Operator, request, None).await?;
+    let engine = if request.native == Some(SweepNative::Always) { "native" } else { "sandbox" };
+    let mut answer = api.sweep(Actor::Operator, request, progress.clone()).await?;
     let id = answer.sweep_id.to_string();
     let mut ran = None;
     while !answer.status.has_ended() {
@@ -96,11 +106,11 @@ async fn sweep(api: &dyn Research, request: SweepRequest) -> anyhow::Result<(f64
             ran.get_or_insert_with(|| begun.elapsed());
         }
         let request = SweepStatusRequest { sweep_id: id.clone(), wait: Some(WAIT_S_MAX), top: Some(0), chart: false };
-        answer = api.sweep_status(Actor::Operator, request, None).await?;
+        answer = api.sweep_status(Actor::Operator, request, progress.clone()).await?;
     }
     let wall = begun.elapsed();
     ensure!(answer.success && answer.progress.failed == 0, "the sweep failed: {}", answer.summary);
-    let table = SweepTableRequest { sweep_id: id, ..SweepTableRequest::default() };
+    let table = SweepTableRequest { sweep_id: id.clone(), ..SweepTableRequest::default() };
     let mut chunks = api.sweep_table(Actor::Operator, table).await?;
     let mut bytes = Vec::new();
     while let Some(chunk) = chunks.next().await {
@@ -109,9 +119,17 @@ async fn sweep(api: &dyn Research, request: SweepRequest) -> anyhow::Result<(f64
     let mut rows: Vec<SweepResult> =
         serde_json::Deserializer::from_slice(&bytes).into_iter().collect::<Result<_, _>>()?;
     rows.sort_by_key(|row| row.run);
+    let other = rows.iter().find(|row| row.engine != engine);
+    ensure!(other.is_none(), "run {:?} was not run by {engine}", other.map(|row| row.run));
     let returns =
         rows.iter().map(|row| row.metrics.as_ref().and_then(|m| m.total_return).context("a run without a return"));
-    Ok((ran.unwrap_or(wall).as_secs_f64(), wall.as_secs_f64(), returns.collect::<anyhow::Result<_>>()?))
+    Ok(Swept {
+        id,
+        ran: ran.unwrap_or(wall).as_secs_f64(),
+        wall: wall.as_secs_f64(),
+        returns: returns.collect::<anyhow::Result<_>>()?,
+        table: answer.table_sha256,
+    })
 }
 
 async fn pool(rootfs: &Path, bars: &str, pairs: &[[u64; 2]]) -> anyhow::Result<Found> {
@@ -141,19 +159,6 @@ async fn pool(rootfs: &Path, bars: &str, pairs: &[[u64; 2]]) -> anyhow::Result<F
     Ok(serde_json::from_slice(&done.stdout)?)
 }
 
-/// Most memory that `serve` has had, in bytes.
-fn serve_peak(home: &Path) -> Option<u64> {
-    let home = home.to_string_lossy().into_owned();
-    let is_ours = |dir: &Path| {
-        let line = fs::read(dir.join("cmdline")).unwrap_or_default();
-        line.starts_with(b"ringfence-serve") && String::from_utf8_lossy(&line).contains(&home)
-    };
-    let dir = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path()).find(|dir| is_ours(dir))?;
-    let status = fs::read_to_string(dir.join("status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
 /// Measures so many backtests of each kind.
 ///
 /// # Errors
@@ -178,7 +183,7 @@ pub(super) async fn run(api: &dyn Research, home: &Path, count: u32) -> anyhow::
         output::note(&format!("bench: sweeps of {} runs, turn {} of {TURNS}", pairs.len(), turn + 1));
         let found = pool(&rootfs, &bars, &pairs).await?;
         for (how, walls) in HOWS.iter().zip(&mut ours) {
-            let (ran, wall, returns) = sweep(api, request(count, how)).await?;
+            let Swept { ran, wall, returns, .. } = sweep(api, request(count, how), None).await?;
             let off = |(a, b): (&f64, &f64)| (a - b).abs() > 1e-9 * a.abs().max(1.0);
             ensure!(returns.len() == found.returns.len(), "{}: {} results", how.what, returns.len());
             if let Some(at) = returns.iter().zip(&found.returns).position(off) {
@@ -211,23 +216,6 @@ pub(super) async fn run(api: &dyn Research, home: &Path, count: u32) -> anyhow::
             is_good: how.batch > 1 || how.native != SweepNative::Never || wall / best <= PROMISE,
         });
     }
-    for how in [&HOWS[1], &HOWS[3]] {
-        output::note(&format!("bench: a sweep of {LARGE} runs, {}", how.what));
-        let before = serve_peak(home);
-        let (_, wall, returns) = sweep(api, request(LARGE, how)).await?;
-        // What it tidies up afterwards is not what it needed.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let (before, after) = (before.unwrap_or(0), serve_peak(home).unwrap_or(0));
-        outcomes.push(Outcome {
-            what: format!("a sweep of {} runs, {}", returns.len(), how.what),
-            found: format!(
-                "{wall:.1} s; most memory of the daemon {} (before it {})",
-                numbers::bytes(after),
-                numbers::bytes(before)
-            ),
-            data: json!({"wall_s": wall, "runs": returns.len(), "peak_bytes": after, "peak_before_bytes": before}),
-            is_good: true,
-        });
-    }
+    outcomes.extend(large::run(api, home, &[&HOWS[1], &HOWS[3]]).await?);
     Ok((rows, outcomes))
 }

@@ -10,6 +10,7 @@ use ringfence_model::{
 use ringfence_store::JobRow;
 
 use super::{
+    chance::Compared,
     evaluate,
     job::{Live, fault},
     rank,
@@ -95,7 +96,7 @@ pub(crate) fn answer(
         walk_forward: finished.walk_forward,
         report: finished.report.map(|_| format!("/v1/sweeps/{}/report", row.id)),
         artifacts: Vec::new(),
-        conventions: conventions(&request),
+        conventions: conventions(&request, finished.compared.as_ref()),
         data: state.data,
         versions: state.versions,
         seed: request.seed.unwrap_or(0),
@@ -113,8 +114,8 @@ pub(crate) fn time(ms: u64) -> String {
     jiff::Timestamp::from_millisecond(ms).unwrap_or_default().to_string()
 }
 
-/// How results are computed, one convention each.
-pub(crate) fn conventions(request: &SweepRequest) -> BTreeMap<String, String> {
+/// How results are computed, one convention each; once trials were compared bar by bar, over which bars.
+pub(crate) fn conventions(request: &SweepRequest, compared: Option<&Compared>) -> BTreeMap<String, String> {
     let settings = evaluate::settings(request);
     let mut all = BTreeMap::new();
     let mut say = |name: &str, text: String| drop(all.insert(name.to_owned(), text));
@@ -154,13 +155,11 @@ pub(crate) fn conventions(request: &SweepRequest) -> BTreeMap<String, String> {
         let text = "a strategy runs once over all bars; the account of a stretch begins with the capital, flat, at the close before it";
         say("stretches", text.into());
     }
+    if let Some(compared) = compared {
+        say("overfitting", compared.told());
+    }
     if request.point_in_time {
         say("bars", "given one by one: the future is not in the sandbox".into());
     }
     all
-}
-
-/// What computes it.
-pub(crate) fn versions() -> BTreeMap<String, String> {
-    [("ringfence".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into()
 }

@@ -121,6 +121,12 @@ impl Data {
         Panel::new(panel.interval(), histories).ok()
     }
 
+    /// The rows that the bars of [`Self::of`] are.
+    pub(crate) fn places(&self, symbols: &[Symbol]) -> Vec<usize> {
+        let own: Vec<_> = self.panel.columns().iter().filter(|c| symbols.contains(&c.symbol)).collect();
+        self.rows(symbols).filter(|row| own.iter().any(|c| c.has(*row))).collect()
+    }
+
     /// As text, from which [`Self::read`] makes the same again, bit for bit.
     pub(crate) fn write(&self) -> String {
         let panel = &self.panel;
@@ -318,6 +324,15 @@ mod tests {
         };
         assert_eq!((of(&["FB"]), of(&["AAPL", "FB"])), (196, 196));
         assert!(of(&["AAPL", "GOOG"]) > 2000 && of(&["AAPL"]) > 3000);
+        for names in [&["AAPL"][..], &["FB"], &["FB", "AAPL"], &["AAPL", "FB", "GOOG"]] {
+            let symbols: Vec<Symbol> = names.iter().map(|n| Symbol::parse(n).expect("a symbol")).collect();
+            let dates: Vec<_> = bars.places(&symbols).into_iter().map(|row| bars.panel.dates()[row]).collect();
+            assert_eq!(dates, bars.of(&symbols).expect("bars").dates(), "{names:?}");
+        }
+        // What the seed's five symbols share is all that the last of them has.
+        let all = choose(serde_json::json!({"strategy": "x"})).expect("the sample");
+        let shared = (0..all.panel.len()).filter(|row| all.panel.columns().iter().all(|columns| columns.has(*row)));
+        assert_eq!((all.panel.columns().len(), shared.count()), (5, 196));
     }
 
     #[test]

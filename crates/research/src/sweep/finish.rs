@@ -18,6 +18,7 @@ use super::{
     propose::{self, Proposal},
     rank, report,
     row::{Engine, Row, Verdict},
+    state::State,
 };
 
 /// How many of the best are checked until an honest one is found.
@@ -43,6 +44,9 @@ pub(crate) struct Finished {
     pub(crate) by_symbol: Vec<SweepSymbol>,
     #[serde(default)]
     pub(crate) luck: Option<SweepLuck>,
+    /// Over which bars its probability of overfitting was made.
+    #[serde(default)]
+    pub(crate) compared: Option<chance::Compared>,
     #[serde(default)]
     pub(crate) look_ahead: Option<SweepLookAhead>,
     #[serde(default)]
@@ -79,10 +83,12 @@ impl Job {
             found.caught = caught.take(CAUGHT_MAX).collect();
         }
         self.stands().await;
-        let known = self.warned().await?;
+        // What went on under others since it was taken up stands in the table as well.
+        self.mark_version(!rows.is_empty()).await?;
+        let begun = self.state().await?;
         let job = self.clone();
         let finished =
-            tokio::task::spawn_blocking(move || job.judge(&rows, &runs, best.as_ref(), finished, status, &known));
+            tokio::task::spawn_blocking(move || job.judge(&rows, &runs, best.as_ref(), finished, status, &begun));
         let finished = finished.await.map_err(|e| fault(&e))?;
         let any = finished.done > finished.failed;
         let status = if status == SweepStatus::Completed && !any { SweepStatus::Failed } else { status };
@@ -219,16 +225,18 @@ impl Job {
         best: Option<&Best>,
         mut finished: Finished,
         status: SweepStatus,
-        known: &[String],
+        begun: &State,
     ) -> Finished {
         finished.table = Some(rank::digest(rows, self.metric()));
         finished.by_symbol = self.by_symbol(rows, runs);
         let mut curves = Reader::new(self.files.clone());
         finished.walk_forward = self.walks(rows, runs, &mut curves, &mut finished.warnings);
-        let verdict = best.and_then(|best| self.luck(rows, runs, best, &mut curves, &mut finished.warnings));
+        let judged = best.and_then(|best| self.luck(rows, runs, best, &mut curves, &mut finished.warnings));
+        let (verdict, compared) = judged.unzip();
+        finished.compared = compared.flatten();
         finished.luck = verdict.as_ref().map(chance::told);
         finished.summary = self.summary(rows, best, &finished, status);
-        match report::write(self, rows, best, verdict.as_ref(), &finished, known) {
+        match report::write(self, rows, best, verdict.as_ref(), &finished, begun) {
             Ok((html, png)) => {
                 let kept = |put: std::io::Result<String>| {
                     put.map_err(|error| tracing::error!(%error, "a report cannot be kept")).ok()

@@ -13,7 +13,7 @@ use ringfence_backtest::panel::Panel;
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     ApiError, Code, JobId, Project,
-    api::{Actor, BuildRequest, SweepCheck, SweepProgress, SweepRequest, SweepStatus},
+    api::{Actor, BuildRequest, SweepCheck, SweepProgress, SweepRequest, SweepStatus, TemplateRequest},
 };
 use ringfence_store::{AuditEntry, JobPartRow, JobRow};
 use serde_json::json;
@@ -29,6 +29,7 @@ use super::{
     propose::{self, Proposed, Source},
     row::{Engine, Row},
     state::State,
+    versions,
 };
 use crate::desk::Inner;
 
@@ -204,15 +205,15 @@ impl Job {
         let (known, failed) = self.parts().await?;
         let done: BTreeSet<u64> = known.keys().copied().collect();
         self.live.count(done.len() as u64, failed);
-        self.mark_version(!done.is_empty()).await?;
         let now = Instant::now();
         *self.live.since.lock().unwrap_or_else(PoisonError::into_inner) = (now, done.len() as u64, now);
         if !done.is_empty() {
             tracing::info!(sweep = %self.id, done = done.len(), total = self.plan.total(), "a sweep goes on");
         }
-        if self.sources.iter().any(|source| !source.is_native(&self.request)) {
+        if !self.is_native() {
             self.template().await?;
         }
+        self.mark_version(!done.is_empty()).await?;
         drop(known);
         let mut runs = self.plan.first();
         while !runs.is_empty() {
@@ -229,21 +230,32 @@ impl Job {
         self.finish(SweepStatus::Completed).await
     }
 
-    /// What the row of the job warns of.
-    pub(crate) async fn warned(&self) -> Result<Vec<String>, ApiError> {
+    /// What is known of it beside its parts.
+    pub(crate) async fn state(&self) -> Result<State, ApiError> {
         let id = self.id.clone();
         let row = self.inner.store.read(move |view| view.job(&id)).await.map_err(|e| fault(&e))?;
         let state = row.map(|row| serde_json::from_value::<State>(row.state)).transpose().map_err(|e| fault(&e))?;
-        Ok(state.unwrap_or_default().warnings)
+        Ok(state.unwrap_or_default())
     }
 
-    /// Writes down that another version of ringfence goes on than the one that began: its rows stand beside those of that one.
-    async fn mark_version(&self, is_begun: bool) -> Result<(), ApiError> {
+    /// Whether all of it is native code, which needs no template.
+    fn is_native(&self) -> bool {
+        self.sources.iter().all(|source| source.is_native(&self.request))
+    }
+
+    /// Writes down what computes it from here on; rows of another build, or of another template, stand beside those that come.
+    pub(crate) async fn mark_version(&self, is_begun: bool) -> Result<(), ApiError> {
+        let mut versions = tokio::task::spawn_blocking(versions::own).await.map_err(|e| fault(&e))?;
+        if !self.is_native() {
+            let request = TemplateRequest { template_name: propose::TEMPLATE.to_owned() };
+            let found = self.inner.engine.template(self.actor, request).await?.template;
+            versions.extend(versions::of_template(&found.layers, &found.packages));
+        }
         let id = self.id.clone();
         let row = self.inner.store.read(move |view| view.job(&id)).await.map_err(|e| fault(&e))?;
         let Some(mut row) = row else { return Ok(()) };
         let mut state: State = serde_json::from_value(row.state).map_err(|e| fault(&e))?;
-        if !state.goes_on_under(&super::answer::versions(), is_begun) {
+        if !state.goes_on_under(&versions, is_begun) {
             return Ok(());
         }
         row.state = serde_json::to_value(state).map_err(|e| fault(&e))?;
@@ -268,8 +280,7 @@ impl Job {
         // One more than there are processors: while one is evaluated, the next one is already in its sandbox.
         let parallelism = self.request.parallelism.map_or(processors + 1, |p| p as usize);
         // Native code shares its indicators within a batch, and has no sandbox that could be shared.
-        let native = self.sources.iter().all(|source| source.is_native(&self.request));
-        let size = if native { NATIVE_BATCH } else { self.request.batch.unwrap_or(1) as usize };
+        let size = if self.is_native() { NATIVE_BATCH } else { self.request.batch.unwrap_or(1) as usize };
         let mut batches = batches(&missing, size).into_iter();
         let mut tasks: JoinSet<Vec<(u64, Evaluated)>> = JoinSet::new();
         let mut pending = Vec::new();

@@ -50,9 +50,13 @@ pub(crate) fn results(rows: &BTreeMap<u64, Row>, metric: SweepMetric) -> impl It
 }
 
 /// Identity of a table: SHA-256 of its results as lines of JSON.
+///
+/// Left out is what differs where no figure does: what a strategy logged and the words in which it failed (times, paths, a library's
+/// phrases of its version), and what ran it, for native code gives the same results to the bit and another version may have more of it.
 pub(crate) fn digest(rows: &BTreeMap<u64, Row>, metric: SweepMetric) -> String {
     let mut hash = Sha256::new();
     for result in results(rows, metric) {
+        let result = SweepResult { error: None, engine: String::new(), log: Vec::new(), ..result };
         hash.update(serde_json::to_vec(&result).unwrap_or_default());
         hash.update(b"\n");
     }
@@ -89,5 +93,16 @@ mod tests {
         assert_eq!(digest(&rows, SweepMetric::Sharpe), digest(&other, SweepMetric::Sharpe));
         other.insert(1, row(Some(f64::from_bits(1.0_f64.to_bits() + 1))));
         assert_ne!(digest(&rows, SweepMetric::Sharpe), digest(&other, SweepMetric::Sharpe));
+    }
+
+    #[test]
+    fn words_are_no_part_of_a_tables_identity_and_failures_are() {
+        let failed = |why: &str| Row::failed(Engine::Sandbox, 5, why);
+        let table = |row: Row, other: Row| digest(&BTreeMap::from([(0, row), (1, other)]), SweepMetric::Sharpe);
+        let plain = table(row(Some(1.0)), failed("numpy 2.4: no such luck"));
+        let logged = Row { log: vec!["took 0.31 s".into()], engine: Engine::Native, ..row(Some(1.0)) };
+        assert_eq!(table(logged, failed("numpy 2.5: there is no such luck")), plain);
+        assert_ne!(table(row(Some(1.0)), Row { error: None, ..failed("") }), plain);
+        assert_ne!(table(row(None), failed("numpy 2.4: no such luck")), plain);
     }
 }

@@ -19,6 +19,7 @@ use super::{
     propose::Proposed,
     rank,
     row::{Engine, Row, Verdict},
+    state::State,
     words,
 };
 
@@ -27,7 +28,7 @@ const ROWS_MAX: usize = 10_000;
 /// Size of the chart in pixels.
 const CHART: (u32, u32) = (1200, 675);
 
-/// The page, and a picture of its main chart where there is one. `known` was to be warned of before it ended.
+/// The page, and a picture of its main chart where there is one. `begun` is what was known of the sweep before it ended.
 ///
 /// # Errors
 /// Why there is none, in a sentence.
@@ -37,7 +38,7 @@ pub(crate) fn write(
     best: Option<&Best>,
     verdict: Option<&luck::Verdict>,
     finished: &Finished,
-    known: &[String],
+    begun: &State,
 ) -> Result<(String, Option<Vec<u8>>), String> {
     let best = best.ok_or("no run could be shown")?;
     let row = rows.get(&best.run.number).ok_or("the best run is gone")?;
@@ -51,7 +52,7 @@ pub(crate) fn write(
         columns: COLUMNS.iter().map(|name| title(name)).collect(),
         rows: order.iter().take(ROWS_MAX).filter_map(line).collect(),
     });
-    let mut notes = [known, &finished.warnings].concat();
+    let mut notes = [&begun.warnings[..], &finished.warnings].concat();
     if rows.len() > ROWS_MAX {
         notes.push(format!("the table holds the best {ROWS_MAX} of {} runs", rows.len()));
     }
@@ -73,7 +74,7 @@ pub(crate) fn write(
         parts: stretches::parts(job),
         stretches: stretches::tables(job, row, best, finished),
         luck: verdict.map(Luck::of),
-        facts: facts(job, finished),
+        facts: facts(job, begun, finished),
         notes,
     };
     Ok((report::html(&input), picture(&input)))
@@ -164,7 +165,7 @@ fn backtest(row: &Row, best: &Best) -> Result<Backtest, String> {
     Ok(all)
 }
 
-fn facts(job: &Job, finished: &Finished) -> Vec<Fact> {
+fn facts(job: &Job, begun: &State, finished: &Finished) -> Vec<Fact> {
     let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
     let data = job.data.view();
     let mut facts = vec![
@@ -173,9 +174,13 @@ fn facts(job: &Job, finished: &Finished) -> Vec<Fact> {
         fact("data, SHA-256", data.sha256),
         fact("table, SHA-256", finished.table.clone().unwrap_or_default()),
     ];
-    facts.extend(answer::conventions(&job.request).into_iter().map(|(name, value)| fact(&name, value)));
+    facts.extend(
+        answer::conventions(&job.request, finished.compared.as_ref())
+            .into_iter()
+            .map(|(name, value)| fact(&name, value)),
+    );
     facts.extend(job.sources.iter().map(|s| fact(&format!("code of {}, SHA-256", s.known.name), s.sha256.clone())));
-    facts.extend(answer::versions().into_iter().map(|(name, value)| fact(&format!("version of {name}"), value)));
+    facts.extend(begun.versions.iter().map(|(name, value)| fact(&format!("version of {name}"), value.clone())));
     facts.push(fact("seed", job.request.seed.unwrap_or(0).to_string()));
     facts.push(fact("runs", format!("{} of {}, {} failed", finished.done, job.plan.total(), finished.failed)));
     facts
