@@ -18,6 +18,7 @@ use super::{
     propose::{self, Proposal},
     rank, report,
     row::{Engine, Row, Verdict},
+    words,
 };
 
 /// How many of the best are checked until an honest one is found.
@@ -172,6 +173,9 @@ impl Job {
         if best.is_none() && rows.values().any(Row::looks_ahead) {
             // Others may be ranked that nobody has looked at; they are of the same strategies, and no best is named.
             found.verdict = Verdict::LooksAhead.as_str().into();
+        }
+        if let Some(limit) = words::unseen(&found.verdict, self.data.adjusted) {
+            found.detail.push_str(limit);
         }
         finished.look_ahead = (!rows.is_empty()).then_some(found);
         Ok(best)
