@@ -164,14 +164,16 @@ fn a_topology_is_what_programs_see() {
     let home = own.home.as_path();
     block_on(async {
         let api = client_of(home);
-        let votes = ["buy", "sell", "buy", "sell"].map(|vote| object(json!({"vote": vote})));
-        for (topology, rounds, expected, decision, by) in [
-            (Topology::Mesh, 1, "||||", Decision::Hold, "quorum"),
-            (Topology::Mesh, 2, "||||1 2 3 4|1 2 3 4|1 2 3 4|1 2 3 4|", Decision::Hold, "quorum"),
-            // The hub votes as it was told, whatever the others say; so do the last of a ring and the root.
-            (Topology::Star, 1, "||||1 2 3 4|", Decision::Buy, "agent-1"),
-            (Topology::Ring, 1, "|1|2|3|", Decision::Sell, "agent-4"),
-            (Topology::Hierarchical, 1, "2 3|4|||", Decision::Buy, "agent-1"),
+        let votes = ["sell", "buy", "buy", "buy"].map(|vote| object(json!({"vote": vote})));
+        let (buy, sell) = (Some(Decision::Buy), Some(Decision::Sell));
+        for (topology, rounds, expected, proposal, decision, by) in [
+            (Topology::Mesh, 1, "||||", buy, Decision::Buy, "quorum"),
+            (Topology::Mesh, 2, "||||1 2 3 4|1 2 3 4|1 2 3 4|1 2 3 4|", buy, Decision::Buy, "quorum"),
+            // The hub proposes what it was told, whatever the others say, and so do the last of a ring and the root: with one vote of four
+            // it stays a proposal.
+            (Topology::Star, 1, "||||1 2 3 4|", sell, Decision::Hold, "agent-1"),
+            (Topology::Ring, 1, "|1|2|3|", buy, Decision::Buy, "agent-4"),
+            (Topology::Hierarchical, 1, "2 3|4|||", sell, Decision::Hold, "agent-1"),
         ] {
             let swarm = swarm(&api, topology, 4).await;
             let request = TaskRequest { inputs: votes.to_vec(), rounds: Some(rounds), ..code(HEARD) };
@@ -181,12 +183,12 @@ fn a_topology_is_what_programs_see() {
             assert_eq!(found, expected, "{topology:?}");
             let aggregate = task.aggregate.expect("decided");
             assert_eq!(
-                (aggregate.decision, aggregate.decided_by.as_str()),
-                (decision, by),
+                (aggregate.proposal, aggregate.decision, aggregate.decided_by.as_str()),
+                (proposal, decision, by),
                 "{topology:?}: {}",
                 aggregate.reason
             );
-            assert_eq!((aggregate.votes.buy, aggregate.votes.sell), (2, 2));
+            assert_eq!((aggregate.votes.buy, aggregate.votes.sell), (3, 1));
             destroy(&api, &swarm).await;
         }
         // One after the other, in a mesh, each has those before it.

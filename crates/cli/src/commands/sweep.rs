@@ -3,6 +3,7 @@
 mod list;
 mod run;
 mod show;
+mod trading;
 mod values;
 
 use std::{io::Write, path::Path};

@@ -66,7 +66,7 @@ pub(crate) struct RunArgs {
     /// In which order the agents are asked [default: parallel]
     #[arg(long, value_parser = ["parallel", "sequential", "adaptive"])]
     strategy: Option<String>,
-    /// How many of those asked must agree
+    /// How many of those asked must have voted for what the topology proposes, else hold
     #[arg(long, default_value = "majority", value_parser = ["majority", "60%", "two_thirds", "unanimous"])]
     consensus: String,
     /// Whose programs get the next free place where many wait

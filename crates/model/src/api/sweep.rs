@@ -1,5 +1,6 @@
 //! Sweeps: backtests of strategies over symbols and parameters, each in a sandbox, ranked by honest figures.
 
+mod account;
 mod answer;
 mod check;
 
@@ -12,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{is_false, null_is_default};
 
+pub use account::*;
 pub use answer::*;
 
 /// Symbols of one sweep.
@@ -89,6 +91,9 @@ pub struct SweepRequest {
     /// What trading costs.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "SweepCosts::is_default")]
     pub costs: SweepCosts,
+    /// What the account may do.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "SweepAccount::is_default")]
+    pub account: SweepAccount,
     /// When targets become trades (default `next_open`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fill: Option<SweepFill>,
@@ -175,6 +180,10 @@ pub struct SweepCosts {
     /// By how much each fill is worse than the bar's price, in hundredths of a percent (default 0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slippage_bps: Option<f64>,
+    /// By how much each fill is worse on top of that, as a part of the bar's high less its low, from 0 to 1 (default 0). It never
+    /// leads out of the bar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_slippage: Option<f64>,
     /// Commission per share (default 0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_share: Option<f64>,

@@ -42,16 +42,6 @@ fn weight(ballots: &[Ballot], decision: Decision) -> f64 {
     ballots.iter().filter(|b| b.vote == Some(decision)).fold(0.0, |sum, ballot| sum + ballot.weight)
 }
 
-/// Whether `part` of `whole` is as much as the rule wants.
-fn suffices(rule: Consensus, part: f64, whole: f64) -> bool {
-    match rule {
-        Consensus::Majority => 2.0 * part > whole,
-        Consensus::SixtyPercent => 5.0 * part >= 3.0 * whole,
-        Consensus::TwoThirds => 3.0 * part >= 2.0 * whole,
-        Consensus::Unanimous => part >= whole,
-    }
-}
-
 fn words(rule: Consensus) -> &'static str {
     match rule {
         Consensus::Majority => "more than half",
@@ -69,8 +59,16 @@ pub(crate) fn is_settled(rule: Consensus, ballots: &[Ballot], left: u32) -> bool
     has.iter().any(|votes| *votes >= needed) || has.iter().all(|votes| votes.saturating_add(left) < needed)
 }
 
+/// What a topology has made of the votes before they are counted, and how, in words.
+struct Proposal {
+    decision: Option<Decision>,
+    how: String,
+}
+
 /// What the swarm decides. `ballots` are of all agents that were asked, in their order. `last_word`: the programs were the caller's own
-/// and heard each other, and this is the agent at whom it ends, with its vote; it decides unless the topology is a mesh.
+/// and heard each other, and this is the agent at whom it ends, with its vote; it proposes unless the topology is a mesh.
+///
+/// Whatever the topology, nothing is bought or sold for which the rule's part of those asked has not voted.
 pub(crate) fn decide(
     topology: Topology,
     rule: Consensus,
@@ -95,74 +93,88 @@ pub(crate) fn decide(
         sell: weight(ballots, Decision::Sell),
         hold: weight(ballots, Decision::Hold),
     };
-    let too_few = (quorum.answered < quorum.needed).then(|| {
-        let Quorum { asked, answered, needed, .. } = quorum;
-        (
-            Decision::Hold,
-            format!("{answered} of {asked} agents answered, and {needed} are needed ({}): hold", words(rule)),
-        )
-    });
     let named = |place: usize| ballots.get(place).map_or_else(String::new, |ballot| ballot.agent.clone());
     let mut reductions = Vec::new();
-    let (decided_by, (decision, reason)) = match (topology, last_word) {
-        (Topology::Mesh, _) => ("quorum".to_owned(), by_heads(rule, quorum, ballots)),
-        (_, Some((agent, vote))) => (agent.to_owned(), too_few.unwrap_or_else(|| by_program(agent, vote))),
-        (Topology::Star, None) => (named(0), too_few.unwrap_or_else(|| by_weight(rule, ballots))),
+    let (decided_by, proposal) = match (topology, last_word) {
+        (Topology::Mesh, _) => ("quorum".to_owned(), by_heads(ballots)),
+        (_, Some((agent, vote))) => (agent.to_owned(), by_program(agent, vote)),
+        (Topology::Star, None) => (named(0), by_weight(ballots)),
         (Topology::Ring, None) => {
             reductions = along_ring(ballots);
             let last = reductions.last().map_or((None, 0.0), |last| (last.vote, last.weight));
-            (named(ballots.len().saturating_sub(1)), too_few.unwrap_or_else(|| by_ring(last)))
+            (named(ballots.len().saturating_sub(1)), by_ring(last))
         }
         (Topology::Hierarchical, None) => {
             reductions = up_tree(rule, ballots);
-            let root = reductions.last().and_then(|root| root.vote);
-            (named(0), too_few.unwrap_or_else(|| by_root(root)))
+            (named(0), by_root(reductions.last().and_then(|root| root.vote)))
         }
     };
-    let (about, combined) = (Vec::new(), Map::new());
-    Aggregate { decision, reason, about, decided_by, rule, quorum, votes, weights, reductions, combined }
+    let (decision, reason) = counted(rule, quorum, votes, &proposal);
+    let (proposal, about, combined) = (proposal.decision, Vec::new(), Map::new());
+    Aggregate { decision, proposal, reason, about, decided_by, rule, quorum, votes, weights, reductions, combined }
 }
 
-fn by_heads(rule: Consensus, quorum: Quorum, ballots: &[Ballot]) -> (Decision, String) {
-    let Quorum { asked, needed, .. } = quorum;
-    let winner = DECISIONS.into_iter().find(|decision| count(ballots, *decision) >= needed);
-    match winner {
-        Some(decision) => {
-            let votes = count(ballots, decision);
-            let word = decision.as_str();
-            (decision, format!("{votes} of {asked} agents asked say {word}, {needed} are needed ({})", words(rule)))
-        }
-        None => {
-            let most = DECISIONS.into_iter().map(|decision| count(ballots, decision)).max().unwrap_or(0);
-            let text = format!(
-                "no consensus: at most {most} of {asked} agents asked agree, {needed} are needed ({}): hold",
-                words(rule)
-            );
-            (Decision::Hold, text)
-        }
+/// The proposal where enough of those asked have voted for it, else hold; and why.
+fn counted(rule: Consensus, quorum: Quorum, votes: Votes, proposal: &Proposal) -> (Decision, String) {
+    let Quorum { asked, answered, needed, .. } = quorum;
+    let (how, part) = (&proposal.how, words(rule));
+    let Some(decision) = proposal.decision else {
+        let Votes { buy, sell, hold } = votes;
+        let text = format!(
+            "{how}; of {asked} agents asked {answered} answered: {buy} buy, {sell} sell, {hold} hold, and {needed} must agree ({part}): hold"
+        );
+        return (Decision::Hold, text);
+    };
+    let word = decision.as_str();
+    let agree = match decision {
+        Decision::Buy => votes.buy,
+        Decision::Sell => votes.sell,
+        Decision::Hold => votes.hold,
+    };
+    if agree >= needed {
+        return (decision, format!("{how}; {agree} of {asked} agents asked say {word}, {needed} are needed ({part})"));
     }
+    let text = format!("{how}, but {agree} of {asked} agents asked say {word}, and {needed} are needed ({part}): hold");
+    (Decision::Hold, text)
 }
 
-fn by_program(agent: &str, vote: Option<Decision>) -> (Decision, String) {
-    match vote {
-        Some(decision) => (decision, format!("{agent}, who heard the others, says {}", decision.as_str())),
-        None => (Decision::Hold, format!("{agent}, who has the last word, failed or printed no decision: hold")),
-    }
+/// The one of which there is most, if there is one.
+fn most<T: PartialOrd>(of: [T; 3]) -> Option<Decision> {
+    DECISIONS.into_iter().zip(&of).find_map(|(decision, own)| {
+        let no_less = of.iter().filter(|other| !(*other < own)).count();
+        (no_less == 1).then_some(decision)
+    })
 }
 
-fn by_weight(rule: Consensus, ballots: &[Ballot]) -> (Decision, String) {
-    let whole = DECISIONS.into_iter().fold(0.0, |sum, decision| sum + weight(ballots, decision));
-    let winner = DECISIONS.into_iter().find(|d| whole > 0.0 && suffices(rule, weight(ballots, *d), whole));
-    match winner {
+fn by_heads(ballots: &[Ballot]) -> Proposal {
+    let decision = most(DECISIONS.map(|decision| count(ballots, decision)));
+    let how = match decision {
+        Some(decision) => format!("most votes are for {}", decision.as_str()),
+        None => "no decision has more votes than the others".to_owned(),
+    };
+    Proposal { decision, how }
+}
+
+fn by_program(agent: &str, decision: Option<Decision>) -> Proposal {
+    let how = match decision {
+        Some(decision) => format!("{agent}, who heard the others, proposes {}", decision.as_str()),
+        None => format!("{agent}, who has the last word, failed or printed no decision"),
+    };
+    Proposal { decision, how }
+}
+
+fn by_weight(ballots: &[Ballot]) -> Proposal {
+    let weights = DECISIONS.map(|decision| weight(ballots, decision));
+    let whole = weights.iter().fold(0.0, |sum, weight| sum + weight);
+    let decision = most(weights);
+    let how = match decision {
         Some(decision) => {
             let (share, word) = (100.0 * weight(ballots, decision) / whole, decision.as_str());
-            (
-                decision,
-                format!("{word} has {share:.1} % of the weight that the hub gathered, {} is needed", words(rule)),
-            )
+            format!("the hub proposes {word}, which has {share:.1} % of the weight that it gathered")
         }
-        None => (Decision::Hold, format!("no decision has {} of the weight that the hub gathered: hold", words(rule))),
-    }
+        None => "no decision has more of the weight that the hub gathered than the others".to_owned(),
+    };
+    Proposal { decision, how }
 }
 
 /// Each agent hands on what it got, strengthened by its own vote or weakened by it; the stronger of two that differ goes on, with the
@@ -185,13 +197,13 @@ fn along_ring(ballots: &[Ballot]) -> Vec<Reduction> {
     steps
 }
 
-fn by_ring((vote, weight): (Option<Decision>, f64)) -> (Decision, String) {
+fn by_ring((vote, weight): (Option<Decision>, f64)) -> Proposal {
     match vote {
         Some(decision) if weight > 0.0 => {
             let word = decision.as_str();
-            (decision, format!("{word} came round the ring with weight {weight:.3}"))
+            Proposal { decision: vote, how: format!("{word} came round the ring with weight {weight:.3}") }
         }
-        _ => (Decision::Hold, "what came round the ring weighs nothing: hold".to_owned()),
+        _ => Proposal { decision: None, how: "what came round the ring weighs nothing".to_owned() },
     }
 }
 
@@ -222,11 +234,12 @@ fn up_tree(rule: Consensus, ballots: &[Ballot]) -> Vec<Reduction> {
     steps
 }
 
-fn by_root(vote: Option<Decision>) -> (Decision, String) {
-    match vote {
-        Some(decision) => (decision, format!("the tree reduces to {}", decision.as_str())),
-        None => (Decision::Hold, "nobody in the tree voted: hold".to_owned()),
-    }
+fn by_root(decision: Option<Decision>) -> Proposal {
+    let how = match decision {
+        Some(decision) => format!("the tree reduces to {}", decision.as_str()),
+        None => "nobody in the tree voted".to_owned(),
+    };
+    Proposal { decision, how }
 }
 
 #[cfg(test)]

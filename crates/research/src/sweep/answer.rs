@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ringfence_backtest::metrics;
+use ringfence_backtest::{
+    metrics,
+    simulate::{Rebalance, Settings},
+};
 use ringfence_model::{
     ApiError,
     api::{SweepAnswer, SweepFill, SweepProgress, SweepRequest, SweepStatus},
@@ -137,13 +140,24 @@ pub(crate) fn conventions(request: &SweepRequest, compared: Option<&Compared>) -
             settings.commission.per_share, settings.commission.minimum
         ));
     }
+    if settings.slippage.range > 0.0 {
+        costs.push_str(&format!(", {} of the bar's high less low on top as slippage", settings.slippage.range));
+    }
+    if settings.borrow_rate > 0.0 {
+        costs.push_str(&format!(", {} a year on what is short", words::percent(settings.borrow_rate)));
+    }
     say("costs", costs);
+    say("account", account(request, &settings));
     say("capital", format!("{}", settings.capital));
     say(
         "prices",
         "adjusted for splits and dividends; a position that is open at the end is marked at the last close".into(),
     );
-    say("benchmark", "the same symbols in equal parts, bought at the first bar and held, after the same costs".into());
+    say(
+        "benchmark",
+        "the same symbols in equal parts, bought at the first bar and held, in such an account after the same costs"
+            .into(),
+    );
     let metric = request.metric.unwrap_or_default();
     if let Some(convention) = metrics::conventions().iter().find(|c| c.name == metric.as_str()) {
         say("metric", format!("{}: {}", metric.as_str(), convention.definition));
@@ -163,3 +177,36 @@ pub(crate) fn conventions(request: &SweepRequest, compared: Option<&Compared>) -
     }
     all
 }
+
+/// What the account may do, in a sentence.
+fn account(request: &SweepRequest, settings: &Settings) -> String {
+    let mut text = if settings.leverage_max > 1.0 {
+        format!(
+            "positions up to {} times equity, and what is borrowed to buy costs nothing, which flatters",
+            settings.leverage_max
+        )
+    } else {
+        "no credit".to_owned()
+    };
+    text.push_str(if settings.short_allowed { "; short selling" } else { "; no short selling" });
+    if request.fill == Some(SweepFill::SignalClose) {
+        return text + "; weights held exactly at each bar";
+    }
+    text.push_str(if settings.whole_shares {
+        "; whole shares of the last day's kind"
+    } else {
+        "; fractions of shares"
+    });
+    text.push_str(match settings.rebalance {
+        Rebalance::EveryBar => "; traded back to the target at each bar that has one",
+        Rebalance::OnChange => "; traded when the target changes",
+    });
+    if settings.slippage.volume_share_max > 0.0 {
+        let share = words::percent(settings.slippage.volume_share_max);
+        text.push_str(&format!("; at most {share} of a bar's volume, the rest at the next"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ pub(crate) struct Data {
     pub(crate) panel: Panel,
     /// `sample`, `imported`, or both.
     pub(crate) source: String,
+    /// Whether a split or a dividend lies within them or after them, for which prices before it were adjusted.
+    pub(crate) adjusted: bool,
 }
 
 /// First line of the file in which bars are kept.
@@ -77,7 +79,9 @@ impl Data {
                 panel.label(panel.len() - 1)
             )));
         }
-        Ok(Self { panel: panel.window(rows), source })
+        let panel = panel.window(rows);
+        let adjusted = is_adjusted(&panel, &datasets, &actions);
+        Ok(Self { panel, source, adjusted })
     }
 
     /// What clients are told.
@@ -88,6 +92,7 @@ impl Data {
         SweepDataView {
             sha256: panel.hash(),
             source: self.source.clone(),
+            adjusted: self.adjusted,
             interval: panel.interval().as_str().to_owned(),
             first: panel.dates()[0].to_string(),
             last: panel.dates()[panel.len() - 1].to_string(),
@@ -144,7 +149,7 @@ impl Data {
         text
     }
 
-    /// Reads what [`Self::write`] wrote. `None` for anything else.
+    /// Reads what [`Self::write`] wrote, which does not say whether it was adjusted. `None` for anything else.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         if lines.next()? != HEADER {
@@ -187,7 +192,7 @@ impl Data {
             }
             histories.push(own);
         }
-        Some(Self { panel: Panel::new(interval, histories).ok()?, source })
+        Some(Self { panel: Panel::new(interval, histories).ok()?, source, adjusted: false })
     }
 }
 
@@ -237,6 +242,20 @@ fn symbols(request: &SweepRequest, library: Option<&Library>, wanted: SweepData)
         ));
     }
     Ok(symbols)
+}
+
+/// Whether any price of these bars was multiplied: by an action between the first of them and the last that there is of its symbol.
+fn is_adjusted(panel: &Panel, datasets: &[Dataset], actions: &[Action]) -> bool {
+    let last = |bars: &Bars| match bars {
+        Bars::Day(bars) => bars.last().map(|bar| bar.date),
+        Bars::Minute(minutes) => minutes.last().map(|minute| ringfence_market::new_york::date(minute.at)),
+    };
+    panel.columns().iter().any(|columns| {
+        let first = (0..panel.len()).find(|row| columns.has(*row)).map(|row| panel.dates()[row]);
+        let last = datasets.iter().find(|set| set.symbol == columns.symbol).and_then(|set| last(&set.bars));
+        let (Some(first), Some(last)) = (first, last) else { return false };
+        actions.iter().any(|action| action.symbol == columns.symbol && action.ex_date > first && action.ex_date <= last)
+    })
 }
 
 /// What there is of each symbol, in the order of the symbols: what was imported comes first, days before minutes.
@@ -313,6 +332,18 @@ mod tests {
         {
             assert!(Data::read(broken).is_none(), "{broken}");
         }
+    }
+
+    #[test]
+    fn bars_without_a_later_split_or_dividend_are_not_called_adjusted() {
+        let adjusted = |asked: serde_json::Value| choose(asked).expect("the sample").view().adjusted;
+        assert!(adjusted(serde_json::json!({"strategy": "x", "symbols": ["AAPL"]})));
+        // What came after the last day that is asked for is in the prices all the same.
+        assert!(adjusted(
+            serde_json::json!({"strategy": "x", "symbols": ["AAPL"], "start": "2010-01-04", "end": "2010-06-30"})
+        ));
+        assert!(!adjusted(serde_json::json!({"strategy": "x", "symbols": ["FB"]})));
+        assert!(adjusted(serde_json::json!({"strategy": "x", "symbols": ["FB", "AAPL"]})));
     }
 
     #[test]

@@ -6,10 +6,10 @@ use ringfence_backtest::{
     Curve,
     metrics::{self, Activity, Metrics},
     panel::Panel,
-    simulate::{self, Commission, Fill, Settings, Slippage},
+    simulate::{self, Commission, Fill, Rebalance, Settings, Slippage},
     targets::Targets,
 };
-use ringfence_model::api::{SweepFigures, SweepFill, SweepMetric, SweepRequest};
+use ringfence_model::api::{SweepFigures, SweepFill, SweepMetric, SweepRebalance, SweepRequest};
 
 use super::{
     curves::Curves,
@@ -26,7 +26,7 @@ const BPS: f64 = 10_000.0;
 
 /// The conventions that a request asks for.
 pub(crate) fn settings(request: &SweepRequest) -> Settings {
-    let costs = &request.costs;
+    let (costs, account) = (&request.costs, &request.account);
     Settings {
         capital: request.capital_begun(),
         fill: match request.fill.unwrap_or_default() {
@@ -39,9 +39,19 @@ pub(crate) fn settings(request: &SweepRequest) -> Settings {
             per_share: costs.per_share.unwrap_or(0.0),
             minimum: costs.minimum.unwrap_or(0.0),
         },
-        slippage: Slippage { bps: costs.slippage_bps.unwrap_or(0.0), ..Slippage::default() },
+        slippage: Slippage {
+            bps: costs.slippage_bps.unwrap_or(0.0),
+            range: costs.range_slippage.unwrap_or(0.0),
+            volume_share_max: account.volume_share_max.unwrap_or(0.0),
+        },
         borrow_rate: costs.borrow_bps.unwrap_or(0.0) / BPS,
-        ..Settings::default()
+        rebalance: match account.rebalance.unwrap_or_default() {
+            SweepRebalance::EveryBar => Rebalance::EveryBar,
+            SweepRebalance::OnChange => Rebalance::OnChange,
+        },
+        leverage_max: account.leverage_max.unwrap_or(1.0),
+        short_allowed: account.may_short(),
+        whole_shares: account.whole_shares,
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     rank, report,
     row::{Engine, Row, Verdict},
     state::State,
+    words,
 };
 
 /// How many of the best are checked until an honest one is found.
@@ -178,6 +179,9 @@ impl Job {
         if best.is_none() && rows.values().any(Row::looks_ahead) {
             // Others may be ranked that nobody has looked at; they are of the same strategies, and no best is named.
             found.verdict = Verdict::LooksAhead.as_str().into();
+        }
+        if let Some(limit) = words::unseen(&found.verdict, self.data.adjusted) {
+            found.detail.push_str(limit);
         }
         finished.look_ahead = (!rows.is_empty()).then_some(found);
         Ok(best)

@@ -151,7 +151,8 @@ impl Job {
         let state: State = serde_json::from_value(row.state.clone()).map_err(|_| odd("the state"))?;
         let files = super::files(&inner);
         let bars = files.get(&state.bars).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let data = bars.as_deref().and_then(Data::read).ok_or_else(|| odd("the data"))?;
+        let mut data = bars.as_deref().and_then(Data::read).ok_or_else(|| odd("the data"))?;
+        data.adjusted = state.data.adjusted;
         let sources = propose::sources(&request)?;
         let hashes: BTreeMap<String, String> =
             sources.iter().map(|s| (s.known.name.clone(), s.sha256.clone())).collect();

@@ -12,6 +12,15 @@ use super::{
     row::{Row, Verdict},
 };
 
+/// What the look-ahead check cannot see in adjusted bars: each level of the past is multiplied by what came later, the same in every cut.
+const LEVELS: &str = ". The bars are adjusted: their past price levels, not their returns, know later splits and dividends, and a \
+                      strategy that compares prices with fixed amounts of money is not caught";
+
+/// What a verdict of the look-ahead check does not say, to be put behind its detail.
+pub(crate) fn unseen(verdict: &str, adjusted: bool) -> Option<&'static str> {
+    (adjusted && verdict == Verdict::Honest.as_str()).then_some(LEVELS)
+}
+
 /// A fraction in percent.
 pub(crate) fn percent(fraction: f64) -> String {
     let percent = fraction * 100.0;
@@ -118,6 +127,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_honest_verdict_on_adjusted_bars_says_what_it_cannot_see() {
+        assert!(unseen("honest", true).is_some_and(|text| text.contains("fixed amounts of money is not caught")));
+        for (verdict, adjusted) in
+            [("honest", false), ("looks ahead", true), ("not checked", true), ("not deterministic", true)]
+        {
+            assert_eq!(unseen(verdict, adjusted), None, "{verdict} {adjusted}");
+        }
+    }
 
     #[test]
     fn figures_are_short() {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use ringfence_model::api::{
-    Actor, SweepAnswer, SweepCheck, SweepCosts, SweepData, SweepFill, SweepFormat, SweepMetric, SweepNative,
+    Actor, SweepAnswer, SweepCheck, SweepData, SweepFill, SweepFormat, SweepMetric, SweepNative, SweepRebalance,
     SweepRequest, SweepSearch, SweepStatusRequest, SweepWalkForward, WAIT_S_MAX,
 };
 use ringfence_research::api::Research;
 use serde_json::Value;
 
-use super::{save_report, save_table, show, values};
+use super::{save_report, save_table, show, trading::Trading, values};
 use crate::{
     args,
     commands::run::{INTERRUPTED, interrupted, read_code},
@@ -48,18 +48,8 @@ pub(crate) struct RunArgs {
     /// `sample`, `imported`, or `auto`: what was imported of a symbol, else the sample
     #[arg(long, value_enum, value_name = "SOURCE", help_heading = "Data")]
     data: Option<Word<SweepData>>,
-    /// Commission of a fill in hundredths of a percent [default: 10]
-    #[arg(long, value_name = "BPS", help_heading = "Trading")]
-    commission_bps: Option<f64>,
-    /// By how much fills are worse than the bar's price, in hundredths of a percent [default: 0]
-    #[arg(long, value_name = "BPS", help_heading = "Trading")]
-    slippage_bps: Option<f64>,
-    /// What each backtest begins with [default: 100000]
-    #[arg(long, value_name = "AMOUNT", help_heading = "Trading")]
-    capital: Option<f64>,
-    /// When targets become trades: `next_open`, `next_close`, or `signal_close`, which nobody can do [default: next_open]
-    #[arg(long, value_enum, value_name = "WHEN", help_heading = "Trading")]
-    fill: Option<Word<SweepFill>>,
+    #[command(flatten)]
+    trading: Trading,
     /// What results are ranked by: sharpe, sortino, calmar, cagr, total_return, max_drawdown, profit_factor, sqn [default: sharpe]
     #[arg(long, value_enum, value_name = "FIGURE", help_heading = "Search")]
     metric: Option<Word<SweepMetric>>,
@@ -118,7 +108,7 @@ pub(crate) struct RunArgs {
 
 /// A word of the API on the command line.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Word<T>(T);
+pub(super) struct Word<T>(pub(super) T);
 
 macro_rules! words {
     ($($kind:ty: $($variant:path = $word:literal),+;)+) => {$(
@@ -137,6 +127,7 @@ macro_rules! words {
 words! {
     SweepData: SweepData::Auto = "auto", SweepData::Sample = "sample", SweepData::Imported = "imported";
     SweepFill: SweepFill::NextOpen = "next_open", SweepFill::NextClose = "next_close", SweepFill::SignalClose = "signal_close";
+    SweepRebalance: SweepRebalance::EveryBar = "every_bar", SweepRebalance::OnChange = "on_change";
     SweepMetric: SweepMetric::Sharpe = "sharpe", SweepMetric::Sortino = "sortino", SweepMetric::Calmar = "calmar",
         SweepMetric::Cagr = "cagr", SweepMetric::TotalReturn = "total_return", SweepMetric::MaxDrawdown = "max_drawdown",
         SweepMetric::ProfitFactor = "profit_factor", SweepMetric::Sqn = "sqn";
@@ -176,13 +167,10 @@ impl RunArgs {
             start: self.start.clone(),
             end: self.end.clone(),
             data: self.data.map(|word| word.0),
-            costs: SweepCosts {
-                commission_bps: self.commission_bps,
-                slippage_bps: self.slippage_bps,
-                ..SweepCosts::default()
-            },
-            fill: self.fill.map(|word| word.0),
-            capital: self.capital,
+            costs: self.trading.costs(),
+            account: self.trading.account(),
+            fill: self.trading.fill(),
+            capital: self.trading.capital(),
             metric: self.metric.map(|word| word.0),
             parallelism: self.parallelism,
             walk_forward: self.walk_forward.map(|(train, test)| SweepWalkForward {

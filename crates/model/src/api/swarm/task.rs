@@ -162,7 +162,8 @@ pub struct TaskRequest {
     #[schemars(range(min = 0.1, max = 3600), extend("default" = 60))]
     #[schema(minimum = 0.1, maximum = 3600)]
     pub timeout: Option<f64>,
-    /// How many of the agents asked must agree: `majority` (default), `60%`, `two_thirds` or `unanimous`.
+    /// How many of the agents asked must have voted for what the topology proposes, else the decision is `hold`: `majority`
+    /// (default), `60%`, `two_thirds` or `unanimous`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consensus: Option<Consensus>,
     /// Programs that run at once (default 8).
@@ -478,11 +479,15 @@ pub struct Reduction {
 pub struct Aggregate {
     /// What the swarm decides: `hold` when there is no consensus.
     pub decision: Decision,
-    /// Why, in a sentence.
+    /// What the topology came to before it was counted who agrees: the decision of most votes, of the hub, of the ring's last, of the
+    /// root. Null when it came to none. Without enough agents that voted for it, the decision is `hold`.
+    #[serde(default)]
+    pub proposal: Option<Decision>,
+    /// Why, in a sentence, with the count.
     pub reason: String,
     /// Symbols that the votes are about; of a pair or a portfolio, the first. Empty where nobody said one.
     pub about: Vec<String>,
-    /// `quorum`, or the name of the agent that decides: the hub, the last of the ring, the root.
+    /// `quorum`, or the name of the agent that proposes: the hub, the last of the ring, the root.
     pub decided_by: String,
     /// How many must agree.
     pub rule: Consensus,

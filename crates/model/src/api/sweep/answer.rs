@@ -338,7 +338,7 @@ pub struct SweepLuck {
 pub struct SweepLookAhead {
     /// `honest`, `looks ahead`, `not deterministic`, or `not checked`.
     pub verdict: String,
-    /// What was done and found, in a sentence.
+    /// What was done and found, in a sentence; and, where it is honest, what the check cannot see.
     pub detail: String,
     /// Runs that were checked.
     pub checked: u64,
@@ -391,6 +391,9 @@ pub struct SweepDataView {
     pub sha256: String,
     /// `sample`, `imported`, or both.
     pub source: String,
+    /// Whether prices were adjusted for a split or a dividend within them: then their past levels know it.
+    #[serde(default)]
+    pub adjusted: bool,
     /// `day` or `minute`.
     pub interval: String,
     /// First day.

@@ -34,7 +34,7 @@ impl SweepRequest {
         self.check_strategies()?;
         self.check_parameters()?;
         self.check_numbers()?;
-        Ok(())
+        self.check_account()
     }
 
     fn check_strategies(&self) -> Checked {
@@ -108,11 +108,12 @@ impl SweepRequest {
             _ => Ok(()),
         };
         within("capital", self.capital, 1.0, 1e12)?;
-        within("costs.commission_bps", self.costs.commission_bps, 0.0, 10_000.0)?;
-        within("costs.slippage_bps", self.costs.slippage_bps, 0.0, 10_000.0)?;
+        within("costs.commission_bps", self.costs.commission_bps, 0.0, 5_000.0)?;
+        within("costs.slippage_bps", self.costs.slippage_bps, 0.0, 5_000.0)?;
+        within("costs.range_slippage", self.costs.range_slippage, 0.0, 1.0)?;
         within("costs.per_share", self.costs.per_share, 0.0, 1e6)?;
         within("costs.minimum", self.costs.minimum, 0.0, 1e6)?;
-        within("costs.borrow_bps", self.costs.borrow_bps, 0.0, 1e6)?;
+        within("costs.borrow_bps", self.costs.borrow_bps, 0.0, 100_000.0)?;
         within("timeout", self.timeout, 0.01, EXECUTION_S_MAX)?;
         within("wait", self.wait, 0.0, f64::MAX)?;
         if let Some(train) = self.train {
