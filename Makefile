@@ -23,7 +23,7 @@ FUZZ := $(TOOLS)/bin/cargo-fuzz
 # rustup's place, for a root shell that has not read the profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help deps test-deps bench-deps suite-deps build dist template demo test root checks unit integration bench suites deny fuzz clean install
+.PHONY: help deps test-deps bench-deps suite-deps dist-deps build dist template demo test root checks unit integration bench suites deny fuzz clean install
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,8 +70,11 @@ endef
 build: ## Compile target/release/ringfence
 	$(CARGO) build --release --locked
 
+dist-deps:
+	@$(call install-missing,gcc python3)
+
 # In a directory of its own: the wrapper of cargo-auditable would have everything compiled anew at each turn.
-dist: $(AUDITABLE) ## Build target/dist/release/ringfence, which carries the list of what it was built of
+dist: dist-deps $(AUDITABLE) ## Build target/dist/release/ringfence, which carries the list of what it was built of
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) auditable build --release --locked --target-dir target/dist
 	python3 xtask/dist.py target/dist/release/ringfence Cargo.lock
 

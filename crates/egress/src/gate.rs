@@ -6,6 +6,7 @@
 
 mod admit;
 mod connection;
+mod descriptors;
 mod desk;
 mod evidence;
 mod exchange;

@@ -112,6 +112,7 @@ fn started(
             let output = pipe::Receiver::from_owned_fd(output).map_err(MachineError::Descriptor)?;
             Ok(StepStream { output, end })
         }
+        (Done::StepStarted, None) => Err(JailerError::Descriptors.into()),
         _ => Err(JailerError::Confused.into()),
     }
 }

@@ -17,7 +17,7 @@ use ringfence_store::{
 
 use crate::{
     api::ProgressSender,
-    engine::{Engine, now_ms},
+    engine::Engine,
     error::Failure,
     keys::Kept,
     language::Language,
@@ -107,7 +107,7 @@ impl Engine {
             }
         };
         request.secrets.retain(|name| !kept.sealed.contains(name));
-        let now = now_ms();
+        let now = self.settled_now_ms().await;
         let lifetime_s = request.lifetime_s();
         let lifetime = Lifetime { expires_at_ms: now.saturating_add(lifetime_s.saturating_mul(1000)) };
         let name = request.name.clone().unwrap_or_else(|| ready.id.to_string());
@@ -429,7 +429,7 @@ impl Engine {
         if !state.status.is_live() {
             return Err(not_running(&sandbox.id, state.status).into());
         }
-        let expires_at_ms = now_ms().saturating_add(lifetime_s.saturating_mul(1000));
+        let expires_at_ms = self.settled_now_ms().await.saturating_add(lifetime_s.saturating_mul(1000));
         let entry = Self::entry(actor, "sandbox.lifetime")
             .sandbox(&sandbox.id)
             .detail(serde_json::json!({"lifetime_s": lifetime_s, "expires_at_ms": expires_at_ms}));
@@ -550,7 +550,7 @@ impl Engine {
     }
 
     async fn move_to(&self, actor: Actor, event: &str, sandbox: &Sandbox, to: SandboxStatus) -> Result<(), Failure> {
-        let now = now_ms();
+        let now = self.settled_now_ms().await;
         let change = SandboxChange {
             started_at_ms: (to == SandboxStatus::Running).then_some(now),
             stopped_at_ms: (to == SandboxStatus::Stopped).then_some(now),

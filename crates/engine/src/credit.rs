@@ -87,7 +87,8 @@ impl Engine {
         if self.all_live().is_empty() {
             return;
         }
-        let billed = match self.inner.store.write(|tx| tx.bill_minutes(now_ms())).await {
+        let now = self.settled_now_ms().await;
+        let billed = match self.inner.store.write(move |tx| tx.bill_minutes(now)).await {
             Ok(billed) => billed,
             Err(error) => {
                 let error = Failure::from(error).chain();

@@ -116,6 +116,8 @@ pub(crate) struct Inner {
     pub(crate) images: crate::images::Images,
     pub(crate) trials: crate::trial::Ground,
     pub(crate) started: Instant,
+    /// Held while things go with a clock that was set.
+    pub(crate) clock: tokio::sync::Mutex<crate::clock::Look>,
     /// Which build this is.
     pub(crate) build: String,
     /// Where the daemon listens on TCP.
@@ -200,6 +202,7 @@ impl Engine {
                 images: crate::images::Images::default(),
                 trials: crate::trial::Ground::default(),
                 started: Instant::now(),
+                clock: tokio::sync::Mutex::new(crate::clock::Look::now()),
                 build: config.build,
                 templates: config.templates,
                 purse: crate::credit::Purse::new(config.credits),
@@ -418,7 +421,7 @@ impl Engine {
             if self.is_closing() {
                 return;
             }
-            self.expire(now_ms()).await;
+            self.expire(self.settled_now_ms().await).await;
             self.give_trials_back().await;
             ticks += 1;
             if ticks.is_multiple_of(COLLECT_EVERY) {

@@ -77,11 +77,11 @@ impl Failure {
                 if kernel_said(refusal, &["os error 24", "os error 23"]) =>
             {
                 tracing::warn!(%refusal, "there are no descriptors left");
-                return ApiError::new(
-                    Code::InsufficientResources,
-                    "the daemon has no file descriptors left; delete sandboxes, or start it with a higher limit \
-                     (`LimitNOFILE=` in its unit, `ulimit -n` in a shell), and try again",
-                );
+                return no_descriptors();
+            }
+            Self::Machine(MachineError::Jailer(JailerError::Descriptors)) => {
+                tracing::warn!("there are no descriptors left for what the jailer sends");
+                return no_descriptors();
             }
             Self::Machine(MachineError::Jailer(JailerError::Refused(Refusal::Plan(why))))
                 if why.contains("too large") =>
@@ -111,4 +111,12 @@ impl Failure {
             _ => "the sandbox could not be made or reached; the daemon's log and `ringfence doctor` say why",
         })
     }
+}
+
+fn no_descriptors() -> ApiError {
+    ApiError::new(
+        Code::InsufficientResources,
+        "the daemon has no file descriptors left; delete sandboxes, or start it with a higher limit \
+         (`LimitNOFILE=` in its unit, `ulimit -n` in a shell), and try again",
+    )
 }

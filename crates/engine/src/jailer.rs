@@ -32,6 +32,9 @@ pub enum JailerError {
     /// It answered something else than was asked.
     #[error("the jailer answered out of turn")]
     Confused,
+    /// What it sent did not fit under this process's limit of descriptors, and was lost (unix(7), `MSG_CTRUNC`).
+    #[error("no descriptors were left for what the jailer sent")]
+    Descriptors,
 }
 
 /// What was done, and the descriptors that came with the answer.

@@ -10,6 +10,7 @@ mod audit;
 mod builder;
 mod builds;
 mod capture;
+mod clock;
 mod create;
 mod credit;
 mod disk;

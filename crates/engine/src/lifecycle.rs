@@ -93,7 +93,7 @@ impl Engine {
     ) -> Result<bool, Failure> {
         let _gate = sandbox.gate.write().await;
         let mut state = sandbox.state.lock().await;
-        let now = now_ms();
+        let now = self.settled_now_ms().await;
         // Somebody may have given it more time, or ended it, meanwhile.
         let has_time = to == SandboxStatus::Expired && sandbox.lifetime().expires_at_ms > now;
         if !state.status.is_live() || has_time {
@@ -234,7 +234,8 @@ impl Engine {
         }
         let entry =
             Self::entry(actor, "sandbox.stop").sandbox(&sandbox.id).detail(serde_json::json!({"reason": reason}));
-        let change = SandboxChange { stopped_at_ms: Some(now_ms()), ..SandboxChange::default() };
+        let now = self.settled_now_ms().await;
+        let change = SandboxChange { stopped_at_ms: Some(now), ..SandboxChange::default() };
         let id = sandbox.id.clone();
         let written =
             self.inner.store.write_with_audit(entry, move |tx| tx.move_sandbox(&id, SandboxStatus::Stopped, &change));
@@ -380,6 +381,9 @@ impl Engine {
             .map(|(name, value)| (name, String::from_utf8_lossy(value.expose()).into_owned()))
             .collect();
         let versions = store.templates().await?;
+        // A clock that went back while no daemon ran lets nobody live longer than was said.
+        let longest_ms = now_ms().saturating_add(row.lifetime_s.saturating_mul(1000));
+        let lifetime = Lifetime { expires_at_ms: crate::view::expires_at_ms(&row).min(longest_ms) };
         let sandbox = Sandbox::new(Made {
             template: self.template_of(&row, &versions),
             id: row.id,
@@ -388,9 +392,7 @@ impl Engine {
             limits: row.limits,
             disk,
             inherited_bytes,
-            lifetime: Lifetime {
-                expires_at_ms: row.expires_at_ms.unwrap_or(row.created_at_ms.saturating_add(row.lifetime_s * 1000)),
-            },
+            lifetime,
             state: State { status: SandboxStatus::Stopped, shell: None, next: Next::None },
             last_execution,
             environment: Environment { version: row.env_version, values, exposed: exposed.into_iter().collect() },

@@ -382,7 +382,9 @@ impl Machine {
         let Done::Parked { posture } = done else { return Err(JailerError::Confused.into()) };
         self.joins_took.note(begin);
         if fds.len() != 4 {
-            return Err(JailerError::Confused.into());
+            // Without the other end of its control socket the interpreter ends by itself.
+            self.jailer.forget_exit(shell.id, exec);
+            return Err(JailerError::Descriptors.into());
         }
         let control = stream(vec![fds.remove(0)])?;
         process(exec, Some(control), fds, exit, posture)
@@ -520,7 +522,7 @@ impl Machine {
 }
 
 fn stream(fds: Vec<OwnedFd>) -> Result<UnixStream, MachineError> {
-    let fd = fds.into_iter().next().ok_or(JailerError::Confused)?;
+    let fd = fds.into_iter().next().ok_or(JailerError::Descriptors)?;
     let stream = std::os::unix::net::UnixStream::from(fd);
     stream.set_nonblocking(true).map_err(MachineError::Descriptor)?;
     UnixStream::from_std(stream).map_err(MachineError::Descriptor)
@@ -533,7 +535,7 @@ fn process(
     exit: oneshot::Receiver<Exited>,
     posture: Posture,
 ) -> Result<Process, MachineError> {
-    let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(fds).map_err(|_| JailerError::Confused)?;
+    let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(fds).map_err(|_| JailerError::Descriptors)?;
     Ok(Process {
         exec,
         control,

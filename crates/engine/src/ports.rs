@@ -121,8 +121,11 @@ impl Ports {
 impl Machine {
     async fn ask_for_sockets(&self, shell: &Shell, streams: u8) -> Result<(OwnedFd, Vec<OwnedFd>), MachineError> {
         let (done, mut fds) = self.jailer().call(Op::Sockets { shell: shell.id, streams }).await?;
-        if !matches!(done, Done::Sockets) || fds.len() != 1 + usize::from(streams) {
+        if !matches!(done, Done::Sockets) {
             return Err(JailerError::Confused.into());
+        }
+        if fds.len() != 1 + usize::from(streams) {
+            return Err(JailerError::Descriptors.into());
         }
         let streams = fds.split_off(1);
         Ok((fds.remove(0), streams))

@@ -1,6 +1,7 @@
 //! Meters of sandboxes, and the ledger that they are billed to. A meter opens and closes in the transaction that moves its sandbox.
 
 mod check;
+mod step;
 mod usage;
 
 use ringfence_model::{
@@ -13,6 +14,7 @@ use crate::audit::{Actor, AuditEntry};
 use crate::error::{Result, StoreError, doing};
 use crate::tx::{Tx, View};
 
+pub use step::Stepped;
 pub use usage::{TrafficTotals, Usage, UsageBy, UsageFilter, UsageOf};
 
 const BILL: &str = "bill a sandbox";

@@ -59,7 +59,7 @@ pub use audit::{
     SigningPace, ToldEntry, TrafficFacts, Verification, Verified, export,
 };
 pub use copy::{Copied, CopyError, copy_database};
-pub use credit::{Billed, Standing, TrafficTotals, Usage, UsageBy, UsageFilter, UsageOf};
+pub use credit::{Billed, Standing, Stepped, TrafficTotals, Usage, UsageBy, UsageFilter, UsageOf};
 pub use disk::DiskRow;
 pub use environment::{EnvMode, EnvironmentChange};
 pub use error::{OpenError, Result, StoreError};

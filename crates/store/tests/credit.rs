@@ -3,12 +3,12 @@
 mod support;
 
 use ringfence_model::{
-    Project,
+    Project, Role,
     credit::{CreditSettings, DAY_MS, MilliCredits},
 };
 use ringfence_store::{
-    AuditFilter, Refund, SandboxChange, SandboxStatus, Store, StoreError, TrafficTotals, Tx, UsageBy, UsageFilter,
-    UsageOf,
+    AccessTokenRow, AuditFilter, Refund, SandboxChange, SandboxStatus, Stepped, Store, StoreError, TrafficTotals, Tx,
+    UsageBy, UsageFilter, UsageOf,
 };
 use support::{NOW_MS, Place, sandbox_id, sandbox_row};
 
@@ -378,4 +378,79 @@ async fn usage_is_added_up_by_sandbox_project_and_day() {
     assert_eq!(today.iter().map(of).collect::<Vec<_>>(), [(92_000, 90, 3, 20)]);
     let nobody = UsageFilter { project: Some(project("nobody")), sandbox: None, since_day: 0, limit: 1 };
     assert!(read(UsageBy::Nothing, &nobody).await.is_empty());
+}
+
+/// The clock jumps by so much, a second after the meter was seen, and what runs goes on for two minutes.
+async fn step(step_ms: i64) {
+    const DAY: u64 = 24 * 60 * MINUTE;
+    let place = Place::new();
+    let store = place.open();
+    assert!(grant(&store, 100, "a").await);
+    let mut row = sandbox_row(1, SandboxStatus::Running);
+    (row.created_at_ms, row.started_at_ms, row.expires_at_ms) = (NOW_MS, Some(NOW_MS), Some(NOW_MS + 60 * MINUTE));
+    store.write(move |tx| tx.insert_sandbox(&row)).await.expect("made");
+    store.write(|tx| tx.bill_minutes(NOW_MS + 1000)).await.expect("billed");
+    let at = move |ms: u64| (NOW_MS + ms).checked_add_signed(step_ms).expect("after the epoch");
+    let token = |id: &str, expires_at_ms| AccessTokenRow {
+        id: id.into(),
+        name: id.into(),
+        role: Role::Operator,
+        project: None,
+        created_at_ms: NOW_MS - DAY,
+        expires_at_ms: Some(expires_at_ms),
+        used_at_ms: None,
+        revoked_at_ms: None,
+    };
+    let (ended, lasting) = (token("tok_1", NOW_MS - 1), token("tok_2", NOW_MS + 400 * DAY));
+    store
+        .write(move |tx| {
+            tx.insert_access_token(&ended, &[1; 32])?;
+            tx.insert_access_token(&lasting, &[2; 32])
+        })
+        .await
+        .expect("written");
+    let stepped = store.write(move |tx| tx.clock_stepped(step_ms, at(2000))).await.expect("written");
+    let ended_tokens = usize::from(step_ms < 0);
+    assert_eq!(stepped, Stepped { meters: 1, lifetimes: 1, ended_tokens });
+    store.write(move |tx| tx.bill_minutes(at(3000))).await.expect("billed");
+    assert_eq!(cost(&store, 1).await, 3000, "no minute has passed");
+    store.write(move |tx| tx.bill_minutes(at(2 * MINUTE))).await.expect("billed");
+    assert_eq!(cost(&store, 1).await, 4000, "one has");
+    // Another that is made after it is of the new time alone.
+    create(&store, 2, at(2 * MINUTE)).await.expect("made");
+    go(&store, 1, SandboxStatus::Stopped, at(2 * MINUTE + 1)).await.expect("stopped");
+    assert_eq!((cost(&store, 1).await, cost(&store, 2).await), (5000, 3000));
+    assert_eq!(balance(&store).await, 92_000);
+    adds_up(&store).await;
+    let row = store.sandbox(&sandbox_id(1)).await.expect("readable").expect("known");
+    assert_eq!(row.expires_at_ms, Some(at(60 * MINUTE)), "it lives for as long as it would have");
+    let tokens = store.read(|view| view.access_tokens()).await.expect("readable");
+    let valid: Vec<&str> = tokens.iter().filter(|row| row.is_valid(at(3000))).map(|row| row.id.as_str()).collect();
+    // A date is a date: what ends in a year has ended when the clock shows so. What had ended stays so.
+    let expected: &[&str] = if at(3000) < NOW_MS + 400 * DAY { &["tok_2"] } else { &[] };
+    assert_eq!(valid, expected);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_bills_no_minute_that_never_was_and_gives_none_away() {
+    const YEAR_MS: i64 = 365 * 24 * 60 * 60_000;
+    for jump in [60_000, 3_600_000, YEAR_MS, 2 * YEAR_MS, -60_000, -3_600_000, -YEAR_MS] {
+        step(jump).await;
+    }
+}
+
+#[tokio::test]
+async fn a_meter_that_was_opened_after_the_jump_does_not_move() {
+    const HOUR: u64 = 60 * MINUTE;
+    for (jump, new) in [(HOUR.cast_signed(), NOW_MS + HOUR), (-HOUR.cast_signed(), NOW_MS - HOUR)] {
+        let place = Place::new();
+        let store = place.open();
+        create(&store, 1, NOW_MS).await.expect("made");
+        create(&store, 2, new + 1000).await.expect("made");
+        let stepped = store.write(move |tx| tx.clock_stepped(jump, new + 2000)).await.expect("written");
+        assert_eq!(stepped.meters, 1);
+        store.write(move |tx| tx.bill_minutes(new + 3000)).await.expect("billed");
+        assert_eq!((cost(&store, 1).await, cost(&store, 2).await), (3000, 3000));
+        adds_up(&store).await;
+    }
 }

@@ -12,7 +12,7 @@ use super::limits::lock;
 use super::record::About;
 use super::room::Room;
 use super::shell::{Shell, reset};
-use super::{Gate, pass, request};
+use super::{Gate, descriptors, pass, request};
 use crate::dns::message::Transport;
 use crate::dns::serve;
 use crate::tls::prefixed::Prefixed;
@@ -54,9 +54,10 @@ pub(super) async fn run(gate: &Arc<Gate>, shell: &Shell, room: &Arc<Room>, strea
     }
 }
 
-/// A connection beyond the limits of its sandbox.
-pub(super) async fn too_many(gate: &Gate, room: &Room, stream: TcpStream, original: SocketAddr) {
-    gate.deny(room, &About::connection(original), DenialReason::LimitExceeded).await;
+/// A connection beyond the limits of its sandbox, or of the gateway where that has no descriptors for it.
+pub(super) async fn too_many(gate: &Gate, room: &Room, stream: TcpStream, original: SocketAddr, is_scarce: bool) {
+    let message = is_scarce.then(|| descriptors::SCARCE.to_owned());
+    gate.deny_because(room, &About::connection(original), DenialReason::LimitExceeded, message).await;
     reset(&stream);
 }
 

@@ -13,12 +13,12 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Gate;
 use super::admit::Pass;
 use super::limits::lock;
 use super::record::{About, Passage};
 use super::room::Room;
 use super::shell::reset;
+use super::{Gate, descriptors};
 use crate::tls::prefixed::Prefixed;
 use crate::tls::sniff::{self, Kind};
 
@@ -77,6 +77,7 @@ pub(super) async fn run(gate: &Arc<Gate>, room: &Room, mut pass: Pass, stream: P
 
 async fn connect(gate: &Gate, pass: &Pass) -> io::Result<TcpStream> {
     let stream = timeout(CONNECT_TIME, TcpStream::connect(gate.leads_to(pass.to))).await??;
+    descriptors::spare(&stream)?;
     prepare(&stream)?;
     Ok(stream)
 }

@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::limits::lock;
 use super::room::Room;
-use super::{Gate, connection};
+use super::{Gate, connection, descriptors};
 use crate::dns::message::{self, Transport};
 use crate::dns::serve;
 use crate::dns::throttle::Throttle;
@@ -104,8 +104,10 @@ where
         };
         let mut connections = lock(&shell.connections);
         while connections.try_join_next().is_some() {}
-        let turn =
-            lock(&room.bucket).take(Instant::now()).then(|| room.places.clone().try_acquire_owned().ok()).flatten();
+        let is_scarce = descriptors::are_scarce(&stream);
+        let turn = (!is_scarce && lock(&room.bucket).take(Instant::now()))
+            .then(|| room.places.clone().try_acquire_owned().ok())
+            .flatten();
         match turn {
             Some(turn) => {
                 let (gate, shell) = (gate.clone(), shell.clone());
@@ -117,7 +119,7 @@ where
             None => {
                 let gate = gate.clone();
                 // Short, and bounded by the disk: after a hundred of them they are only counted.
-                connections.spawn(async move { connection::too_many(&gate, &room, stream, to).await });
+                connections.spawn(async move { connection::too_many(&gate, &room, stream, to, is_scarce).await });
             }
         }
     }

@@ -19,9 +19,9 @@ use tokio::time::timeout;
 
 use super::body::Sent;
 use super::shape;
-use crate::gate::Gate;
 use crate::gate::lead::{Lead, Way};
 use crate::gate::pass::{CONNECT_TIME, prepare};
+use crate::gate::{Gate, descriptors};
 use crate::tls::client::ConnectError;
 use crate::tls::server::Alpn;
 
@@ -160,7 +160,7 @@ impl Link {
                 },
             };
             let stream = TcpStream::connect(to).await.map_err(LinkError::Connect)?;
-            prepare(&stream).map_err(LinkError::Connect)?;
+            descriptors::spare(&stream).and_then(|()| prepare(&stream)).map_err(LinkError::Connect)?;
             let Some(name) = name else { return speak(stream, false).await };
             let stream = gate.upstream.connect(name.as_str(), self.alpn, stream).await.map_err(refused)?;
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
