@@ -1,7 +1,8 @@
 //! A sweep of ten thousand backtests, in batches and natively: how long it and its parts take, what memory the daemon and the sandboxes
 //! have at most, and how large the report is. Both must find the same table.
 //!
-//! How long a browser takes to open the report is not measured here: this program has none.
+//! How long a browser takes to open a report of so many runs is measured where there is one, by
+//! `ten_thousand_runs_open_quickly` of `ringfence-backtest`.
 
 use std::{
     fs,
@@ -151,15 +152,16 @@ fn status(process: &Path, key: &str) -> Option<u64> {
 
 /// Bytes that are charged to the installation's cgroups, those of sandboxes that wait included. `None` where no hierarchy counts memory.
 fn charged(own: &str) -> Option<u64> {
-    let groups = cgroups(own);
-    // What is below counts in what is above in one version and not in the other: only the lowest are added up.
-    let is_lowest = |dir: &&PathBuf| !groups.iter().any(|other| other != *dir && other.starts_with(dir));
-    let bytes = |dir: &PathBuf| {
+    let bytes = |dir: &Path| {
         let read = |file: &str| fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok();
         read("memory.current").or_else(|| read("memory.usage_in_bytes"))
     };
-    let found: Vec<u64> = groups.iter().filter(is_lowest).filter_map(bytes).collect();
-    (!found.is_empty()).then(|| found.iter().sum())
+    let counted: Vec<(PathBuf, u64)> =
+        cgroups(own).into_iter().filter_map(|dir| bytes(&dir).map(|bytes| (dir, bytes))).collect();
+    // What is below counts in what is above in one version and not in the other: only the lowest that count are added up.
+    let is_lowest = |dir: &Path| !counted.iter().any(|(other, _)| other != dir && other.starts_with(dir));
+    let lowest = counted.iter().filter(|(dir, _)| is_lowest(dir));
+    (!counted.is_empty()).then(|| lowest.map(|(_, bytes)| bytes).sum())
 }
 
 /// The most that was seen of it.
