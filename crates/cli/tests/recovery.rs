@@ -18,6 +18,8 @@ mod descriptors;
 mod full;
 #[path = "recovery/load.rs"]
 mod load;
+#[path = "recovery/memory.rs"]
+mod memory;
 #[path = "recovery/patience.rs"]
 mod patience;
 #[path = "recovery/process.rs"]

@@ -1,5 +1,7 @@
 //! Listening: connections in, the router over them, and an orderly end.
 
+mod spare;
+
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, http::HeaderValue, middleware, response::IntoResponse};
@@ -25,6 +27,7 @@ use crate::{
     rest,
     services::Services,
 };
+use spare::Spare;
 
 /// Connections of one listener at once; the next ones wait in the kernel's queue.
 const CONNECTIONS_MAX: u32 = 1024;
@@ -215,6 +218,7 @@ where
 
 async fn listen_unix(listener: UnixListener, uids: Vec<u32>, entrance: Entrance, stop: Stop) {
     let connections = Connections::new(entrance, stop.clone());
+    let mut spare = Spare::new();
     loop {
         let permit = connections.permit().await;
         let stream = tokio::select! {
@@ -224,7 +228,13 @@ async fn listen_unix(listener: UnixListener, uids: Vec<u32>, entrance: Entrance,
         match stream {
             Ok(stream) if is_peer(&stream, &uids) => connections.spawn(stream, permit),
             Ok(_) => tracing::warn!("hung up on a peer whose uid is not allowed"),
-            Err(e) => accept_failed(&e).await,
+            Err(e) => {
+                let ours = async {
+                    let (stream, _) = listener.accept().await?;
+                    if is_peer(&stream, &uids) { Ok(stream) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+                };
+                spare.failed(&e, ours).await;
+            }
         }
     }
     connections.drain().await;
@@ -232,6 +242,7 @@ async fn listen_unix(listener: UnixListener, uids: Vec<u32>, entrance: Entrance,
 
 async fn listen_tcp(listener: TcpListener, entrance: Entrance, stop: Stop) {
     let connections = Connections::new(entrance, stop.clone());
+    let mut spare = Spare::new();
     loop {
         let permit = connections.permit().await;
         let accepted = tokio::select! {
@@ -244,7 +255,7 @@ async fn listen_tcp(listener: TcpListener, entrance: Entrance, stop: Stop) {
                 let _ = stream.set_nodelay(true);
                 connections.spawn(stream, permit);
             }
-            Err(e) => accept_failed(&e).await,
+            Err(e) => spare.failed(&e, async { Ok(listener.accept().await?.0) }).await,
         }
     }
     connections.drain().await;
@@ -253,12 +264,6 @@ async fn listen_tcp(listener: TcpListener, entrance: Entrance, stop: Stop) {
 /// The peer's uid as the kernel recorded it at connect, SO_PEERCRED in unix(7).
 fn is_peer(stream: &UnixStream, uids: &[u32]) -> bool {
     stream.peer_cred().is_ok_and(|peer| uids.contains(&peer.uid()))
-}
-
-/// Most often want of descriptors: another attempt at once would spin.
-async fn accept_failed(error: &io::Error) {
-    tracing::warn!(%error, "a connection was not accepted");
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 /// The connections of one listener.

@@ -141,7 +141,8 @@ fn counted(rule: Consensus, quorum: Quorum, votes: Votes, proposal: &Proposal) -
 /// The one of which there is most, if there is one.
 fn most<T: PartialOrd>(of: [T; 3]) -> Option<Decision> {
     DECISIONS.into_iter().zip(&of).find_map(|(decision, own)| {
-        let no_less = of.iter().filter(|other| !(*other < own)).count();
+        let no_less =
+            of.iter().filter(|other| !matches!((*other).partial_cmp(own), Some(std::cmp::Ordering::Less))).count();
         (no_less == 1).then_some(decision)
     })
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use ringfence_model::api::{SandboxStatus, SandboxSummary, TradeOrder};
 use serde::Serialize;
 
-use super::look::{Look, Machine};
+use super::look::{Look, Machine, SHOWN};
 
 /// All that a frame shows; what `--json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -98,12 +98,11 @@ pub(super) fn frame(before: Option<&Look>, now: &Look) -> Frame {
         Err(problem) => (TradingFrame { problem: Some(problem.clone()), ..TradingFrame::default() }, Vec::new()),
     };
     let mut sandboxes: Vec<SandboxFrame> = now.sandboxes.iter().map(|one| sandbox(before, now, one)).collect();
-    // A stable sort: those of one state and use stay as they came, the newest first.
-    let used = |one: &SandboxFrame| one.cpu_percent.unwrap_or(0.0);
-    sandboxes.sort_by(|a, b| {
-        let both_run = a.status == SandboxStatus::Running && b.status == SandboxStatus::Running;
-        if both_run { used(b).total_cmp(&used(a)) } else { std::cmp::Ordering::Equal }
-    });
+    // A stable sort: those of one state and use stay as they came, the newest first. What has changed its state since it was listed
+    // stands with those that it is like: only a total order may be sorted by.
+    let state = |one: &SandboxFrame| SHOWN.iter().position(|status| *status == one.status).unwrap_or(SHOWN.len());
+    let used = |one: &SandboxFrame| one.cpu_percent.filter(|_| one.status == SandboxStatus::Running).unwrap_or(0.0);
+    sandboxes.sort_by(|a, b| state(a).cmp(&state(b)).then(used(b).total_cmp(&used(a))));
     Frame {
         success: true,
         at: now.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -303,6 +302,38 @@ pub(super) mod tests {
         assert_eq!(frame.sandboxes[0].age_seconds, Some(60));
         assert_eq!((frame.sandboxes[2].disk_bytes, frame.sandboxes[2].memory_bytes), (Some(4096), None));
         assert_eq!((frame.trading.open_orders, frame.trading.problem.is_some()), (None, true));
+    }
+
+    /// The same of 64 that run, each using more than the one before, of which every fourth was paused after it had been listed.
+    pub(in super::super) fn full() -> Frame {
+        const COUNT: u8 = 64;
+        let begin = Instant::now();
+        let looked = |seconds: u64| {
+            let mut look = look(begin + Duration::from_secs(seconds), &[], (1000 + 200 * seconds, 900));
+            look.sandboxes = (0..COUNT).map(|n| summary(n, SandboxStatus::Running)).collect();
+            let details = (0..COUNT).map(|n| {
+                let mut detail = detail(n, 1.0 + seconds as f64 * f64::from(n) / 100.0);
+                if n % 4 == 3 {
+                    detail.status = SandboxStatus::Paused;
+                }
+                (id(n), detail)
+            });
+            look.details = details.collect();
+            look
+        };
+        frame(Some(&looked(0)), &looked(1))
+    }
+
+    #[test]
+    fn sixty_four_are_in_one_order_whatever_their_states() {
+        let frame = full();
+        assert_eq!(frame.sandboxes.len(), 64);
+        let run = frame.sandboxes.iter().take_while(|one| one.status == SandboxStatus::Running);
+        let used: Vec<f64> = run.map(|one| one.cpu_percent.expect("two looks")).collect();
+        assert_eq!(used.len(), 48, "those that run stand before those that are paused");
+        assert!(used.is_sorted_by(|a, b| a >= b), "{used:?}");
+        let paused: Vec<&str> = frame.sandboxes[48..].iter().map(|one| one.name.as_str()).collect();
+        assert_eq!((paused[0], paused[15]), ("lab-3", "lab-63"), "and those as they came");
     }
 
     #[test]

@@ -21,7 +21,8 @@ const ORDERS_SHOWN: usize = 8;
 pub(super) fn lines(frame: &Frame, width: usize, height: usize) -> Vec<Line> {
     let mut lines: Vec<Line> = head(frame).iter().map(|text| plain(text, width)).collect();
     let orders = frame.orders.len().min(ORDERS_SHOWN);
-    let for_orders = if orders > 0 { orders + 2 } else { 0 };
+    let more_orders = frame.orders.len() - orders;
+    let for_orders = if orders > 0 { orders + 2 + usize::from(more_orders > 0) } else { 0 };
     // A blank line, the head, and one that says how many are left out.
     let room = height.saturating_sub(lines.len() + 3 + for_orders).max(1);
     lines.push(plain("", width));
@@ -32,6 +33,9 @@ pub(super) fn lines(frame: &Frame, width: usize, height: usize) -> Vec<Line> {
     if orders > 0 {
         lines.push(plain("", width));
         lines.extend(table(&ORDERS, &frame.orders, orders, width));
+        if more_orders > 0 {
+            lines.push(plain(&format!("and {more_orders} more: `ringfence trade orders`"), width));
+        }
     }
     lines.truncate(height);
     lines
@@ -200,7 +204,7 @@ fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::top::frame::tests::example;
+    use crate::commands::top::frame::tests::{example, full};
 
     fn texts(frame: &Frame, width: usize, height: usize) -> Vec<String> {
         lines(frame, width, height).into_iter().map(|line| line.text).collect()
@@ -259,6 +263,41 @@ mod tests {
         let texts = texts(&frame, 80, 20);
         assert_eq!(texts.len(), 20, "{texts:#?}");
         assert_eq!(texts.last().map(String::as_str), Some("and 21 more: `ringfence sandbox ls`"), "{texts:#?}");
+    }
+
+    #[test]
+    fn sixty_four_sandboxes_fill_a_terminal_and_the_rest_is_counted() {
+        let order = |number| TradeOrder {
+            number,
+            side: "buy".into(),
+            symbol: "AAPL".into(),
+            qty: Some("3".into()),
+            state: "working".into(),
+            sandbox_id: "sbx_of_somebody".into(),
+            ..TradeOrder::default()
+        };
+        for (width, height, orders) in [(80, 24, 0), (80, 24, 12), (200, 60, 0), (200, 60, 12)] {
+            let mut frame = full();
+            frame.orders = (0..orders).map(order).collect();
+            let texts = texts(&frame, width, height);
+            assert_eq!(texts.len(), height, "every line is used: {texts:#?}");
+            assert!(texts.iter().all(|text| text.width() <= width), "{texts:#?}");
+            let shown = texts.iter().filter(|text| text.starts_with("lab-")).count();
+            let left_out = format!("and {} more: `ringfence sandbox ls`", 64 - shown);
+            assert!(shown >= 5 && texts.contains(&left_out), "{shown} {texts:#?}");
+            // What uses most is what is shown: 62 % of a processor, and none of those that are paused.
+            let first = texts.iter().find(|text| text.starts_with("lab-")).expect("one");
+            assert!(first.starts_with("lab-62 ") && first.contains("62.0"), "{first}");
+            let told = texts.iter().filter(|text| text.contains("AAPL")).count();
+            assert_eq!(told, orders.min(8) as usize, "{texts:#?}");
+            if orders > 8 {
+                assert!(texts.contains(&format!("and {} more: `ringfence trade orders`", orders - 8)), "{texts:#?}");
+            }
+        }
+        // All of them, where there is room.
+        let all = texts(&full(), 200, 200);
+        assert!(all.iter().filter(|text| text.starts_with("lab-")).count() == 64, "{all:#?}");
+        assert!(!all.iter().any(|text| text.contains("more:")), "{all:#?}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ const AT_ONCE: usize = 8;
 const ORDERS_MAX: u32 = 1000;
 
 /// States that are shown, in their order; what has ended is in `sandbox ls --all`.
-const SHOWN: [SandboxStatus; 5] = [
+pub(super) const SHOWN: [SandboxStatus; 5] = [
     SandboxStatus::Running,
     SandboxStatus::Creating,
     SandboxStatus::Paused,
