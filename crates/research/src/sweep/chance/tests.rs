@@ -169,7 +169,7 @@ fn aligned(all: &[Made], rows: &[usize]) -> luck::Trials {
 
 /// Symbols that were listed at different times, one with gaps, and their pairs.
 fn listed() -> Vec<Made> {
-    let late = || (600..1000).filter(|row| row % 7 != 0);
+    let late = || (600..1000).filter(|row| !row.is_multiple_of(7));
     let mut all = Vec::new();
     for seed in 1..=4 {
         all.push(made(seed, "OLD", 0..900));
@@ -183,7 +183,7 @@ fn listed() -> Vec<Made> {
 #[test]
 fn combinations_of_unequal_bars_are_compared_on_the_dates_that_they_share() {
     let all = listed();
-    let rows: Vec<usize> = (600..900).filter(|row| row % 7 != 0).collect();
+    let rows: Vec<usize> = (600..900).filter(|row| !row.is_multiple_of(7)).collect();
     let found = counted_of(&all);
     assert_eq!((found.apart.as_deref(), &found.bars), (None, &rows));
     let hand = aligned(&all, &rows);
@@ -207,7 +207,7 @@ fn no_bar_counts_that_somebody_did_not_see() {
     let (plain, mut other) = (counted_of(&listed()), listed());
     let mut changed = 0;
     for made in &mut other {
-        let shared = |row: &usize| (600..900).contains(row) && row % 7 != 0;
+        let shared = |row: &usize| (600..900).contains(row) && !row.is_multiple_of(7);
         for at in 0..made.bars.len() {
             // Neither on a shared bar nor before one, from whose equity its return is.
             let next = made.bars.get(at + 1);
