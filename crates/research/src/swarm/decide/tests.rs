@@ -172,6 +172,23 @@ fn who_has_the_last_word_proposes_but_in_a_mesh() {
     check(Topology::Mesh, Majority, "s s s", Some(Buy), Sell);
 }
 
+/// The table in docs/concepts/swarms.md.
+#[test]
+fn the_table_of_the_documentation_holds() {
+    let topologies = [Topology::Mesh, Topology::Star, Topology::Ring, Topology::Hierarchical];
+    for (line, expected) in [
+        ("b0.9 b0.2 s0.3", [Buy, Buy, Buy, Buy]),
+        ("b0.9 s0.2 s0.3", [Sell, Hold, Hold, Sell]),
+        ("b0.3 s0.1 s0.1", [Sell, Hold, Hold, Sell]),
+        ("s s b s b b b", [Buy, Buy, Buy, Hold]),
+        ("b x x", [Hold, Hold, Hold, Hold]),
+    ] {
+        for (topology, expected) in topologies.into_iter().zip(expected) {
+            check(topology, Majority, line, expected);
+        }
+    }
+}
+
 /// Of all votes of four agents, in every topology and by every rule: what is bought or sold has the rule's part of those asked, no
 /// topology decides the contrary of a mesh, and stars and rings hold where a mesh does not. (Trees do from seven agents on.)
 #[test]
