@@ -54,11 +54,13 @@ pub(super) async fn run(gate: &Arc<Gate>, shell: &Shell, room: &Arc<Room>, strea
     }
 }
 
-/// A connection beyond the limits of its sandbox, or of the gateway where that has no descriptors for it.
-pub(super) async fn too_many(gate: &Gate, room: &Room, stream: TcpStream, original: SocketAddr, is_scarce: bool) {
-    let message = is_scarce.then(|| descriptors::SCARCE.to_owned());
+/// A connection beyond the limits of its sandbox; one that is closed already was beyond the descriptors of the gateway.
+pub(super) async fn too_many(gate: &Gate, room: &Room, stream: Option<TcpStream>, original: SocketAddr) {
+    let message = stream.is_none().then(|| descriptors::SCARCE.to_owned());
     gate.deny_because(room, &About::connection(original), DenialReason::LimitExceeded, message).await;
-    reset(&stream);
+    if let Some(stream) = stream {
+        reset(&stream);
+    }
 }
 
 fn route(gate: &Gate, room: &Room, original: SocketAddr) -> Route {

@@ -118,8 +118,15 @@ where
             }
             None => {
                 let gate = gate.clone();
+                // A descriptor that is missing elsewhere is given back before the disk is waited for.
+                let stream = if is_scarce {
+                    reset(&stream);
+                    None
+                } else {
+                    Some(stream)
+                };
                 // Short, and bounded by the disk: after a hundred of them they are only counted.
-                connections.spawn(async move { connection::too_many(&gate, &room, stream, to, is_scarce).await });
+                connections.spawn(async move { connection::too_many(&gate, &room, stream, to).await });
             }
         }
     }
