@@ -45,12 +45,15 @@ pub(crate) struct SweepArgs {
     command: Option<SweepCommand>,
     #[command(flatten)]
     run: Option<run::RunArgs>,
+    // Not in `run`: of arguments with others flattened into them clap does not see whether there are any.
+    #[command(flatten)]
+    trading: trading::Trading,
 }
 
 #[derive(Debug, Subcommand)]
 enum SweepCommand {
     /// Runs backtests and waits for their end, as `ringfence sweep` does without a subcommand
-    Run(Box<run::RunArgs>),
+    Run(Box<Asked>),
     Show(show::ShowArgs),
     List(list::ListArgs),
     Cancel(list::CancelArgs),
@@ -60,23 +63,36 @@ enum SweepCommand {
     Report(show::ReportArgs),
 }
 
+// No documentation comment: clap would take it for that of the subcommand.
+#[derive(Debug, Args)]
+struct Asked {
+    #[command(flatten)]
+    run: run::RunArgs,
+    #[command(flatten)]
+    trading: trading::Trading,
+}
+
+impl SweepArgs {
+    /// What is to be done, if anything was said.
+    fn command(self) -> Option<SweepCommand> {
+        let Self { command, run, trading } = self;
+        command.or_else(|| run.map(|run| SweepCommand::Run(Box::new(Asked { run, trading }))))
+    }
+}
+
 pub(crate) async fn run(global: Global, args: SweepArgs) -> anyhow::Result<i32> {
-    let command = match (args.command, args.run) {
-        (Some(command), _) => command,
-        (None, Some(run)) => SweepCommand::Run(Box::new(run)),
-        (None, None) => {
-            return crate::failure::usage("name a strategy, such as `ringfence sweep sma_cross`, or see --help");
-        }
+    let Some(command) = args.command() else {
+        return crate::failure::usage("name a strategy, such as `ringfence sweep sma_cross`, or see --help");
     };
     // What makes no sense is refused before a daemon is started for it.
     let request = match &command {
-        SweepCommand::Run(args) => Some(args.request()?),
+        SweepCommand::Run(asked) => Some(asked.run.request(&asked.trading)?),
         _ => None,
     };
     let daemon = daemon::connect(global.home.as_deref()).await?;
     let (api, as_json) = (daemon.research.as_ref(), global.json);
     match (command, request) {
-        (SweepCommand::Run(args), Some(request)) => run::run(api, *args, request, as_json).await,
+        (SweepCommand::Run(asked), Some(request)) => run::run(api, asked.run, request, as_json).await,
         (SweepCommand::Run(_), None) => unreachable!("it was made above"),
         (SweepCommand::Show(args), _) => show::show(api, args, as_json).await,
         (SweepCommand::List(args), _) => list::list(api, args, as_json).await,
@@ -121,4 +137,31 @@ async fn save_table(api: &(impl Sweeps + ?Sized), id: &str, format: SweepFormat,
 
 async fn save_report(api: &(impl Sweeps + ?Sized), id: &str, file: &Path) -> anyhow::Result<u64> {
     save(api.sweep_report(Actor::Operator, SweepOneRequest { sweep_id: id.to_owned() }).await?, file).await
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        sweep: SweepArgs,
+    }
+
+    #[test]
+    fn a_strategy_is_run_with_and_without_the_word() {
+        for line in ["x rsi --no-short --capital 5", "x run rsi --no-short --capital 5"] {
+            let parsed = Line::try_parse_from(line.split(' ')).expect("it is a command");
+            let Some(SweepCommand::Run(asked)) = parsed.sweep.command() else { panic!("{line} runs nothing") };
+            let request = asked.run.request(&asked.trading).expect("a request");
+            assert_eq!((request.strategies, request.capital), (vec!["rsi".to_owned()], Some(5.0)), "{line}");
+            assert_eq!(request.account.short_allowed, Some(false), "{line}");
+        }
+        let alone = Line::try_parse_from(["x", "sma_cross"]).expect("it is a command");
+        assert!(matches!(alone.sweep.command(), Some(SweepCommand::Run(_))));
+        assert!(Line::try_parse_from(["x"]).expect("nothing is asked").sweep.command().is_none());
+    }
 }

@@ -48,8 +48,6 @@ pub(crate) struct RunArgs {
     /// `sample`, `imported`, or `auto`: what was imported of a symbol, else the sample
     #[arg(long, value_enum, value_name = "SOURCE", help_heading = "Data")]
     data: Option<Word<SweepData>>,
-    #[command(flatten)]
-    trading: Trading,
     /// What results are ranked by: sharpe, sortino, calmar, cagr, total_return, max_drawdown, profit_factor, sqn [default: sharpe]
     #[arg(long, value_enum, value_name = "FIGURE", help_heading = "Search")]
     metric: Option<Word<SweepMetric>>,
@@ -141,7 +139,7 @@ impl RunArgs {
     ///
     /// # Errors
     /// A command line that makes no sense, or a file that cannot be read.
-    pub(super) fn request(&self) -> anyhow::Result<SweepRequest> {
+    pub(super) fn request(&self, trading: &Trading) -> anyhow::Result<SweepRequest> {
         let file = Path::new(&self.strategy);
         let is_file =
             self.strategy == "-" || self.strategy.contains('/') || file.extension().is_some_and(|e| e == "py");
@@ -167,10 +165,10 @@ impl RunArgs {
             start: self.start.clone(),
             end: self.end.clone(),
             data: self.data.map(|word| word.0),
-            costs: self.trading.costs(),
-            account: self.trading.account(),
-            fill: self.trading.fill(),
-            capital: self.trading.capital(),
+            costs: trading.costs(),
+            account: trading.account(),
+            fill: trading.fill(),
+            capital: trading.capital(),
             metric: self.metric.map(|word| word.0),
             parallelism: self.parallelism,
             walk_forward: self.walk_forward.map(|(train, test)| SweepWalkForward {
