@@ -218,7 +218,10 @@ pub(super) mod tests {
     }
 
     fn id(n: u8) -> SandboxId {
-        SandboxId::from_random([n; 20])
+        // Of each byte an id has the rest by 36.
+        let mut bytes = [n; 20];
+        bytes[19] = n + n / 36;
+        SandboxId::from_random(bytes)
     }
 
     fn summary(n: u8, status: SandboxStatus) -> SandboxSummary {
