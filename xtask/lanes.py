@@ -30,11 +30,11 @@ ALONE = [
     ("ringfence", "differential"),
     ("ringfence", "gate"),
     ("ringfence", "mcp"),
+    ("ringfence-engine", "trials"),
     ("ringfence-research", "strategies"),
 ]
 # What takes minutes begins early, so that no lane ends long after the other.
 LONG = [("ringfence-backtest", "agreement"), ("ringfence-egress", "gate"), ("ringfence-store", "trade_crash")]
-LONG += [("ringfence-engine", "trials")]
 LONG += [("ringfence", name) for name in ("export", "recovery", "images", "node", "backup", "dashboards", "venue")]
 LANES = 2
 
