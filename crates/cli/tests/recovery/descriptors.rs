@@ -7,10 +7,10 @@ use ringfence_model::{
     ApiError, Code,
     api::{Actor, CreateRequest, ExecuteRequest, ExecutionRequest, ExecutionStatus},
 };
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::{
     daemon::{Daemon, Place, Victim},
+    limits::limit,
     patience::wait_for,
     process::Process,
     scene::{bash, block_on, create, named},
@@ -192,24 +192,18 @@ async fn made_until_refused(api: &ringfence_server::Client) -> Vec<String> {
 }
 
 /// Leaves a process that many descriptors beside those that it has. Answers the limit of before.
-fn leave(process: Process, more: u64) -> Rlimit {
-    let pid = Pid::from_raw(process.pid).expect("not 0");
+fn leave(process: Process, more: u64) -> u64 {
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.pid)).expect("root reads it");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let before = line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number");
     let open = fs::read_dir(format!("/proc/{}/fd", process.pid)).expect("root reads it").count() as u64;
-    // The soft limit alone: it can be raised again without a privilege.
-    let maximum = rlimit(pid).maximum;
-    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(open + more), maximum }).expect("root may")
+    limit(process, "nofile", &(open + more).to_string());
+    before
 }
 
-fn give_back(process: Process, normal: Rlimit) {
-    prlimit(Pid::from_raw(process.pid), Resource::Nofile, normal).expect("root may");
+fn give_back(process: Process, before: u64) {
+    limit(process, "nofile", &before.to_string());
 }
-
-fn rlimit(pid: Pid) -> Rlimit {
-    let text = fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).expect("root reads it");
-    let line = text.lines().find(|line| line.starts_with("Max open files")).expect("a line");
-    let mut numbers = line.split_whitespace().filter_map(|word| word.parse().ok());
-    let (current, maximum) = (numbers.next(), numbers.next());
-    Rlimit { current, maximum }
 }
 
 /// A shelf that failed tries again in a moment.

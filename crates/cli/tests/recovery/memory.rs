@@ -6,10 +6,10 @@ use std::fs;
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{Actor, UploadRequest};
 use ringfence_store::{DatabaseKind, SealingKey, Store, copy_database};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::{
     daemon::{Daemon, Place, Victim},
+    limits::limit,
     patience::wait_for,
     process::Process,
     scene::{Scene, block_on},
@@ -32,10 +32,8 @@ fn serve_without_memory_takes_no_large_request_and_whoever_serves_then_has_every
         let scene = Scene::set(&api, "4246.5").await;
         let old = daemon.tree();
         let serve = daemon.victim(Victim::Serve).expect("serve");
-        let pid = Pid::from_raw(serve.pid).expect("not 0");
         // Of this process alone: the next one has none. (RLIMIT_AS would not do: the allocator has reserved more than it uses.)
-        let limit = Rlimit { current: Some(data(serve.pid) + FREE_BYTES), maximum: None };
-        prlimit(Some(pid), Resource::Data, limit).expect("root may");
+        limit(serve, "data", &(data(serve.pid) + FREE_BYTES).to_string());
         for _ in 0..TRIES {
             let file = UploadRequest {
                 sandbox_id: scene.running.clone(),
@@ -65,7 +63,7 @@ fn serve_without_memory_takes_no_large_request_and_whoever_serves_then_has_every
             // The audit chain is verified there as well.
             daemon.nothing_is_left_of(&old.into_iter().filter(|p| !outlives(p)).collect::<Vec<_>>());
         } else {
-            prlimit(Some(pid), Resource::Data, Rlimit { current: None, maximum: None }).expect("root may");
+            limit(serve, "data", "unlimited");
             scene.went_on(&daemon.client()).await;
         }
         let api = daemon.client();
