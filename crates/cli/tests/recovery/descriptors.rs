@@ -204,7 +204,6 @@ fn leave(process: Process, more: u64) -> u64 {
 fn give_back(process: Process, before: u64) {
     limit(process, "nofile", &before.to_string());
 }
-}
 
 /// A shelf that failed tries again in a moment.
 async fn loop_until_made(api: &ringfence_server::Client) -> String {
