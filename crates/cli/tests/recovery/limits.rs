@@ -6,7 +6,7 @@ use super::process::Process;
 use crate::common::succeeded;
 
 /// Sets a soft limit alone, which can be raised again: `nofile`, `data` (in bytes) of prlimit(1), to a number or `unlimited`.
-pub fn limit(process: Process, name: &str, soft: &str) {
+pub(crate) fn limit(process: Process, name: &str, soft: &str) {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).expect("root reads it");
     let id = |field: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a line");
