@@ -16,12 +16,8 @@ mod deaths;
 mod descriptors;
 #[path = "recovery/full.rs"]
 mod full;
-#[path = "recovery/limits.rs"]
-mod limits;
 #[path = "recovery/load.rs"]
 mod load;
-#[path = "recovery/memory.rs"]
-mod memory;
 #[path = "recovery/patience.rs"]
 mod patience;
 #[path = "recovery/process.rs"]

@@ -4,15 +4,14 @@ use std::fs;
 
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
-    ApiError, Code,
-    api::{Actor, CreateRequest, ExecuteRequest, ExecutionRequest, ExecutionStatus},
+    Code,
+    api::{Actor, CreateRequest},
 };
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::{
     daemon::{Daemon, Place, Victim},
-    limits::limit,
     patience::wait_for,
-    process::Process,
     scene::{bash, block_on, create, named},
 };
 
@@ -24,19 +23,34 @@ fn without_descriptors_nothing_new_is_made_and_all_goes_on_when_there_are_some()
     let place = Place::take();
     let daemon = Daemon::of(&place);
     let jailer = daemon.victim(Victim::Jailer).expect("a jailer");
+    let pid = Pid::from_raw(jailer.pid).expect("not 0");
     block_on(async {
         let api = daemon.client();
         let kept = create(&api).await;
         assert!(api.execute(Actor::Operator, bash(&kept, "echo before > kept")).await.expect("run").success);
-        let normal = leave(jailer, 0);
-        let made = made_until_refused(&api).await;
+        let open = fs::read_dir(format!("/proc/{}/fd", jailer.pid)).expect("root reads it").count() as u64;
+        // The soft limit alone: it can be raised again without a privilege.
+        let hard = rlimit(pid).maximum;
+        let normal = prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(open), maximum: hard });
+        let normal = normal.expect("root may");
+        let mut made = Vec::new();
+        let refused = loop {
+            let request = CreateRequest { template: "python".into(), ..CreateRequest::default() };
+            match api.create(Actor::Operator, request, None).await {
+                Ok(answer) => made.push(answer.sandbox_id.to_string()),
+                Err(error) => break error,
+            }
+            assert!(made.len() < AHEAD_MAX, "nothing was refused");
+        };
+        assert_eq!(refused.code, Code::InsufficientResources, "{refused:?}");
+        assert!(refused.message.contains("descriptors"), "{refused:?}");
         // What is there can be asked for and goes away, and nobody has died of it.
         assert!(api.status(Actor::Operator, named(&kept)).await.expect("it answers").success);
         for id in &made {
             api.delete(Actor::Operator, named(id)).await.expect("it is deleted");
         }
         assert!(jailer.lives(), "the jailer lives on");
-        give_back(jailer, normal);
+        prlimit(Some(pid), Resource::Nofile, normal).expect("root may");
         let fresh = loop_until_made(&api).await;
         let run = api.execute(Actor::Operator, bash(&kept, "cat kept")).await.expect("run");
         assert_eq!(run.output, "before\n", "{}", run.stderr);
@@ -52,157 +66,12 @@ fn without_descriptors_nothing_new_is_made_and_all_goes_on_when_there_are_some()
     daemon.stop();
 }
 
-#[test]
-fn without_descriptors_serve_says_so_to_whoever_comes_and_what_runs_goes_on() {
-    /// Numbers below the limit may be free before.
-    const HELD_MAX: usize = 64;
-    let place = Place::take();
-    let daemon = Daemon::of(&place);
-    let serve = daemon.victim(Victim::Serve).expect("serve");
-    block_on(async {
-        let api = daemon.client();
-        let kept = create(&api).await;
-        let request =
-            ExecuteRequest { background: true, timeout: Some(3600.0), ..bash(&kept, "echo begun; sleep 4245.5") };
-        let execution = api.execute(Actor::Operator, request).await.expect("begun").execution_id.to_string();
-        let runs = || async {
-            let request = ExecutionRequest { execution_id: execution.clone(), wait: None };
-            api.execution(Actor::Operator, request).await.expect("known").status == ExecutionStatus::Running
-        };
-        let normal = leave(serve, 0);
-        let mut held = Vec::new();
-        let refused = loop {
-            let another = daemon.client();
-            match another.status(Actor::Operator, named(&kept)).await {
-                Ok(_) => held.push(another),
-                Err(error) => break error,
-            }
-            assert!(held.len() < HELD_MAX, "nobody was refused");
-        };
-        is_want_of_descriptors(&refused);
-        // The next one hears it too: what it is said with is kept again.
-        is_want_of_descriptors(
-            &daemon.client().status(Actor::Operator, named(&kept)).await.expect_err("there are none"),
-        );
-        // Whoever has a connection is answered, nothing new is made, and nothing ends.
-        assert!(runs().await);
-        let made = made_until_refused(&api).await;
-        assert!(runs().await);
-        drop(held);
-        for id in &made {
-            api.delete(Actor::Operator, named(id)).await.expect("it is deleted");
-        }
-        give_back(serve, normal);
-        let fresh = loop_until_made(&daemon.client()).await;
-        assert!(api.execute(Actor::Operator, bash(&fresh, "true")).await.expect("run").success);
-        assert!(runs().await);
-        for id in [&kept, &fresh] {
-            api.delete(Actor::Operator, named(id)).await.expect("it is deleted");
-        }
-    });
-    assert!(serve.lives(), "and it was not started anew");
-    daemon.nothing_is_left_of(&[]);
-    daemon.stop();
-}
-
-#[test]
-fn connections_of_one_sandbox_do_not_take_the_last_descriptors_of_the_gateway() {
-    /// Of which an eighth stays free.
-    const FREE: u64 = 64;
-    // Silent ones: the gate waits for their first byte, and holds them meanwhile. Those beyond what there is are reset.
-    const HOLD: &str = "
-import select, socket, time
-held = [socket.create_connection(('192.0.2.7', 443), 10) for _ in range(128)]
-refused, end = 0, time.monotonic() + 20
-while not refused and time.monotonic() < end:
-    for one in select.select(held, [], [], 0.2)[0]:
-        try:
-            one.recv(1)
-        except ConnectionResetError:
-            refused += 1
-print(refused > 0, flush=True)
-time.sleep(3600)
-";
-    const ASK: &str = "
-import socket
-try:
-    socket.getaddrinfo('nobody.ringfence.test', 80)
-except socket.gaierror:
-    print('answered')
-";
-    let place = Place::take();
-    let daemon = Daemon::of(&place);
-    let gateway = daemon.role("ringfence-gateway").expect("a gateway");
-    block_on(async {
-        let api = daemon.client();
-        let hostile = create(&api).await;
-        let python =
-            |id: &str, code: &str| ExecuteRequest { sandbox_id: id.into(), code: code.into(), ..Default::default() };
-        let normal = leave(gateway, FREE);
-        let request = ExecuteRequest { background: true, timeout: Some(3600.0), ..python(&hostile, HOLD) };
-        let execution = api.execute(Actor::Operator, request).await.expect("begun").execution_id.to_string();
-        let said = tokio::task::block_in_place(|| {
-            wait_for("the verdict on its connections", || {
-                let request = ExecutionRequest { execution_id: execution.clone(), wait: None };
-                let asked = tokio::runtime::Handle::current().block_on(api.execution(Actor::Operator, request));
-                let asked = asked.map_err(|error| error.message)?;
-                if asked.output.contains('\n') && !asked.denials.is_empty() {
-                    Ok(asked)
-                } else {
-                    Err(format!("{asked:?}"))
-                }
-            })
-        });
-        assert_eq!(said.output, "True\n", "{said:?}");
-        let told = said.denials.iter().any(|denial| denial.reason.contains("descriptors"));
-        assert!(told, "{:?}", said.denials);
-        // The sockets of a new sandbox reach the gateway all the same, and it answers there.
-        let fresh = create(&api).await;
-        let asked = api.execute(Actor::Operator, python(&fresh, ASK)).await.expect("run");
-        assert_eq!(asked.output, "answered\n", "{}", asked.stderr);
-        assert!(asked.denials.iter().any(|denial| denial.destination.contains("nobody")), "{:?}", asked.denials);
-        api.delete(Actor::Operator, named(&hostile)).await.expect("it is deleted");
-        give_back(gateway, normal);
-        api.delete(Actor::Operator, named(&fresh)).await.expect("it is deleted");
-    });
-    assert!(gateway.lives(), "nobody lost a connection");
-    daemon.nothing_is_left_of(&[]);
-    daemon.stop();
-}
-
-fn is_want_of_descriptors(error: &ApiError) {
-    assert_eq!(error.code, Code::InsufficientResources, "{error:?}");
-    assert!(error.message.contains("descriptors"), "{error:?}");
-}
-
-/// Creates sandboxes until one is refused for want of descriptors.
-async fn made_until_refused(api: &ringfence_server::Client) -> Vec<String> {
-    let mut made = Vec::new();
-    loop {
-        let request = CreateRequest { template: "python".into(), ..CreateRequest::default() };
-        match api.create(Actor::Operator, request, None).await {
-            Ok(answer) => made.push(answer.sandbox_id.to_string()),
-            Err(error) => {
-                is_want_of_descriptors(&error);
-                return made;
-            }
-        }
-        assert!(made.len() < AHEAD_MAX, "nothing was refused");
-    }
-}
-
-/// Leaves a process that many descriptors beside those that it has. Answers the limit of before.
-fn leave(process: Process, more: u64) -> u64 {
-    let limits = fs::read_to_string(format!("/proc/{}/limits", process.pid)).expect("root reads it");
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
-    let before = line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number");
-    let open = fs::read_dir(format!("/proc/{}/fd", process.pid)).expect("root reads it").count() as u64;
-    limit(process, "nofile", &(open + more).to_string());
-    before
-}
-
-fn give_back(process: Process, before: u64) {
-    limit(process, "nofile", &before.to_string());
+fn rlimit(pid: Pid) -> Rlimit {
+    let text = fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).expect("root reads it");
+    let line = text.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let mut numbers = line.split_whitespace().filter_map(|word| word.parse().ok());
+    let (current, maximum) = (numbers.next(), numbers.next());
+    Rlimit { current, maximum }
 }
 
 /// A shelf that failed tries again in a moment.
