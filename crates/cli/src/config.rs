@@ -38,6 +38,9 @@ pub(crate) struct Config {
     /// The daemon's log.
     #[serde(default)]
     pub(crate) log: LogConfig,
+    /// A collector of OpenTelemetry's.
+    #[serde(default)]
+    pub(crate) otlp: OtlpConfig,
 }
 
 /// What concerns the daemon as a whole.
@@ -79,6 +82,41 @@ pub(crate) struct LogConfig {
     pub(crate) format: LogFormat,
     /// `error`, `warn`, `info`, `debug` or `trace`. `info` unless it says otherwise; the variable RINGFENCE_LOG comes first.
     pub(crate) level: LogLevel,
+}
+
+/// What concerns a collector of OpenTelemetry's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OtlpConfig {
+    /// Where `serve` sends what its log says, and a span for each request. Without it nothing is sent. A build without the feature `otlp`
+    /// takes the key, and does not start with it.
+    pub(crate) endpoint: Option<Endpoint>,
+}
+
+/// An address that begins with `http://` or `https://`, with a path or without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Endpoint(String);
+
+impl TryFrom<String> for Endpoint {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let uri: hyper::Uri = text.parse().map_err(|error| format!("`{text}` is no address: {error}"))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(format!("`{text}` does not begin with http:// or https://"));
+        }
+        // Who the daemon is to a collector is in a header (OTEL_EXPORTER_OTLP_HEADERS): addresses are shown.
+        if uri.authority().is_none_or(|authority| authority.as_str().contains('@')) || uri.query().is_some() {
+            return Err("the address of a collector has a host, a port and a path, and no login and no `?`".to_owned());
+        }
+        Ok(Self(text))
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.0
+    }
 }
 
 /// What sandboxes cost. Amounts are credits with at most three decimals. Serialised for the role `serve`.
@@ -336,6 +374,9 @@ mod tests {
             ("[daemon]\ndrain = 1\n", "drain"),
             ("[log]\nformat = \"xml\"\n", "xml"),
             ("[log]\nlevel = \"loud\"\n", "loud"),
+            ("[otlp]\nendpoint = \"grpc://127.0.0.1:4317\"\n", "http://"),
+            ("[otlp]\nendpoint = \"127.0.0.1:4318\"\n", "http://"),
+            ("[otlp]\nendpoint = \"https://me:secret@collector.lan\"\n", "no login"),
             ("[gate.pins]\n\"10.0.0.5\" = []\n", "10.0.0.5"),
         ] {
             fs::write(home.path().join("config.toml"), wrong).expect("a file");

@@ -31,6 +31,7 @@ use ringfence_model::LayerDigest;
 
 mod gateway;
 pub(crate) mod log;
+mod otlp;
 mod pip;
 mod serve;
 mod tell;
@@ -159,6 +160,7 @@ fn serve_as(options: &ServeOptions, bench: Option<OwnedFd>) -> anyhow::Result<i3
     let (installation, _claim) = Installation::claim(&home).context("claiming a range of uids")?;
     let uids = Uids::of_block(installation.uid_block);
     let mut config = Config::load(&home)?;
+    otlp::check(&config.otlp)?;
     let format = options.log_format.unwrap_or(config.log.format);
     log::begin(format);
     let pip = pip::PipSettings::of_host();
@@ -216,8 +218,9 @@ fn serve_as(options: &ServeOptions, bench: Option<OwnedFd>) -> anyhow::Result<i3
     let is_told = std::env::var_os("NOTIFY_SOCKET").is_some();
     let watch =
         serde_json::to_string(&Watch { drain_seconds, is_told, alive_every_ms }).context("how it is watched")?;
+    let otlp = config.otlp.endpoint.clone().map(String::from).unwrap_or_default();
     let serve_args =
-        vec![data.to_string(), trust.to_string(), build_id(), owner, tcp.to_owned(), templates, credits, watch];
+        vec![data.to_string(), trust.to_string(), build_id(), owner, tcp.to_owned(), templates, credits, watch, otlp];
     let daemon = supervise::Daemon {
         home,
         installation,
@@ -335,7 +338,9 @@ fn token(home: &Path, owner: Option<u32>) -> anyhow::Result<(PathBuf, OwnedFd)> 
 }
 
 fn serve_role(args: &[String]) -> anyhow::Result<i32> {
-    let [home, data, trust, build, owner, tcp, templates, credits, watch] = args else { bail!("wrong arguments") };
+    let [home, data, trust, build, owner, tcp, templates, credits, watch, otlp] = args else {
+        bail!("wrong arguments")
+    };
     let watch: Watch = serde_json::from_str(watch).context("how it is watched")?;
     let unix = UnixListener::from(sys::inherited_fd(UNIX_FD).context("taking the Unix socket")?);
     let token = sys::inherited_fd(TOKEN_FD).context("taking the token")?;
@@ -346,15 +351,16 @@ fn serve_role(args: &[String]) -> anyhow::Result<i32> {
         _ => None,
     };
     sys::raise_descriptor_limit().context("raising the descriptor limit")?;
-    // In finer words these print whole requests, with the values of environments in them.
-    log::init(&["rmcp=warn"])?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    // Ends before the runtime does.
+    let (beside, _exporting) = otlp::start(otlp, build, runtime.handle())?;
+    log::init_with(log::QUIET_IN_SERVE, beside)?;
     let mut unix_uids = vec![0];
     unix_uids.extend(owner.parse::<u32>().ok().filter(|uid| *uid != 0));
     let address =
         tcp.as_ref().map(TcpListener::local_addr).transpose().context("asking for the TCP socket's address")?;
     let mut config = engine_config(home, data, trust, build, [templates, credits], address)?;
     config.board = Some(board);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let doors = serve::Doors { unix, unix_uids, tcp, token };
     runtime.block_on(serve::serve(config, doors, watch, teller))
 }
@@ -368,7 +374,7 @@ fn bench_role(args: &[String]) -> anyhow::Result<i32> {
 }
 
 fn bench_serve_role(args: &[String]) -> anyhow::Result<i32> {
-    let [home, data, trust, build, _, _, templates, credits, _] = args else { bail!("wrong arguments") };
+    let [home, data, trust, build, _, _, templates, credits, _, _] = args else { bail!("wrong arguments") };
     sys::raise_descriptor_limit().context("raising the descriptor limit")?;
     log::init(&[])?;
     crate::bench::trials::play(engine_config(home, data, trust, build, [templates, credits], None)?)

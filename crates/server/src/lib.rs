@@ -17,6 +17,7 @@ mod rest;
 mod scoped;
 mod serve;
 mod services;
+mod trace;
 
 pub use client::Client;
 pub use guard::Token;
@@ -24,6 +25,7 @@ pub use mcp::{serve_handler, serve_stdio};
 pub use openapi::openapi_json;
 pub use serve::{Config, Started, Stop, Tcp, serve};
 pub use services::Services;
+pub use trace::TARGET as TRACE_TARGET;
 
 /// Header of every answer: version and hash of the daemon's build, so that a client of another build can say so.
 pub const BUILD_HEADER: &str = "x-ringfence-build";

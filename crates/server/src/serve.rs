@@ -26,6 +26,7 @@ use crate::{
     probe::{Entrance, Probes},
     rest,
     services::Services,
+    trace,
 };
 use spare::Spare;
 
@@ -188,7 +189,11 @@ where
         let door = Door::new(services.clone(), token.clone());
         let mcp = mcp(services.clone(), stop.clone());
         let routes = rest::routes(services, node.clone(), stop.clone(), drain).nest_service("/mcp", mcp);
-        let labelled = |router: Router| router.layer(middleware::from_fn_with_state(build.clone(), guard::build));
+        let labelled = |router: Router| {
+            router
+                .layer(middleware::from_fn_with_state(build.clone(), guard::build))
+                .layer(middleware::from_fn(trace::request))
+        };
         let unix = labelled(routes.clone().layer(middleware::from_fn_with_state(door.clone(), guard::unix)));
         unix_router.send_replace(Some(unix));
         if let Some(token) = token {

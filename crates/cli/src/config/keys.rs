@@ -91,6 +91,15 @@ pub(crate) const KEYS: &[Key] = &[
         value: |config, _| plain(config.log.level),
     },
     Key {
+        path: "otlp.endpoint",
+        unit: "an address that begins with http:// or https://",
+        means: "A collector of OpenTelemetry's, to which `serve` itself sends what its log says and a span for each request of the API (OTLP over \
+                HTTP, to `/v1/logs` and `/v1/traces` below it). Only a build with the feature `otlp` can; another does not start with it.",
+        default: Some("without it nothing is sent"),
+        example: "\"http://127.0.0.1:4318\"",
+        value: |config, _| config.otlp.endpoint.clone().and_then(plain),
+    },
+    Key {
         path: "gate.open_allowed",
         unit: "true or false",
         means: "Whether a sandbox may be given the policy `open`, with which it reaches every public address.",

@@ -16,9 +16,11 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer, Registry,
     fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
+    layer::SubscriberExt,
     registry::LookupSpan,
+    util::SubscriberInitExt,
 };
 
 /// Tells a role in which form it writes.
@@ -134,18 +136,37 @@ fn line(level: &str, role: &str, target: &str, message: &str, fields: Map<String
     format!("{object}\n")
 }
 
+/// Libraries that would say too much in `serve`: in finer words these print whole requests, with the values of environments in them.
+pub(super) const QUIET_IN_SERVE: &[&str] = &["rmcp=warn"];
+
+/// What is told of events and spans beside the log.
+pub(super) type Beside = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Prints what a role has to say; `quiet` are libraries that would say too much.
 pub(super) fn init(quiet: &[&str]) -> anyhow::Result<()> {
+    init_with(quiet, None)
+}
+
+/// [`init`], with somebody else who is told.
+pub(super) fn init_with(quiet: &[&str], beside: Option<Beside>) -> anyhow::Result<()> {
+    let filter = filter(quiet)?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(MakeMasked).with_ansi(false);
+    let registry = tracing_subscriber::registry().with(beside);
+    match own().1 {
+        LogFormat::Text => registry.with(lines.with_filter(filter)).init(),
+        LogFormat::Json => registry.with(lines.event_format(Lines).with_filter(filter)).init(),
+    }
+    Ok(())
+}
+
+/// What is said: as much as this role was told, of `quiet` less, and of spans of requests nothing.
+pub(super) fn filter(quiet: &[&str]) -> anyhow::Result<EnvFilter> {
     let mut filter = EnvFilter::try_from_env(LEVEL_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    filter = filter.add_directive(format!("{}=off", ringfence_server::TRACE_TARGET).parse()?);
     for directive in quiet {
         filter = filter.add_directive(directive.parse()?);
     }
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(MakeMasked).with_ansi(false);
-    match own().1 {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.event_format(Lines).init(),
-    }
-    Ok(())
+    Ok(filter)
 }
 
 /// Events as objects.
@@ -157,24 +178,29 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut seen = Seen::default();
-        event.record(&mut seen);
-        let metadata = event.metadata();
-        // Events of the crate `log` have their target in a field.
-        let target = seen.fields.remove("log.target").and_then(|target| target.as_str().map(str::to_owned));
-        seen.fields.retain(|name, _| !name.starts_with("log."));
-        let target = target.unwrap_or_else(|| metadata.target().to_owned());
-        writer.write_str(&line(metadata.level().as_str(), own().0, &target, &seen.message, seen.fields))
+        let (target, seen) = Seen::of(event);
+        writer.write_str(&line(event.metadata().level().as_str(), own().0, &target, &seen.message, seen.fields))
     }
 }
 
+/// What is in an event.
 #[derive(Default)]
-struct Seen {
-    message: String,
-    fields: Map<String, Value>,
+pub(super) struct Seen {
+    pub(super) message: String,
+    pub(super) fields: Map<String, Value>,
 }
 
 impl Seen {
+    /// With where it comes from.
+    pub(super) fn of(event: &Event<'_>) -> (String, Self) {
+        let mut seen = Self::default();
+        event.record(&mut seen);
+        // Events of the crate `log` have their target in a field.
+        let target = seen.fields.remove("log.target").and_then(|target| target.as_str().map(str::to_owned));
+        seen.fields.retain(|name, _| !name.starts_with("log."));
+        (target.unwrap_or_else(|| event.metadata().target().to_owned()), seen)
+    }
+
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
@@ -233,7 +259,7 @@ const BEFORE_TOKENS: [(&str, bool); 4] = [("Bearer ", false), ("bearer ", false)
 const TOKEN_LETTERS_MIN: usize = 16;
 
 /// The text without what opens doors: what [`hide`] was told, tokens of ours, and what stands behind `Bearer` and `Basic`.
-fn masked(text: &str) -> String {
+pub(super) fn masked(text: &str) -> String {
     let mut text = text.to_owned();
     for secret in HIDDEN.read().unwrap_or_else(PoisonError::into_inner).iter() {
         if text.contains(secret.as_str()) {
