@@ -13,7 +13,7 @@ TESTED := target/tested/ringfence
 LOG := target/test.log
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := btrfs-progs debian-archive-keyring ca-certificates gcc
-TEST_PACKAGES := python3 python3-venv $(if $(shell command -v npm),,npm)
+TEST_PACKAGES := python3 python3-venv strace $(if $(shell command -v npm),,npm)
 BENCH_PACKAGES := bubblewrap crun
 SUITE_PACKAGES := chromium fonts-dejavu-core python3-venv
 TOOLS := target/tools
@@ -23,7 +23,7 @@ FUZZ := $(TOOLS)/bin/cargo-fuzz
 # rustup's place, for a root shell that has not read the profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help deps test-deps bench-deps suite-deps dist-deps build dist template demo test root checks unit integration bench suites deny fuzz clean install
+.PHONY: help deps test-deps bench-deps suite-deps dist-deps build dist template demo test root checks unit integration bench suites otlp deny fuzz clean install
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -133,6 +133,14 @@ bench: bench-deps build ## Measure the promises of SPECIFICATION.md against bubb
 
 suites: suite-deps deny ## The integration tests with the long ones: attacks, comparisons, SDKs, MCP conformance, tests of others, pages in a browser
 	@RINGFENCE_LONG=1 $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory otlp
+
+# The one feature that is off by default. Its executable takes the place of the one in target/tested; the next `make test` links that anew.
+otlp: root ## Lints and tests of a build with the feature otlp
+	$(CARGO) clippy --profile tested -p ringfence --all-targets --features otlp --locked -- -D warnings
+	$(CARGO) test --profile tested -p ringfence --features otlp --locked --bins otlp
+	@trap '$(TESTED) --home $(TEST_HOME) stop >/dev/null 2>&1 || true' EXIT; \
+	RINGFENCE_TEST_HOME=$(TEST_HOME) $(CARGO) test --profile tested -p ringfence --features otlp --locked --test otlp
 
 # Advisories need RustSec's database from GitHub. Where it cannot be had, that is said and counts for nothing; the rest needs no network.
 deny: $(DENY) ## Check licences, sources, bans and advisories of dependencies (deny.toml)

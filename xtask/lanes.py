@@ -30,6 +30,10 @@ ALONE = [
     ("ringfence", "differential"),
     ("ringfence", "gate"),
     ("ringfence", "mcp"),
+    # It looks at every process of the shared daemon, and knows what programs of its own sandboxes hold.
+    ("ringfence", "privilege"),
+    # Ten heavy sandboxes at once, and how soon the daemon answers meanwhile.
+    ("ringfence", "sweeps"),
     ("ringfence-engine", "trials"),
     ("ringfence-research", "strategies"),
 ]

@@ -6,6 +6,8 @@
 
 mod common;
 
+#[path = "recovery/beside.rs"]
+mod beside;
 #[path = "recovery/daemon.rs"]
 mod daemon;
 #[path = "recovery/damaged.rs"]
@@ -16,10 +18,16 @@ mod deaths;
 mod descriptors;
 #[path = "recovery/full.rs"]
 mod full;
+#[path = "recovery/limits.rs"]
+mod limits;
 #[path = "recovery/load.rs"]
 mod load;
+#[path = "recovery/memory.rs"]
+mod memory;
 #[path = "recovery/patience.rs"]
 mod patience;
+#[path = "recovery/points.rs"]
+mod points;
 #[path = "recovery/process.rs"]
 mod process;
 #[path = "recovery/scene.rs"]
