@@ -51,4 +51,5 @@ mod trial;
 mod view;
 
 pub use engine::{Config, Engine, StartError, TemplateSettings};
+pub use ringfence_jail::sys::give_back_freed_memory;
 pub use shelf::PART_OF_MEMORY as SHELF_PART_OF_MEMORY;

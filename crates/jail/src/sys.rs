@@ -99,6 +99,16 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// malloc_trim(3): gives freed memory back to the kernel. The allocator keeps it in an arena for each thread otherwise, and a process that
+/// once needed much goes on as large. It takes some milliseconds, in which other threads wait for their arenas.
+pub fn give_back_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it looks at the allocator's own state, under its own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// unshare(2).
 ///
 /// # Errors

@@ -200,6 +200,9 @@ impl Job {
             }
         }
         self.live.end();
+        drop(self);
+        // Bars, rows and equity of a large one are hundreds of MiB.
+        tokio::task::spawn_blocking(ringfence_engine::give_back_freed_memory);
     }
 
     async fn work(self: Arc<Self>) -> Result<(), ApiError> {
