@@ -58,8 +58,10 @@ pub struct Search<'a> {
     /// The same over the bars that all of them share, where each is over bars of its own: what compares them bar by bar (overfitting,
     /// correlation) is then of these, and everything else of `trials`.
     pub shared: Option<&'a Trials>,
-    /// The returns of the best, above the riskless one.
+    /// The returns of the best.
     pub best: &'a [f64],
+    /// What money earns without a risk in one bar: Sharpe ratios are of what is above it, as those of the trials must be.
+    pub riskless: f64,
     /// Bars a year.
     pub periods_per_year: f64,
     /// How the best compares with the combinations beside it, if they form a grid.
@@ -126,7 +128,8 @@ pub fn conventions() -> &'static [Convention] {
 pub fn judge(search: &Search<'_>) -> Verdict {
     let Search { trials, best, periods_per_year: periods, .. } = *search;
     let root = periods.sqrt();
-    let measured = Measured::of(best);
+    let above: Vec<f64> = best.iter().map(|earned| earned - search.riskless).collect();
+    let measured = Measured::of(&above);
     let deviation = trials.deviation();
     let count = crate::metrics::sum::count(trials.sharpes()).max(1.0);
     let together = search.shared.unwrap_or(trials);
@@ -156,7 +159,7 @@ pub fn judge(search: &Search<'_>) -> Verdict {
         answer: answer(luck, halves.as_ref()),
         sentence: String::new(),
         halves,
-        bootstrap: bootstrap(best, &Settings::new(search.seed, periods)),
+        bootstrap: bootstrap(best, &Settings { riskless: search.riskless, ..Settings::new(search.seed, periods) }),
         surroundings: search.surroundings,
     };
     verdict.sentence = words::sentence(&verdict, search.excess_return);

@@ -103,6 +103,12 @@ pub struct Benchmark {
     pub excess_return: f64,
 }
 
+/// What money earns without a risk in one bar, of a rate a year.
+#[must_use]
+pub fn riskless(a_year: f64, periods_per_year: f64) -> f64 {
+    libm::pow(1.0 + a_year, 1.0 / periods_per_year) - 1.0
+}
+
 /// Computes every figure.
 ///
 /// # Errors
@@ -119,7 +125,7 @@ pub fn measure(input: &Input<'_>) -> Result<Metrics, Unmeasurable> {
     returns::check_trades(trades)?;
     let other = input.benchmark.map(|benchmark| returns::same_bars(curve, benchmark)).transpose()?;
 
-    let riskless = libm::pow(1.0 + input.risk_free, 1.0 / periods) - 1.0;
+    let riskless = riskless(input.risk_free, periods);
     let excess = own.less(riskless);
     let drawdowns = drawdown::all(&curve.dates, curve.capital, &own.equity);
     let (deepest, longest) = (drawdown::deepest(&drawdowns), drawdown::longest(&drawdowns));

@@ -330,6 +330,7 @@ fn compare_search(tried: &Tried, found: &BTreeMap<String, Option<f64>>) {
         trials: &trials,
         shared: None,
         best: &tried.trials[tried.best],
+        riskless: 0.0,
         periods_per_year: metrics::DAYS_A_YEAR,
         surroundings: None,
         excess_return: None,

@@ -189,6 +189,7 @@ fn judged(all: &[Vec<f64>], blocks: usize) -> Verdict {
         trials: &trials,
         shared: None,
         best: &all[best],
+        riskless: 0.0,
         periods_per_year: DAYS_A_YEAR,
         surroundings: None,
         excess_return: None,

@@ -302,7 +302,7 @@ mod tests {
             "audit key --json",
             "health",
             "sweep sma_cross",
-            "sweep rsi --no-short --whole-shares --leverage-max 2 --volume-share-max 0.05 --rebalance on_change --range-slippage 0.1",
+            "sweep rsi --no-short --whole-shares --leverage-max 2 --volume-share-max 0.05 --rebalance on_change --risk-free -0.005",
             "sweep sma_cross --symbols AAPL,MSFT --param fast=10,20 --param slow=5..50:5 --set short=true --json",
             "sweep run momentum,breakout --walk-forward 500:60 --anchored --metric calmar --search random --budget 5",
             "sweep show",

@@ -9,7 +9,7 @@ mod chance;
 mod curves;
 mod data;
 mod draw;
-mod evaluate;
+pub(crate) mod evaluate;
 mod files;
 mod finish;
 mod forward;

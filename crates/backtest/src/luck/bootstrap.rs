@@ -26,13 +26,15 @@ pub struct Settings {
     pub seed: u64,
     /// Bars a year.
     pub periods_per_year: f64,
+    /// What money earns without a risk in one bar: the Sharpe ratio is of what is above it, growth and drawdown are not.
+    pub riskless: f64,
 }
 
 impl Settings {
     /// The usual number of histories.
     #[must_use]
     pub fn new(seed: u64, periods_per_year: f64) -> Self {
-        Self { histories: HISTORIES, mean_block: None, seed, periods_per_year }
+        Self { histories: HISTORIES, mean_block: None, seed, periods_per_year, riskless: 0.0 }
     }
 }
 
@@ -84,7 +86,7 @@ pub fn bootstrap(returns: &[f64], settings: &Settings) -> Option<Bootstrap> {
         lost += u64::from(end < 1.0);
         falls.push(fall);
         growths.push(growth(end, bars, settings.periods_per_year)?);
-        sharpes.push(sharpe(&history) * settings.periods_per_year.sqrt());
+        sharpes.push(sharpe(&history, settings.riskless) * settings.periods_per_year.sqrt());
     }
     #[allow(clippy::cast_precision_loss, reason = "counts of histories")]
     let loss = lost as f64 / settings.histories as f64;
@@ -122,11 +124,11 @@ fn walk(history: &[f64]) -> (f64, f64) {
 }
 
 /// The Sharpe ratio of one bar, by plain sums in the order of the bars; 0 of a history that never moves.
-fn sharpe(history: &[f64]) -> f64 {
+fn sharpe(history: &[f64], riskless: f64) -> f64 {
     let n = count(history);
     let middle = history.iter().fold(0.0, |sum, value| sum + value) / n;
     let squares = history.iter().fold(0.0, |sum, value| sum + (value - middle) * (value - middle));
-    if constant(history) { 0.0 } else { middle / (squares / (n - 1.0)).sqrt() }
+    if constant(history) { 0.0 } else { (middle - riskless) / (squares / (n - 1.0)).sqrt() }
 }
 
 fn interval(values: &[f64]) -> Interval {

@@ -12,7 +12,16 @@ fn trials(all: &[Vec<f64>], blocks: usize) -> Trials {
 }
 
 fn judged(trials: &Trials, best: &[f64], excess_return: Option<f64>) -> Verdict {
-    judge(&Search { trials, shared: None, best, periods_per_year: 252.0, surroundings: None, excess_return, seed: 1 })
+    judge(&Search {
+        trials,
+        shared: None,
+        best,
+        riskless: 0.0,
+        periods_per_year: 252.0,
+        surroundings: None,
+        excess_return,
+        seed: 1,
+    })
 }
 
 #[test]
@@ -129,4 +138,32 @@ fn every_figure_has_its_convention_and_json_has_its_name() {
         assert!(convention.definition.ends_with('.'), "{}", convention.name);
     }
     assert_eq!(serde_json::from_value::<Verdict>(json).expect("it is read again"), verdict);
+}
+
+#[test]
+fn a_riskless_rate_lowers_sharpe_ratios_and_not_growth() {
+    let mut random = Random::new(5);
+    let best: Vec<f64> = noise(&mut random, 400).iter().map(|earned| earned + 0.001).collect();
+    let rate = 0.0005;
+    let above: Vec<f64> = best.iter().map(|earned| earned - rate).collect();
+    let other = noise(&mut random, 400);
+    let all = trials(&[above.clone(), other], 4);
+    let search = Search {
+        trials: &all,
+        shared: None,
+        best: &best,
+        riskless: rate,
+        periods_per_year: 252.0,
+        surroundings: None,
+        excess_return: None,
+        seed: 1,
+    };
+    let (plain, less) = (judge(&Search { riskless: 0.0, ..search }), judge(&search));
+    // The ratio of the best is that which it has among the trials.
+    let among = all.sharpes()[0] * 252.0_f64.sqrt();
+    assert!((less.sharpe.expect("it moves") - among).abs() < 1e-12);
+    assert!(less.sharpe < plain.sharpe && less.luck > plain.luck && less.minimum_years > plain.minimum_years);
+    let (plain, less) = (plain.bootstrap.expect("drawn"), less.bootstrap.expect("drawn"));
+    assert!(less.sharpe.high < plain.sharpe.high && less.sharpe.low < plain.sharpe.low);
+    assert_eq!((less.cagr, less.max_drawdown, less.loss), (plain.cagr, plain.max_drawdown, plain.loss));
 }

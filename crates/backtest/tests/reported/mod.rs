@@ -205,6 +205,7 @@ fn verdict(panel: &Panel) -> Verdict {
         trials: &trials,
         shared: None,
         best: &best,
+        riskless: 0.0,
         periods_per_year: 252.0,
         surroundings: surroundings(&cells, at, &[]),
         excess_return: Some(1.0),

@@ -103,6 +103,10 @@ pub struct SweepRequest {
     /// What results are ranked by (default `sharpe`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<SweepMetric>,
+    /// What money earns without a risk, as a fraction a year such as 0.03, for Sharpe, Sortino and alpha (default 0). The account's own
+    /// cash earns nothing whatever it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk_free: Option<f64>,
     /// Sandboxes at once, at most (default: one for each processor).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]

@@ -8,13 +8,12 @@ use ringfence_backtest::{
 };
 use ringfence_model::{
     ApiError,
-    api::{SweepAnswer, SweepFill, SweepProgress, SweepRequest, SweepStatus},
+    api::{SweepAnswer, SweepCompared, SweepFill, SweepProgress, SweepRequest, SweepStatus},
 };
 use ringfence_store::JobRow;
 
 use super::{
-    chance::Compared,
-    evaluate,
+    chance, evaluate,
     job::{Live, fault},
     rank,
     row::Row,
@@ -118,7 +117,7 @@ pub(crate) fn time(ms: u64) -> String {
 }
 
 /// How results are computed, one convention each; once trials were compared bar by bar, over which bars.
-pub(crate) fn conventions(request: &SweepRequest, compared: Option<&Compared>) -> BTreeMap<String, String> {
+pub(crate) fn conventions(request: &SweepRequest, compared: Option<&SweepCompared>) -> BTreeMap<String, String> {
     let settings = evaluate::settings(request);
     let mut all = BTreeMap::new();
     let mut say = |name: &str, text: String| drop(all.insert(name.to_owned(), text));
@@ -162,6 +161,11 @@ pub(crate) fn conventions(request: &SweepRequest, compared: Option<&Compared>) -
     if let Some(convention) = metrics::conventions().iter().find(|c| c.name == metric.as_str()) {
         say("metric", format!("{}: {}", metric.as_str(), convention.definition));
     }
+    if let Some(rate) = request.risk_free.filter(|rate| *rate != 0.0) {
+        let text =
+            "a year without a risk, taken off in Sharpe, Sortino and alpha; the account's own cash earns nothing";
+        say("risk_free", format!("{} {text}", words::percent(rate)));
+    }
     if let Some(train) = request.train {
         say("train", format!("ranked on the first {} of the bars, judged on the rest", words::percent(train)));
     }
@@ -170,7 +174,7 @@ pub(crate) fn conventions(request: &SweepRequest, compared: Option<&Compared>) -
         say("stretches", text.into());
     }
     if let Some(compared) = compared {
-        say("overfitting", compared.told());
+        say("overfitting", chance::in_words(compared));
     }
     if request.point_in_time {
         say("bars", "given one by one: the future is not in the sandbox".into());

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use ringfence_backtest::{luck, panel::Panel};
-use ringfence_model::api::SweepLuck;
-use serde::{Deserialize, Serialize};
+use ringfence_backtest::{luck, metrics, panel::Panel};
+use ringfence_model::api::{SweepCompared, SweepLuck};
 
 use super::{curves::Reader, finish::Best, job::Job, plan::Run, row::Row, walk};
 
@@ -31,23 +30,10 @@ pub(crate) struct Counted {
     pub(crate) apart: Option<String>,
 }
 
-/// Over which bars the probability of overfitting was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Compared {
-    /// The first one.
-    pub(crate) from: String,
-    /// The last one.
-    pub(crate) to: String,
-    /// How many there are.
-    pub(crate) bars: u64,
-    /// Combinations that did nothing over them.
-    pub(crate) still: u64,
-    /// Whether some combination was ranked on others as well.
-    pub(crate) joined: bool,
-}
-
 /// Counts trials, each over the bars on which it was ranked and no others: a bar that it did not see is no bar without a return, which
 /// would make its Sharpe ratio, and with all of them the hurdle for the best, too small.
+///
+/// What money earns without a risk in a bar is taken off, as it is of the Sharpe ratios in the rows.
 ///
 /// Bar by bar they are compared over the bars that all of them share, where these are [`SHARED_MIN`] at least or all of them, and
 /// `equity` of all is there; else each counts by its Sharpe ratio alone.
@@ -55,6 +41,7 @@ pub(crate) fn counted(
     all: &[Trial<'_>],
     mut equity: impl FnMut(&Row) -> Option<Vec<f64>>,
     capital: f64,
+    riskless: f64,
     periods_per_year: f64,
 ) -> Option<Counted> {
     let alone = |row: &Row| row.metrics.as_ref().and_then(|m| m.sharpe).map(|sharpe| sharpe / periods_per_year.sqrt());
@@ -76,7 +63,8 @@ pub(crate) fn counted(
             return apart("the equity of the runs was not kept".into());
         };
         whole.truncate(trial.bars.len());
-        if let Err(error) = together.add(&on(&bars, trial.bars, &returns_of(&whole, capital))) {
+        let above: Vec<f64> = returns_of(&whole, capital).iter().map(|earned| earned - riskless).collect();
+        if let Err(error) = together.add(&on(&bars, trial.bars, &above)) {
             tracing::debug!(%error, "trials are not compared bar by bar");
             return apart("the equity of a run does not fit the bars".into());
         }
@@ -148,9 +136,9 @@ fn too_few(all: &[Trial<'_>], shared: usize) -> String {
 }
 
 /// What clients are told of the bars over which trials were compared. `None` where they were not.
-fn compared(counted: &Counted, verdict: &luck::Verdict, panel: &Panel) -> Option<Compared> {
+fn compared(counted: &Counted, verdict: &luck::Verdict, panel: &Panel) -> Option<SweepCompared> {
     verdict.halves.as_ref()?;
-    Some(Compared {
+    Some(SweepCompared {
         from: panel.label(*counted.bars.first()?),
         to: panel.label(*counted.bars.last()?),
         bars: counted.bars.len() as u64,
@@ -159,19 +147,17 @@ fn compared(counted: &Counted, verdict: &luck::Verdict, panel: &Panel) -> Option
     })
 }
 
-impl Compared {
-    /// In words.
-    pub(crate) fn told(&self) -> String {
-        let Self { from, to, bars, still, joined } = self;
-        let mut text = format!("combinations are compared over {bars} bars, from {from} to {to}");
-        if *joined {
-            text += ": those on which every one was ranked, and what each earned on others does not count";
-        }
-        if *still > 0 {
-            text += &format!("; {still} did nothing in them and are not compared");
-        }
-        text
+/// The same in words.
+pub(crate) fn in_words(compared: &SweepCompared) -> String {
+    let SweepCompared { from, to, bars, still, joined } = compared;
+    let mut text = format!("combinations are compared over {bars} bars, from {from} to {to}");
+    if *joined {
+        text += ": those on which every one was ranked, and what each earned on others does not count";
     }
+    if *still > 0 {
+        text += &format!("; {still} did nothing in them and are not compared");
+    }
+    text
 }
 
 impl Job {
@@ -184,7 +170,7 @@ impl Job {
         best: &Best,
         curves: &mut Reader,
         warnings: &mut Vec<String>,
-    ) -> Option<(luck::Verdict, Option<Compared>)> {
+    ) -> Option<(luck::Verdict, Option<SweepCompared>)> {
         // Of a combination that went on to more bars, only the last run counts.
         let mut last: BTreeMap<(usize, u64), u64> = BTreeMap::new();
         for (number, run) in runs {
@@ -222,8 +208,9 @@ impl Job {
         }
         let capital = self.request.capital_begun();
         let periods = self.data.panel.periods_per_year();
+        let riskless = metrics::riskless(self.request.risk_free.unwrap_or(0.0), periods);
         let equity = |row: &Row| curves.get(row).map(|curves| curves.whole.clone());
-        let counted = counted(&all, equity, capital, periods)?;
+        let counted = counted(&all, equity, capital, riskless, periods)?;
         if let Some(why) = counted.apart.as_ref().filter(|_| counted.trials.count() > 1) {
             warnings.push(format!("there is no probability of overfitting and no number of independent trials: {why}"));
         }
@@ -235,6 +222,7 @@ impl Job {
             trials: &counted.trials,
             shared: counted.shared.as_ref(),
             best: &returns_of(&own, capital),
+            riskless,
             periods_per_year: periods,
             surroundings: self.surroundings(rows, runs, &best.run),
             excess_return: excess.map(|(own, hold)| own - (hold / capital - 1.0)),
@@ -286,7 +274,7 @@ fn returns_of(equity: &[f64], capital: f64) -> Vec<f64> {
 }
 
 /// A verdict as clients read it.
-pub(crate) fn told(verdict: &luck::Verdict) -> SweepLuck {
+pub(crate) fn told(verdict: &luck::Verdict, compared: Option<SweepCompared>) -> SweepLuck {
     let interval =
         |of: fn(&luck::Bootstrap) -> luck::Interval| verdict.bootstrap.as_ref().map(|b| [of(b).low, of(b).high]);
     let around = verdict.surroundings;
@@ -300,6 +288,7 @@ pub(crate) fn told(verdict: &luck::Verdict) -> SweepLuck {
         probabilistic_sharpe: verdict.probabilistic_sharpe,
         deflated_sharpe: verdict.deflated_sharpe,
         pbo: verdict.overfitting,
+        compared,
         sharpe_interval: interval(|b| b.sharpe),
         cagr_interval: interval(|b| b.cagr),
         drawdown_interval: interval(|b| b.max_drawdown),

@@ -68,6 +68,8 @@ pub(crate) struct Ground {
     pub(crate) windows: Vec<Window>,
     /// What results are ranked by.
     pub(crate) metric: SweepMetric,
+    /// What money earns without a risk, a year.
+    pub(crate) risk_free: f64,
     /// Whether a run is judged in stretches, each with an account of its own.
     stretches: bool,
     /// Buying and holding over the whole, or over each side of the split.
@@ -113,6 +115,7 @@ impl Ground {
             split,
             windows,
             metric: request.metric.unwrap_or_default(),
+            risk_free: request.risk_free.unwrap_or(0.0),
             stretches: request.train.is_some() || request.walk_forward.is_some(),
             holds: Vec::new(),
         };
@@ -120,7 +123,7 @@ impl Ground {
             let (stretch, before) = walk::bars(&ground.panel, &rows);
             let run = simulate::simulate(&stretch, &Targets::buy_and_hold(&stretch), &ground.settings);
             let run = after(run.map_err(|e| chain(&e))?, before);
-            let figures = of_run(&run, None, stretch.periods_per_year()).map_err(|e| chain(&e))?;
+            let figures = ground.of_run(&run, None).map_err(|e| chain(&e))?;
             ground.holds.push(Held { rows, curve: run.curve, figures: figures.1 });
         }
         Ok(ground)
@@ -175,12 +178,11 @@ impl Ground {
     /// # Errors
     /// As [`Self::evaluate`], which says it in the row.
     pub(crate) fn whole(&self, wanted: &Wanted) -> Result<Whole, String> {
-        let periods = self.panel.periods_per_year();
         let run = self.run(wanted, &(0..self.panel.len()))?;
         let hold = simulate::simulate(&self.panel, &Targets::buy_and_hold(&self.panel), &self.settings);
         let hold = hold.map_err(|e| chain(&e))?;
-        let (metrics, _) = of_run(&run, Some(&hold.curve), periods).map_err(|e| chain(&e))?;
-        let (hold_metrics, _) = of_run(&hold, None, periods).map_err(|e| chain(&e))?;
+        let (metrics, _) = self.of_run(&run, Some(&hold.curve)).map_err(|e| chain(&e))?;
+        let (hold_metrics, _) = self.of_run(&hold, None).map_err(|e| chain(&e))?;
         Ok(Whole { run, metrics, hold: hold.curve, hold_metrics })
     }
 
@@ -197,20 +199,19 @@ impl Ground {
         if self.stretches && matches!(wanted, Wanted::Orders(_)) {
             return Err(format!("orders are for the shares of one account over the whole time, {STRETCHES}"));
         }
-        let periods = self.panel.periods_per_year();
         // The account may depend on what was wanted in every row: all of it is tried, also where only a stretch ranks.
         let whole = self.run(wanted, &(0..self.panel.len()))?;
         let mut figures = Vec::new();
         for held in &self.holds {
             let run = if self.split.is_none() { None } else { Some(self.run(wanted, &held.rows)?) };
             let run = run.as_ref().unwrap_or(&whole);
-            figures.push(of_run(run, Some(&held.curve), periods).map_err(|e| chain(&e))?.1);
+            figures.push(self.of_run(run, Some(&held.curve)).map_err(|e| chain(&e))?.1);
         }
         let mut row = Row { bars: self.panel.len() as u64, hold: self.hold().total_return, ..Row::default() };
         let mut curves = Curves { whole: whole.curve.equity, tests: Vec::new() };
         for window in &self.windows {
             let train = self.run(wanted, &window.train)?;
-            let (_, found) = of_run(&train, None, periods).map_err(|e| chain(&e))?;
+            let (_, found) = self.of_run(&train, None).map_err(|e| chain(&e))?;
             row.walk.push(found.of(self.metric).filter(|score| score.is_finite()));
             curves.tests.push(growth(&self.run(wanted, &window.test)?.curve));
         }
@@ -236,7 +237,7 @@ impl Ground {
             activity: Activity::default(),
             benchmark: hold,
             periods_per_year: self.panel.periods_per_year(),
-            risk_free: 0.0,
+            risk_free: self.risk_free,
         };
         match metrics::measure(&input) {
             Ok(found) => {
@@ -260,6 +261,37 @@ impl Ground {
             }
         }
     }
+
+    /// Figures of a curve that was joined from stretches.
+    pub(crate) fn of_curve(&self, curve: &Curve) -> Option<SweepFigures> {
+        let (periods_per_year, risk_free) = (self.panel.periods_per_year(), self.risk_free);
+        let input = metrics::Input { periods_per_year, risk_free, ..metrics::Input::new(curve) };
+        metrics::measure(&input).ok().map(|found| as_figures(&found, curve.equity.last().copied()))
+    }
+
+    fn of_run(
+        &self,
+        run: &simulate::Run,
+        benchmark: Option<&Curve>,
+    ) -> Result<(Metrics, SweepFigures), metrics::Unmeasurable> {
+        let held = run.exposure.iter().filter(|share| **share != 0.0).count();
+        let input = metrics::Input {
+            curve: &run.curve,
+            trades: &run.trades,
+            activity: Activity {
+                // Both are counts of bars, far below 2⁵³.
+                exposure: Some(held as f64 / run.exposure.len().max(1) as f64),
+                turnover: run.turnover,
+                costs: Some(run.costs.total()),
+            },
+            benchmark,
+            periods_per_year: self.panel.periods_per_year(),
+            risk_free: self.risk_free,
+        };
+        let found = metrics::measure(&input)?;
+        let figures = as_figures(&found, run.curve.equity.last().copied());
+        Ok((found, figures))
+    }
 }
 
 /// A run without its first bar, which stands before its stretch: nothing can be held at its close.
@@ -277,36 +309,6 @@ fn after(mut run: simulate::Run, before: bool) -> simulate::Run {
 /// Equity by what it began with.
 pub(crate) fn growth(curve: &Curve) -> Vec<f64> {
     curve.equity.iter().map(|equity| equity / curve.capital).collect()
-}
-
-/// Figures of a curve that was joined from stretches.
-pub(crate) fn of_curve(curve: &Curve, benchmark: Option<&Curve>, periods_per_year: f64) -> Option<SweepFigures> {
-    let input = metrics::Input { benchmark, periods_per_year, ..metrics::Input::new(curve) };
-    metrics::measure(&input).ok().map(|found| as_figures(&found, curve.equity.last().copied()))
-}
-
-fn of_run(
-    run: &simulate::Run,
-    benchmark: Option<&Curve>,
-    periods_per_year: f64,
-) -> Result<(Metrics, SweepFigures), metrics::Unmeasurable> {
-    let held = run.exposure.iter().filter(|share| **share != 0.0).count();
-    let input = metrics::Input {
-        curve: &run.curve,
-        trades: &run.trades,
-        activity: Activity {
-            // Both are counts of bars, far below 2⁵³.
-            exposure: Some(held as f64 / run.exposure.len().max(1) as f64),
-            turnover: run.turnover,
-            costs: Some(run.costs.total()),
-        },
-        benchmark,
-        periods_per_year,
-        risk_free: 0.0,
-    };
-    let found = metrics::measure(&input)?;
-    let figures = as_figures(&found, run.curve.equity.last().copied());
-    Ok((found, figures))
 }
 
 fn as_figures(found: &Metrics, final_equity: Option<f64>) -> SweepFigures {

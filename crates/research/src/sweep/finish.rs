@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ringfence_model::{
     ApiError,
-    api::{SweepCheck, SweepFigures, SweepLookAhead, SweepLuck, SweepMetric, SweepStatus, SweepSymbol, SweepWalk},
+    api::{
+        SweepCheck, SweepCompared, SweepFigures, SweepLookAhead, SweepLuck, SweepMetric, SweepStatus, SweepSymbol,
+        SweepWalk,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +50,7 @@ pub(crate) struct Finished {
     pub(crate) luck: Option<SweepLuck>,
     /// Over which bars its probability of overfitting was made.
     #[serde(default)]
-    pub(crate) compared: Option<chance::Compared>,
+    pub(crate) compared: Option<SweepCompared>,
     #[serde(default)]
     pub(crate) look_ahead: Option<SweepLookAhead>,
     #[serde(default)]
@@ -238,7 +241,7 @@ impl Job {
         let judged = best.and_then(|best| self.luck(rows, runs, best, &mut curves, &mut finished.warnings));
         let (verdict, compared) = judged.unzip();
         finished.compared = compared.flatten();
-        finished.luck = verdict.as_ref().map(chance::told);
+        finished.luck = verdict.as_ref().map(|verdict| chance::told(verdict, finished.compared.clone()));
         finished.summary = self.summary(rows, best, &finished, status);
         match report::write(self, rows, best, verdict.as_ref(), &finished, begun) {
             Ok((html, png)) => {

@@ -10,7 +10,7 @@ use ringfence_model::{
 
 use super::{
     curves::Reader,
-    evaluate::{self, Ground},
+    evaluate::Ground,
     finish::{CANDIDATES_MAX, Finished, SYMBOLS_MAX},
     job::Job,
     plan::{Run, better},
@@ -64,7 +64,6 @@ pub(crate) fn walked(
 ) -> Option<SweepWalk> {
     let day = |row: usize| ground.panel.label(row);
     let date = |row: usize| ground.panel.dates()[row];
-    let periods = ground.panel.periods_per_year();
     let growths = grown(ground, winners, tests);
     let (mut windows, mut chosen) = (Vec::new(), Vec::new());
     let mut joined = Curve { dates: Vec::new(), equity: Vec::new(), capital: ground.settings.capital };
@@ -77,7 +76,7 @@ pub(crate) fn walked(
             joined.equity.extend(growth.iter().map(|growth| at * growth));
             at = joined.equity.last().copied().unwrap_or(at);
             let part = Curve { dates, equity: growth.clone(), capital: 1.0 };
-            judged = evaluate::of_curve(&part, None, periods);
+            judged = ground.of_curve(&part);
         }
         chosen.extend(winner.map(|(_, score)| score));
         windows.push(SweepWindow {
@@ -92,7 +91,7 @@ pub(crate) fn walked(
     }
     let (first, last) = (ground.windows.first()?, ground.windows.last()?);
     let hold = ground.hold_over(&(first.test.start..last.test.end));
-    let metrics = growths.and_then(|_| evaluate::of_curve(&joined, None, periods));
+    let metrics = growths.and_then(|_| ground.of_curve(&joined));
     let mean = (!chosen.is_empty()).then(|| chosen.iter().fold(0.0, |sum, score| sum + score) / chosen.len() as f64);
     // Growth over all tests and growth over one stretch of choice are of different lengths.
     let comparable = metric != SweepMetric::TotalReturn;

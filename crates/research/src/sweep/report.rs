@@ -154,7 +154,7 @@ fn backtest(row: &Row, best: &Best) -> Result<Backtest, String> {
             all.benchmark = Some(whole.hold);
         }
         Proposed::Reported { curve, trades } => {
-            let input = metrics::Input { trades, ..metrics::Input::new(curve) };
+            let input = metrics::Input { trades, risk_free: ground.risk_free, ..metrics::Input::new(curve) };
             let found = metrics::measure(&input).map_err(|e| e.to_string())?;
             all = all.measured(&found, None);
             all.trades.clone_from(trades);

@@ -51,6 +51,9 @@ pub(crate) struct RunArgs {
     /// What results are ranked by: sharpe, sortino, calmar, cagr, total_return, max_drawdown, profit_factor, sqn [default: sharpe]
     #[arg(long, value_enum, value_name = "FIGURE", help_heading = "Search")]
     metric: Option<Word<SweepMetric>>,
+    /// What money earns without a risk, a year, for Sharpe, Sortino and alpha: 0.03 [default: 0]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Search")]
+    risk_free: Option<f64>,
     /// `grid`, `random` or `halving` [default: grid]
     #[arg(long, value_enum, value_name = "HOW", help_heading = "Search")]
     search: Option<Word<SweepSearch>>,
@@ -170,6 +173,7 @@ impl RunArgs {
             fill: trading.fill(),
             capital: trading.capital(),
             metric: self.metric.map(|word| word.0),
+            risk_free: self.risk_free,
             parallelism: self.parallelism,
             walk_forward: self.walk_forward.map(|(train, test)| SweepWalkForward {
                 train,

@@ -128,6 +128,7 @@ mod tests {
             (json!({"account": {"volume_share_max": 1.5}}), "at most 1"),
             (json!({"costs": {"range_slippage": 1.5}}), "`costs.range_slippage` is 1.5; it must be between 0 and 1"),
             (json!({"costs": {"range_slippage": -0.1}}), "between 0 and 1"),
+            (json!({"risk_free": 3}), "`risk_free` is 3; it must be between -0.5 and 1"),
             // The engine's bounds: what it would refuse in each run is refused before any.
             (json!({"costs": {"commission_bps": 5000.5}}), "between 0 and 5000"),
             (json!({"costs": {"slippage_bps": 5000.5}}), "between 0 and 5000"),
@@ -136,10 +137,11 @@ mod tests {
             refused(more, word);
         }
         for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let mut all = [request(json!({})), request(json!({})), request(json!({}))];
+            let mut all = [request(json!({})), request(json!({})), request(json!({})), request(json!({}))];
             all[0].account.leverage_max = Some(number);
             all[1].account.volume_share_max = Some(number);
             all[2].costs.range_slippage = Some(number);
+            all[3].risk_free = Some(number);
             for request in all {
                 let error = request.check().expect_err("no number");
                 assert!(error.message.contains(&format!("is {number}")), "{}", error.message);

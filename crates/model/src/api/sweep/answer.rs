@@ -319,6 +319,9 @@ pub struct SweepLuck {
     pub deflated_sharpe: Option<f64>,
     /// Probability of backtest overfitting: how often the best of one half of the time is below the median in the other.
     pub pbo: Option<f64>,
+    /// Over which bars combinations were compared for it; nothing where they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<SweepCompared>,
     /// Between which the Sharpe ratio lies with a probability of 95 % (stationary bootstrap).
     pub sharpe_interval: Option<[f64; 2]>,
     /// The same of growth a year.
@@ -331,6 +334,21 @@ pub struct SweepLuck {
     pub neighbourhood: Option<String>,
     /// How much of the lead of the best over what is usual in the grid its neighbours keep.
     pub neighbour_ratio: Option<f64>,
+}
+
+/// The bars over which combinations were compared one by one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct SweepCompared {
+    /// The first one.
+    pub from: String,
+    /// The last one.
+    pub to: String,
+    /// How many there are.
+    pub bars: u64,
+    /// Combinations that did nothing over them, and were not compared.
+    pub still: u64,
+    /// Whether some combination was ranked on other bars as well.
+    pub joined: bool,
 }
 
 /// What the look-ahead check found.

@@ -114,6 +114,7 @@ impl SweepRequest {
         within("costs.per_share", self.costs.per_share, 0.0, 1e6)?;
         within("costs.minimum", self.costs.minimum, 0.0, 1e6)?;
         within("costs.borrow_bps", self.costs.borrow_bps, 0.0, 100_000.0)?;
+        within("risk_free", self.risk_free, -0.5, 1.0)?;
         within("timeout", self.timeout, 0.01, EXECUTION_S_MAX)?;
         within("wait", self.wait, 0.0, f64::MAX)?;
         if let Some(train) = self.train {

@@ -5,15 +5,17 @@ use ringfence_backtest::{
     Curve, Panel, Settings, Targets,
     metrics::{self, Activity, Input as Measured},
     simulate,
-    simulate::{Commission, Slippage},
 };
-use ringfence_model::api::Decision;
+use ringfence_model::api::{Decision, SweepAccount, SweepCosts, SweepFill, SweepRequest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Finding, last_line, parsed, plain};
-use crate::swarm::bars::{Bars, SAMPLE};
+use crate::{
+    swarm::bars::{Bars, SAMPLE},
+    sweep::evaluate,
+};
 
 pub(super) const PROGRAM: &str = include_str!("backtest.py");
 
@@ -27,9 +29,6 @@ const STRATEGIES: [(&str, usize); 7] = [
     ("rsi", 1),
     ("buy_and_hold", 1),
 ];
-
-/// Commission unless the input says otherwise, in hundredths of a percent a side.
-const COMMISSION_BPS: f64 = 10.0;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,23 +46,53 @@ struct Input {
     start: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end: Option<String>,
-    #[serde(default = "commission")]
-    commission_bps: f64,
+    /// The same as in `costs`.
+    #[serde(default, skip_serializing)]
+    commission_bps: Option<f64>,
+    /// The same as in `costs`.
+    #[serde(default, skip_serializing)]
+    slippage_bps: Option<f64>,
+    // How it trades, in the words of a sweep.
     #[serde(default)]
-    slippage_bps: f64,
-}
-
-fn commission() -> f64 {
-    COMMISSION_BPS
+    costs: SweepCosts,
+    #[serde(default)]
+    account: SweepAccount,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fill: Option<SweepFill>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    capital: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    risk_free: Option<f64>,
 }
 
 impl Input {
-    fn settings(&self) -> Settings {
-        Settings {
-            commission: Commission { bps: self.commission_bps, ..Commission::default() },
-            slippage: Slippage { bps: self.slippage_bps, ..Slippage::default() },
-            ..Settings::default()
+    /// # Errors
+    /// It is none, or costs are given twice.
+    fn of(input: Map<String, Value>) -> Result<Self, String> {
+        let mut input: Self = parsed(input)?;
+        let Self { commission_bps, slippage_bps, costs, .. } = &mut input;
+        for (name, alone, within) in [
+            ("commission_bps", commission_bps, &mut costs.commission_bps),
+            ("slippage_bps", slippage_bps, &mut costs.slippage_bps),
+        ] {
+            if let Some(bps) = alone.take()
+                && within.replace(bps).is_some()
+            {
+                return Err(format!("`{name}` is given twice, by itself and in `costs`"));
+            }
         }
+        Ok(input)
+    }
+
+    /// As a sweep of this one run would be asked for: what it trades under is judged and read there.
+    fn asked(&self) -> SweepRequest {
+        let Self { costs, account, fill, capital, risk_free, .. } = *self;
+        let strategy = self.strategy.clone();
+        SweepRequest { strategy, costs, account, fill, capital, risk_free, ..SweepRequest::default() }
+    }
+
+    fn settings(&self) -> Settings {
+        evaluate::settings(&self.asked())
     }
 
     fn panel(&self, bars: &Bars) -> Result<Panel, String> {
@@ -72,7 +101,7 @@ impl Input {
 }
 
 pub(super) fn complete(input: Map<String, Value>, place: usize) -> Result<Map<String, Value>, String> {
-    let mut input: Input = parsed(input)?;
+    let mut input = Input::of(input)?;
     let name = input.strategy.get_or_insert_with(|| STRATEGIES[place % STRATEGIES.len()].0.to_owned());
     let Some((_, wanted)) = STRATEGIES.iter().find(|(known, _)| known == name) else {
         let known = STRATEGIES.map(|(name, _)| name).join(", ");
@@ -99,16 +128,12 @@ pub(super) fn complete(input: Map<String, Value>, place: usize) -> Result<Map<St
     if input.symbols.len() != *wanted {
         return Err(format!("{name} trades {wanted} symbols, and `symbols` has {}", input.symbols.len()));
     }
-    for (about, bps) in [("commission_bps", input.commission_bps), ("slippage_bps", input.slippage_bps)] {
-        if !(0.0..=1000.0).contains(&bps) {
-            return Err(format!("`{about}` is {bps}; it must be between 0 and 1000"));
-        }
-    }
+    input.asked().check().map_err(|error| error.message)?;
     Ok(plain(&input))
 }
 
 pub(super) fn stdin(input: &Map<String, Value>, bars: &Bars) -> Result<String, String> {
-    let input: Input = parsed(input.clone())?;
+    let input = Input::of(input.clone())?;
     let panel = input.panel(bars)?;
     let dates: Vec<String> = panel.dates().iter().map(ToString::to_string).collect();
     // NaN, where a symbol has no bar, is null in JSON.
@@ -126,7 +151,7 @@ struct Wanted {
 }
 
 pub(super) fn read(input: &Map<String, Value>, output: &str, bars: &Bars) -> Result<Finding, String> {
-    let input: Input = parsed(input.clone())?;
+    let input = Input::of(input.clone())?;
     let panel = input.panel(bars)?;
     let Wanted { weights } = serde_json::from_str(last_line(output))
         .map_err(|error| format!("its last line holds no positions: {error}"))?;
@@ -160,6 +185,7 @@ fn found(input: &Input, panel: &Panel, targets: &Targets, position: f64) -> Resu
         activity,
         benchmark: Some(&held.curve),
         periods_per_year: panel.periods_per_year(),
+        risk_free: input.risk_free.unwrap_or(0.0),
         ..Measured::new(&run.curve)
     };
     let figures = metrics::measure(&measured).map_err(|error| error.to_string())?;
@@ -175,7 +201,8 @@ fn found(input: &Input, panel: &Panel, targets: &Targets, position: f64) -> Resu
     let mut result = json!({
         "strategy": input.strategy, "symbols": input.symbols, "parameters": input.parameters,
         "first_bar": panel.label(0), "last_bar": panel.label(panel.len() - 1), "position": position, "says": says,
-        "fill": settings.fill, "commission_bps": input.commission_bps, "slippage_bps": input.slippage_bps,
+        "fill": settings.fill, "commission_bps": settings.commission.bps, "slippage_bps": settings.slippage.bps,
+        "settings": settings, "risk_free": measured.risk_free,
         "data_sha256": panel.hash(), "equity_sha256": digest(&run.curve),
     });
     if sharpe.is_none() {

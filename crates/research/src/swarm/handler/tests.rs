@@ -116,7 +116,13 @@ fn inputs_are_completed_or_refused_before_anything_runs() {
         (Handler::Backtest, json!({"strategy": "pairs_trading", "symbols": ["A", "B", "C"]}), "2 symbols"),
         (Handler::Backtest, json!({"symbol": "NOPE"}), "no daily bars"),
         (Handler::Backtest, json!({"symbol": "AAPL", "symbols": ["IBM"]}), "not both"),
-        (Handler::Backtest, json!({"commission_bps": -1}), "between 0 and 1000"),
+        (Handler::Backtest, json!({"commission_bps": -1}), "between 0 and 5000"),
+        (Handler::Backtest, json!({"costs": {"slippage_bps": 5001}}), "between 0 and 5000"),
+        (Handler::Backtest, json!({"slippage_bps": 1, "costs": {"slippage_bps": 1}}), "given twice"),
+        (Handler::Backtest, json!({"account": {"leverage_max": 0.5}}), "between 1 and 100"),
+        (Handler::Backtest, json!({"account": {"margin": 2}}), "margin"),
+        (Handler::Backtest, json!({"fill": "yesterday"}), "yesterday"),
+        (Handler::Backtest, json!({"risk_free": 3}), "between -0.5 and 1"),
         (Handler::Backtest, json!({"strategi": "x"}), "unknown argument `strategi`"),
         (Handler::TechnicalAnalysis, json!({"symbol": "NOPE"}), "no daily bars"),
         (Handler::Sentiment, json!({}), "`texts` is missing"),
@@ -156,6 +162,22 @@ fn positions_become_figures_and_forged_ones_do_not() {
         (idle.vote, idle.result["total_return"].as_f64(), &idle.result["sharpe"]),
         (Some(Decision::Hold), Some(0.0), &Value::Null)
     );
+    // The same positions under other conditions, and the conditions with the result.
+    let told = |more: Value| {
+        let mut all = asked.clone();
+        all.extend(plain(&more));
+        let completed = Handler::Backtest.complete(all, 0, &bars()).expect("completed");
+        Handler::Backtest.read(&completed, &run(&line("1.0", 252)), &bars()).expect("read").result
+    };
+    let dearer = told(json!({"costs": {"commission_bps": 100.0, "range_slippage": 0.5}}));
+    assert!(dearer["total_return"].as_f64() < found.result["total_return"].as_f64(), "{dearer:?}");
+    assert_eq!(dearer["settings"]["slippage"]["range"], json!(0.5));
+    let whole = told(json!({"account": {"whole_shares": true}, "capital": 1000.0, "fill": "next_close"}));
+    assert_ne!(whole["equity_sha256"], found.result["equity_sha256"]);
+    assert_eq!((&whole["settings"]["fill"], &whole["settings"]["capital"]), (&json!("next_close"), &json!(1000.0)));
+    let riskless = told(json!({"risk_free": 0.05}));
+    assert_eq!(riskless["equity_sha256"], found.result["equity_sha256"]);
+    assert!(riskless["sharpe"].as_f64() < found.result["sharpe"].as_f64(), "{riskless:?}");
     for (forged, word) in [
         (line("1.0", 251), "252 bars"),
         (line("1.0, 1.0", 252), "252 bars"),

@@ -16,6 +16,7 @@ fn judged(counted: &Counted, best: &Evaluated, bars: usize) -> luck::Verdict {
         trials: &counted.trials,
         shared: counted.shared.as_ref(),
         best: &own,
+        riskless: 0.0,
         periods_per_year: PERIODS,
         surroundings: None,
         excess_return: None,
@@ -46,7 +47,7 @@ fn count(all: &[Evaluated], bars: &[usize], kept: bool) -> Counted {
         let one = all.iter().find(|one| std::ptr::eq(&one.row, row)).filter(|_| kept)?;
         Some(one.curves.whole.clone())
     };
-    counted(&trials, equity, 100_000.0, PERIODS).expect("trials")
+    counted(&trials, equity, 100_000.0, 0.0, PERIODS).expect("trials")
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn trials_over_different_bars_are_not_compared_bar_by_bar() {
     let all: Vec<Trial<'_>> = (long.iter().map(|one| Trial { row: &one.row, bars: &bars }))
         .chain(short.iter().map(|one| Trial { row: &one.row, bars: &later }))
         .collect();
-    let counted = counted(&all, |_| panic!("no equity is needed"), 100_000.0, PERIODS).expect("trials");
+    let counted = counted(&all, |_| panic!("no equity is needed"), 100_000.0, 0.0, PERIODS).expect("trials");
     let why = counted.apart.as_deref().expect("they have none in common");
     assert!(why.starts_with("combinations were tried on different bars and share 0, where 16 are needed"), "{why}");
     let verdict = judged(&counted, &long[best], 1500);
@@ -142,6 +143,7 @@ fn judged_of(counted: &Counted, best: &Made) -> luck::Verdict {
         trials: &counted.trials,
         shared: counted.shared.as_ref(),
         best: &returns_of(&best.equity, 100_000.0),
+        riskless: 0.0,
         periods_per_year: PERIODS,
         surroundings: None,
         excess_return: None,
@@ -152,7 +154,7 @@ fn judged_of(counted: &Counted, best: &Made) -> luck::Verdict {
 fn counted_of(all: &[Made]) -> Counted {
     let trials: Vec<Trial<'_>> = all.iter().map(|made| Trial { row: &made.row, bars: &made.bars }).collect();
     let equity = |row: &Row| all.iter().find(|made| std::ptr::eq(&made.row, row)).map(|made| made.equity.clone());
-    counted(&trials, equity, 100_000.0, PERIODS).expect("trials")
+    counted(&trials, equity, 100_000.0, 0.0, PERIODS).expect("trials")
 }
 
 /// The returns of each trial on some rows, found by the rows one by one.
@@ -270,12 +272,46 @@ fn the_answer_says_over_which_bars_trials_were_compared() {
     let compared = super::compared(&found, &verdict, &panel).expect("they were");
     assert_eq!((compared.bars, compared.still, compared.joined), (257, 1, true));
     assert_eq!((&compared.from, &compared.to), (&panel.label(600), &panel.label(899)));
-    let text = compared.told();
+    let text = in_words(&compared);
     for word in ["over 257 bars, from 2011-08-24 to 2012-06-18: those on which every one", "1 did nothing in them"] {
         assert!(text.contains(word), "{text}");
     }
-    let again = serde_json::to_value(&compared).and_then(serde_json::from_value::<Compared>).expect("kept");
+    let again = serde_json::to_value(&compared).and_then(serde_json::from_value::<SweepCompared>).expect("kept");
     assert_eq!(again, compared);
     let apart = counted_of(&[made(1, "A", 0..500), made(2, "B", 600..900)]);
     assert_eq!(super::compared(&apart, &judged_of(&apart, &all[0]), &panel), None);
+}
+
+/// Of a riskless rate, a Sharpe ratio in a row and the same among the trials are of the same returns.
+#[test]
+fn a_riskless_rate_is_taken_off_rows_and_trials_alike() {
+    let whole = noise::panel(3, 1500);
+    let asked = |rate: f64| json!({"strategy": "x", "risk_free": rate});
+    let (all, best) = sixty(&whole, asked(0.03));
+    let (plain, _) = sixty(&whole, asked(0.0));
+    let bars: Vec<usize> = (0..1500).collect();
+    let trials: Vec<Trial<'_>> = all.iter().map(|one| Trial { row: &one.row, bars: &bars }).collect();
+    let equity = |row: &Row| all.iter().find(|one| std::ptr::eq(&one.row, row)).map(|one| one.curves.whole.clone());
+    let riskless = metrics::riskless(0.03, PERIODS);
+    let counted = counted(&trials, equity, 100_000.0, riskless, PERIODS).expect("trials");
+    for (trial, one) in counted.trials.sharpes().iter().zip(&all) {
+        let own = one.row.metrics.as_ref().and_then(|m| m.sharpe).expect("it moves");
+        assert!((trial * PERIODS.sqrt() - own).abs() < 1e-9, "{trial} {own}");
+    }
+    let verdict = luck::judge(&luck::Search {
+        trials: &counted.trials,
+        shared: counted.shared.as_ref(),
+        best: &returns_of(&all[best].curves.whole, 100_000.0),
+        riskless,
+        periods_per_year: PERIODS,
+        surroundings: None,
+        excess_return: None,
+        seed: 1,
+    });
+    let (own, before) =
+        (all[best].row.metrics.as_ref().expect("figures"), plain[best].row.metrics.as_ref().expect("figures"));
+    assert!((verdict.sharpe.expect("it moves") - own.sharpe.expect("it moves")).abs() < 1e-9);
+    assert!(
+        own.sharpe < before.sharpe && own.total_return == before.total_return && own.volatility == before.volatility
+    );
 }
