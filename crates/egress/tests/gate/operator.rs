@@ -17,8 +17,8 @@ use ringfence_egress::tls::client::Roots;
 use ringfence_model::api::{TradeLimitsAnswer, TradeModeRequest, TradeStateAnswer, TradeStatusAnswer};
 use ringfence_model::net::control::{GateAnswer, GateOp, TradeAsked, TradeOp, TradeSaid, TradeScope};
 use ringfence_model::trade::{
-    AccountClock, AccountId, By, CanonicalSymbol, Environment, Equity, Facts, Limits, Message, Mode, OrderIntent,
-    Price, Qty, Reference, Session, Side, TradeDate, UpstreamId, Usd,
+    AccountClock, AccountId, By, CanonicalSymbol, Environment, Equity, Facts, LIVE_MS_MAX, Limits, Message, Mode,
+    OrderIntent, Price, Qty, Reference, Session, Side, TradeDate, UpstreamId, Usd,
 };
 use ringfence_model::{ApiError, Code, SandboxId};
 use ringfence_store::gate::{Acknowledged, Decision, OrderState, Protocol, TradeAsk, TradeRuling};
@@ -242,6 +242,23 @@ async fn live_ends_by_itself_and_that_is_written_down() {
     };
     tokio::time::timeout(PATIENCE, ended).await.unwrap();
     assert_eq!(status(&gateway).await.environment, None);
+    // A clock that is set back after it does not arm it again: its end is what is kept, and not until when it was.
+    assert_eq!(gateway.store().trade_mode(AccountId::venue()).await.unwrap(), Mode::Ended);
+}
+
+#[tokio::test]
+async fn live_that_would_last_for_more_than_a_day_was_armed_by_another_clock_and_is_over() {
+    let home = tempfile::tempdir().unwrap();
+    {
+        let gateway = gateway(home.path(), true).await;
+        let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap();
+        let mode = Mode::Live { until_ms: now + LIVE_MS_MAX + 60_000 };
+        gateway.store().trade_mode_set(AccountId::venue(), mode, now).await.unwrap();
+    }
+    let gateway = gateway(home.path(), true).await;
+    let status = status(&gateway).await;
+    assert_eq!((status.mode.as_str(), status.environment), ("live", None));
+    assert_eq!(events(&gateway, "trade.live_ended").await.len(), 1);
 }
 
 #[tokio::test]

@@ -31,6 +31,9 @@ pub enum Mode {
         /// When it ends, in milliseconds since the Unix epoch of the host's clock.
         until_ms: u64,
     },
+    /// Live was armed and is over: orders go nowhere until the operator sets a mode again. A host's clock that is set back does not make it
+    /// go on.
+    Ended,
 }
 
 /// How long live may be armed at once, in milliseconds: a day.
@@ -88,17 +91,17 @@ impl Mode {
             Self::Simulated => Some(Environment::Simulated),
             Self::Paper => Some(Environment::Paper),
             Self::Live { until_ms } if now_ms < until_ms => Some(Environment::Live),
-            Self::Live { .. } => None,
+            Self::Live { .. } | Self::Ended => None,
         }
     }
 
-    /// The word.
+    /// The word; that live has ended is said by the environment, which is none.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Simulated => "simulated",
             Self::Paper => "paper",
-            Self::Live { .. } => "live",
+            Self::Live { .. } | Self::Ended => "live",
         }
     }
 }

@@ -6,11 +6,11 @@ mod switch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringfence_model::api::{TradeLimit, TradeLimitsAnswer, TradeModeAnswer, TradeModeRequest, trade_account};
 use ringfence_model::net::control::{GateAnswer, TradeAsked, TradeOp, TradeSaid, TradeScope};
-use ringfence_model::trade::{AccountId, By, Environment, Limits, Mode};
+use ringfence_model::trade::{AccountId, By, Environment, LIVE_MS_MAX, Limits, Mode};
 use ringfence_model::{ApiError, Code, SandboxId};
 use ringfence_store::StoreError;
 use ringfence_store::gate::LimitsRow;
@@ -55,7 +55,7 @@ fn time(ms: u64) -> String {
 fn until(mode: Mode) -> Option<String> {
     match mode {
         Mode::Live { until_ms } => Some(time(until_ms)),
-        Mode::Simulated | Mode::Paper => None,
+        Mode::Simulated | Mode::Paper | Mode::Ended => None,
     }
 }
 
@@ -88,12 +88,15 @@ impl Gate {
         Ok(GateAnswer::Trade(Box::new(said)))
     }
 
-    /// Brings the mode in force that was set before this gateway began. Live does not outlast its opt-in.
+    /// Brings the mode in force that was set before this gateway began. Live does not outlast its opt-in, nor its end.
     pub(in crate::gate) async fn load_mode(self: &Arc<Self>) -> Result<(), StoreError> {
-        let mut mode = self.store.trade_mode(AccountId::venue()).await?;
-        if let (Mode::Live { until_ms }, false) = (mode, self.live_allowed) {
-            tracing::warn!("live trading is no longer allowed in config.toml: orders go nowhere until a mode is set");
-            mode = Mode::Live { until_ms: until_ms.min(now_ms()) };
+        let mode = self.store.trade_mode(AccountId::venue()).await?;
+        if let Mode::Live { until_ms } = mode
+            && let Some(why) = over(until_ms, now_ms(), self.live_allowed)
+        {
+            tracing::warn!("{why}: orders go nowhere until a mode is set");
+            self.leads.set_mode(Mode::Ended);
+            return self.store.trade_live_ended(AccountId::venue(), why.to_owned(), now_ms()).await;
         }
         self.put_mode(mode);
         Ok(())
@@ -281,23 +284,41 @@ fn defaults(account: &AccountId) -> Limits {
     }
 }
 
-/// Waits for the end of live by the host's clock; then what is under way ends, and it is written down.
+/// Why live that was armed until then is over at a start of the gateway.
+fn over(until_ms: u64, now_ms: u64, live_allowed: bool) -> Option<&'static str> {
+    match until_ms.saturating_sub(now_ms) {
+        _ if !live_allowed => Some("live trading is no longer allowed in config.toml"),
+        0 => Some("the time of live trading is over"),
+        left if left > LIVE_MS_MAX => Some("the host's clock was set back since live trading was armed"),
+        _ => None,
+    }
+}
+
+/// How long live goes on: until its time by the host's clock, and no longer than was left when it was armed, whatever becomes of that clock.
+fn left(until_ms: u64, now_ms: u64, armed: Instant, length: Duration) -> Duration {
+    Duration::from_millis(until_ms.saturating_sub(now_ms)).min(length.saturating_sub(armed.elapsed()))
+}
+
+/// Waits for the end of live; then what is under way ends, and it is written down.
 async fn end_of_live(gate: Weak<Gate>, until_ms: u64) {
+    let (armed, length) = (Instant::now(), Duration::from_millis(until_ms.saturating_sub(now_ms())));
     loop {
-        let left = Duration::from_millis(until_ms.saturating_sub(now_ms()));
+        let left = left(until_ms, now_ms(), armed, length);
         if left.is_zero() {
             break;
         }
         tokio::time::sleep(left.min(LOOK_EVERY)).await;
     }
     let Some(gate) = gate.upgrade() else { return };
+    let _turn = gate.changes.lock().await;
     if gate.leads.mode() != (Mode::Live { until_ms }) {
         return;
     }
+    // Not only until then: the clock may be set back after it.
+    gate.leads.set_mode(Mode::Ended);
     gate.look_again();
-    let entry = ringfence_store::AuditEntry::new(now_ms(), ringfence_store::Actor::System, "trade.live_ended")
-        .detail(serde_json::json!({"account": AccountId::venue(), "until_ms": until_ms}));
-    if let Err(error) = gate.store.append(entry).await {
+    let why = "the time of live trading is over".to_owned();
+    if let Err(error) = gate.store.trade_live_ended(AccountId::venue(), why, now_ms()).await {
         tracing::error!(%error, "the end of live trading could not be recorded");
     }
 }
@@ -305,6 +326,23 @@ async fn end_of_live(gate: Weak<Gate>, until_ms: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_live_no_longer() {
+        let (hour, armed) = (Duration::from_secs(3600), Instant::now());
+        let (now, until) = (1_000_000_000_000, 1_000_000_000_000 + 3_600_000);
+        assert!(left(until, now, armed, hour) <= hour && left(until, now, armed, hour) > hour / 2);
+        assert!(left(until, until, armed, hour).is_zero(), "by the host's clock");
+        assert!(left(until, now - 86_400_000, armed, hour) <= hour, "the clock says that it is yesterday");
+        assert!(
+            left(until, now - 86_400_000, armed, Duration::ZERO).is_zero(),
+            "and when the hour is over it still does"
+        );
+        assert_eq!(over(until, now, true), None);
+        assert!(over(until, now, false).is_some_and(|why| why.contains("config.toml")));
+        assert!(over(until, until, true).is_some_and(|why| why.contains("over")));
+        assert!(over(until, now - LIVE_MS_MAX, true).is_some_and(|why| why.contains("set back")));
+    }
 
     #[test]
     fn a_client_reads_tightens_and_halts_and_does_nothing_else() {

@@ -240,6 +240,25 @@ impl GateTx<'_> {
     /// # Errors
     /// The database refuses.
     pub fn trade_mode_set(&self, account: &AccountId, mode: Mode, at_ms: u64) -> Result<()> {
+        let before = self.put_mode(account, mode)?;
+        let detail = json!({"account": account, "before": before, "mode": mode});
+        let _ = self.audit(&AuditEntry::new(at_ms, Actor::Operator, "trade.mode").detail(detail))?;
+        Ok(())
+    }
+
+    /// Ends live, and says why.
+    ///
+    /// # Errors
+    /// As [`GateTx::trade_mode_set`].
+    pub fn trade_live_ended(&self, account: &AccountId, why: &str, at_ms: u64) -> Result<()> {
+        let before = self.put_mode(account, Mode::Ended)?;
+        let detail = json!({"account": account, "before": before, "why": why});
+        let _ = self.audit(&AuditEntry::new(at_ms, Actor::System, "trade.live_ended").detail(detail))?;
+        Ok(())
+    }
+
+    /// The mode that was before.
+    fn put_mode(&self, account: &AccountId, mode: Mode) -> Result<Mode> {
         let text = serde_json::to_string(&mode).expect("a mode is plain");
         self.begin_scope(account, None)?;
         let before = self.trade_mode(account)?;
@@ -249,9 +268,7 @@ impl GateTx<'_> {
             )
             .and_then(|mut statement| statement.execute(params![account.as_str(), text]))
             .map_err(doing("set a mode"))?;
-        let detail = json!({"account": account, "before": before, "mode": mode});
-        let _ = self.audit(&AuditEntry::new(at_ms, Actor::Operator, "trade.mode").detail(detail))?;
-        Ok(())
+        Ok(before)
     }
 
     /// Notes an account's equity, and lets its loss move the states of the account and of those sandboxes whose limits say so.
@@ -414,6 +431,14 @@ impl GateStore {
     /// As there.
     pub async fn trade_mode_set(&self, account: AccountId, mode: Mode, at_ms: u64) -> Result<()> {
         self.write(move |tx| tx.trade_mode_set(&account, mode, at_ms)).await
+    }
+
+    /// [`GateTx::trade_live_ended`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn trade_live_ended(&self, account: AccountId, why: String, at_ms: u64) -> Result<()> {
+        self.write(move |tx| tx.trade_live_ended(&account, &why, at_ms)).await
     }
 
     /// [`GateView::trade_mode`].
