@@ -34,3 +34,5 @@ mod process;
 mod scene;
 #[path = "recovery/starts.rs"]
 mod starts;
+#[path = "recovery/tracer.rs"]
+mod tracer;

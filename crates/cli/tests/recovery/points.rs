@@ -2,12 +2,7 @@
 //! made in the kernel, or is told to another role. strace(1) attaches to the role and delivers the signal, so that there is nothing for it in
 //! the product, which a program could find and set.
 
-use std::{
-    fs,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
@@ -21,6 +16,7 @@ use super::{
     patience::wait_for,
     process::Process,
     scene::{bash, block_on, create, named},
+    tracer::Tracer,
 };
 use crate::common::is_long;
 
@@ -146,53 +142,6 @@ impl Operation {
     }
 }
 
-/// strace(1), attached to a role.
-struct Tracer(Child);
-
-impl Tracer {
-    /// Which ends it before its `nth` call of this kind.
-    fn attach(role: Process, call: &str, nth: u32) -> Self {
-        let mut command = Command::new("strace");
-        // Every thread of it, and no process that it starts: what follows at its fork would be children of the jailer too.
-        let threads: Vec<i32> = fs::read_dir(format!("/proc/{}/task", role.pid))
-            .expect("root reads it")
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect();
-        command.args(["--quiet=all", "--output=/dev/null", &format!("--trace={call}")]);
-        command.arg(format!("--inject={call}:signal=SIGKILL:when={nth}"));
-        threads.iter().for_each(|thread| {
-            command.arg(format!("--attach={thread}"));
-        });
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let child = child.expect("strace is there (apt-get install strace)");
-        let tracer = i32::try_from(child.id()).expect("31 bits");
-        let mut own = Self(child);
-        wait_for("strace is attached", || {
-            if let Some(status) = own.0.try_wait().expect("it is our child") {
-                return Err(format!("strace ended with {status}"));
-            }
-            let not_yet = threads.iter().find(|thread| {
-                let status = fs::read_to_string(format!("/proc/{}/task/{thread}/status", role.pid)).unwrap_or_default();
-                let by = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
-                // A thread may have ended meanwhile.
-                by.is_some_and(|by| by.trim() != tracer.to_string())
-            });
-            not_yet.map_or(Ok(()), |thread| Err(format!("not to thread {thread}")))
-        });
-        own
-    }
-}
-
-impl Drop for Tracer {
-    /// Who is not dead goes on without it.
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).expect("31 bits")).expect("not 0");
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
-        let _ = self.0.wait();
-    }
-}
-
 /// Cuts an operation off at one point. Whether the role came to it.
 async fn cut(daemon: &Arc<Daemon>, operation: Operation, point: Point, nth: u32) -> bool {
     let api = daemon.client();
@@ -207,7 +156,7 @@ async fn cut(daemon: &Arc<Daemon>, operation: Operation, point: Point, nth: u32)
     daemon.nothing_is_left_of(&[]);
     let old = daemon.tree();
     let role = daemon.victim(point.role).expect("it is there");
-    let tracer = Tracer::attach(role, point.call, nth);
+    let tracer = Tracer::attach(role.pid, point.call, nth);
     let told = tokio::time::timeout(OPERATION_TIME, operation.run(&api, &id)).await.expect("it is answered");
     // What it causes comes after its answer: another sandbox is made ahead, a disk is deleted.
     tokio::time::sleep(AFTERWARDS).await;
@@ -222,6 +171,7 @@ async fn cut(daemon: &Arc<Daemon>, operation: Operation, point: Point, nth: u32)
         });
         daemon.recover();
     }
+    assert!(died || told.is_ok(), "{operation:?} failed, and {:?} lives: {told:?}", point.role);
     let api = daemon.client();
     operation.is_true(&api, &id, &told).await;
     // Whatever there is goes, also what was made without that anybody was told so.

@@ -506,14 +506,17 @@ impl Trade<'_> {
     /// What became of the first of two equal requests.
     async fn first(&self, order: &OrderRow) -> Result<Response<Answer>, Told> {
         let gate = &self.session.gate;
+        let name = &order.client_order_id;
         match gate.look_up(&self.access, self.host, order).await? {
             Sent::Taken(answered) => {
                 drop(Answering { session: self.session, number: order.number, given: true });
                 Ok(self.answer(answered))
             }
+            _ if matches!(order.closed_because.as_deref(), Some("not_found" | "not_sent")) => Ok(self.trouble(&format!(
+                "the same order was admitted before as `{name}`, never reached the venue, and is closed; send it under another name"
+            ))),
             _ => Ok(self.trouble(&format!(
-                "the same order was sent before as `{}`, and the venue has not said yet whether it has it",
-                order.client_order_id
+                "the same order was sent before as `{name}`, and the venue has not said yet whether it has it"
             ))),
         }
     }
