@@ -238,7 +238,9 @@ async fn listen_unix(listener: UnixListener, uids: Vec<u32>, entrance: Entrance,
                     let (stream, _) = listener.accept().await?;
                     if is_peer(&stream, &uids) { Ok(stream) } else { Err(io::ErrorKind::PermissionDenied.into()) }
                 };
-                spare.failed(&e, ours).await;
+                if let Some(stream) = spare.failed(&e, ours).await {
+                    connections.spawn(stream, permit);
+                }
             }
         }
     }
@@ -254,13 +256,14 @@ async fn listen_tcp(listener: TcpListener, entrance: Entrance, stop: Stop) {
             accepted = listener.accept() => accepted,
             () = stop.stopped() => break,
         };
-        match accepted {
-            Ok((stream, _)) => {
-                // Answers are small and waited for.
-                let _ = stream.set_nodelay(true);
-                connections.spawn(stream, permit);
-            }
+        let stream = match accepted {
+            Ok((stream, _)) => Some(stream),
             Err(e) => spare.failed(&e, async { Ok(listener.accept().await?.0) }).await,
+        };
+        if let Some(stream) = stream {
+            // Answers are small and waited for.
+            let _ = stream.set_nodelay(true);
+            connections.spawn(stream, permit);
         }
     }
     connections.drain().await;

@@ -1,4 +1,4 @@
-//! The descriptor that is kept for saying that there are no more.
+//! The descriptors that are kept for saying that there are no more.
 
 use std::{convert::Infallible, fs::File, io, time::Duration};
 
@@ -17,36 +17,64 @@ const TIME: Duration = Duration::from_secs(1);
 /// After a failure another attempt at once would spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Without it a client would wait in the kernel's queue until it gave up, and would never be told why.
-pub(super) struct Spare(Option<File>);
+/// How many are kept. One is enough for one connection after the other, but another thread may be faster than the connection for which it
+/// was given up, or than the new one in its place.
+const KEPT: usize = 4;
+
+/// Without them a client would wait in the kernel's queue until it gave up, and would never be told why.
+pub(super) struct Spare {
+    kept: Vec<File>,
+    /// Gives one more, as long as there are any.
+    another: Box<dyn FnMut() -> Option<File> + Send>,
+}
 
 impl Spare {
     pub(super) fn new() -> Self {
-        Self(Self::take())
+        Self::of(|| File::open("/dev/null").ok())
     }
 
-    fn take() -> Option<File> {
-        File::open("/dev/null").ok()
+    fn of(another: impl FnMut() -> Option<File> + Send + 'static) -> Self {
+        let mut spare = Self { kept: Vec::new(), another: Box::new(another) };
+        spare.fill();
+        spare
     }
 
-    /// After an accept that failed. For want of descriptors, the next connection is given the one that is kept, and a refusal; then it is
-    /// kept again.
-    pub(super) async fn failed<S>(&mut self, error: &io::Error, accept: impl Future<Output = io::Result<S>>)
+    /// Whether all are kept again.
+    fn fill(&mut self) -> bool {
+        while self.kept.len() < KEPT {
+            let Some(one) = (self.another)() else { return false };
+            self.kept.push(one);
+        }
+        true
+    }
+
+    /// After an accept that failed. For want of descriptors, the next connection is given one that is kept, and a refusal; then it is kept
+    /// again. Where others were given back meanwhile, that connection is answered, to be served: accept(2) fails for want of them before
+    /// anybody is there to be accepted.
+    pub(super) async fn failed<S>(
+        &mut self,
+        error: &io::Error,
+        accept: impl Future<Output = io::Result<S>>,
+    ) -> Option<S>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         tracing::warn!(%error, "a connection was not accepted");
         if error.raw_os_error().is_some_and(|errno| WANT.contains(&errno)) {
-            // Another thread may be faster than this connection, or than the new one that is kept: then the next failure tries again.
-            if self.0.take().is_some() {
-                let refused = async { refuse(accept.await?).await.map_err(io::Error::other) };
-                if let Ok(Err(error)) = tokio::time::timeout(TIME, refused).await {
+            if self.kept.pop().is_some()
+                && let Ok(Ok(stream)) = tokio::time::timeout(TIME, accept).await
+            {
+                if self.fill() {
+                    return Some(stream);
+                }
+                if let Ok(Err(error)) = tokio::time::timeout(TIME, refuse(stream)).await {
                     tracing::debug!(%error, "a connection was not told that there are no descriptors");
                 }
             }
-            self.0 = Self::take();
+            self.fill();
         }
         tokio::time::sleep(PAUSE).await;
+        None
     }
 }
 
@@ -74,36 +102,59 @@ mod tests {
 
     use super::*;
 
+    /// As many as are kept, and after that what `later` says, one answer after the other.
+    fn spare(later: &'static [bool]) -> Spare {
+        let mut later = later.iter();
+        let mut first = KEPT;
+        Spare::of(move || {
+            let is_one = if first > 0 { true } else { *later.next().expect("nobody asks for more") };
+            first = first.saturating_sub(1);
+            is_one.then(|| File::open("/dev/null").expect("the test has descriptors"))
+        })
+    }
+
     #[tokio::test]
     async fn whoever_comes_without_descriptors_is_told_so_and_the_next_one_too() {
-        let mut spare = Spare::new();
+        // None while the connection has it, and one when it is over.
+        let mut spare = spare(&[false, true, false, true]);
         for _ in 0..2 {
             let (mut client, server) = tokio::io::duplex(4096);
             client.write_all(b"GET /v1/health HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("written");
-            spare.failed(&io::Error::from_raw_os_error(WANT[0]), async { Ok(server) }).await;
+            let served = spare.failed(&io::Error::from_raw_os_error(WANT[0]), async { Ok(server) }).await;
+            assert!(served.is_none());
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.expect("it is closed after the answer");
             assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: "), "{answer}");
             assert!(answer.contains("INSUFFICIENT_RESOURCES") && answer.contains("LimitNOFILE="), "{answer}");
-            assert!(spare.0.is_some(), "one is kept again");
+            assert_eq!(spare.kept.len(), KEPT, "it is kept again");
         }
     }
 
     #[tokio::test]
+    async fn whoever_comes_when_there_are_some_again_is_served() {
+        let mut spare = spare(&[true]);
+        let (_client, server) = tokio::io::duplex(4096);
+        let served = spare.failed(&io::Error::from_raw_os_error(WANT[0]), async { Ok(server) }).await;
+        assert!(served.is_some());
+        assert_eq!(spare.kept.len(), KEPT);
+    }
+
+    #[tokio::test]
     async fn another_failure_accepts_nobody() {
-        let mut spare = Spare::new();
+        let mut spare = spare(&[]);
         let accept = async { panic!("nobody is to be accepted") };
-        spare.failed::<tokio::io::DuplexStream>(&io::ErrorKind::ConnectionAborted.into(), accept).await;
-        assert!(spare.0.is_some());
+        let served = spare.failed::<tokio::io::DuplexStream>(&io::ErrorKind::ConnectionAborted.into(), accept).await;
+        assert!(served.is_none());
+        assert_eq!(spare.kept.len(), KEPT);
     }
 
     #[tokio::test]
     async fn a_client_that_says_nothing_keeps_it_for_a_second_only() {
-        let mut spare = Spare::new();
+        let mut spare = spare(&[false, true]);
         let (_client, server) = tokio::io::duplex(4096);
         let begin = std::time::Instant::now();
         spare.failed(&io::Error::from_raw_os_error(WANT[1]), async { Ok(server) }).await;
         assert!(begin.elapsed() < 10 * TIME, "{:?}", begin.elapsed());
-        assert!(spare.0.is_some());
+        assert_eq!(spare.kept.len(), KEPT);
     }
 }
