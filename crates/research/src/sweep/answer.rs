@@ -66,6 +66,7 @@ pub(crate) fn answer(
     let results: Vec<_> = rank::results(rows, metric).take(top as usize).collect();
     let mut best = rank::results(rows, metric).next().filter(|result| result.rank.is_some());
     let finished = state.finished.unwrap_or_default();
+    let conventions = conventions(&request, finished.compared());
     // Nobody is called the best who was not looked at when the ones above him were caught.
     if finished.look_ahead.as_ref().is_some_and(|found| found.verdict == "looks ahead") {
         best = None;
@@ -98,7 +99,7 @@ pub(crate) fn answer(
         walk_forward: finished.walk_forward,
         report: finished.report.map(|_| format!("/v1/sweeps/{}/report", row.id)),
         artifacts: Vec::new(),
-        conventions: conventions(&request, finished.compared.as_ref()),
+        conventions,
         data: state.data,
         versions: state.versions,
         seed: request.seed.unwrap_or(0),

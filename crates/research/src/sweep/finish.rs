@@ -48,9 +48,6 @@ pub(crate) struct Finished {
     pub(crate) by_symbol: Vec<SweepSymbol>,
     #[serde(default)]
     pub(crate) luck: Option<SweepLuck>,
-    /// Over which bars its probability of overfitting was made.
-    #[serde(default)]
-    pub(crate) compared: Option<SweepCompared>,
     #[serde(default)]
     pub(crate) look_ahead: Option<SweepLookAhead>,
     #[serde(default)]
@@ -63,6 +60,13 @@ pub(crate) struct Finished {
     pub(crate) chart: Option<String>,
     #[serde(default)]
     pub(crate) warnings: Vec<String>,
+}
+
+impl Finished {
+    /// Over which bars the probability of overfitting was made.
+    pub(crate) fn compared(&self) -> Option<&SweepCompared> {
+        self.luck.as_ref()?.compared.as_ref()
+    }
 }
 
 /// The best run, as it was run again in the end.
@@ -240,8 +244,7 @@ impl Job {
         finished.walk_forward = self.walks(rows, runs, &mut curves, &mut finished.warnings);
         let judged = best.and_then(|best| self.luck(rows, runs, best, &mut curves, &mut finished.warnings));
         let (verdict, compared) = judged.unzip();
-        finished.compared = compared.flatten();
-        finished.luck = verdict.as_ref().map(|verdict| chance::told(verdict, finished.compared.clone()));
+        finished.luck = verdict.as_ref().map(|verdict| chance::told(verdict, compared.flatten()));
         finished.summary = self.summary(rows, best, &finished, status);
         match report::write(self, rows, best, verdict.as_ref(), &finished, begun) {
             Ok((html, png)) => {

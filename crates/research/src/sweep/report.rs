@@ -175,9 +175,7 @@ fn facts(job: &Job, begun: &State, finished: &Finished) -> Vec<Fact> {
         fact("table, SHA-256", finished.table.clone().unwrap_or_default()),
     ];
     facts.extend(
-        answer::conventions(&job.request, finished.compared.as_ref())
-            .into_iter()
-            .map(|(name, value)| fact(&name, value)),
+        answer::conventions(&job.request, finished.compared()).into_iter().map(|(name, value)| fact(&name, value)),
     );
     facts.extend(job.sources.iter().map(|s| fact(&format!("code of {}, SHA-256", s.known.name), s.sha256.clone())));
     facts.extend(begun.versions.iter().map(|(name, value)| fact(&format!("version of {name}"), value.clone())));
