@@ -38,8 +38,9 @@ ALONE = [
     ("ringfence-research", "strategies"),
 ]
 # What takes minutes begins early, so that no lane ends long after the other.
-LONG = [("ringfence-backtest", "agreement"), ("ringfence-egress", "gate"), ("ringfence-store", "trade_crash")]
-LONG += [("ringfence", name) for name in ("export", "recovery", "images", "node", "backup", "dashboards", "venue")]
+LONG = [("ringfence-store", "gate_secrets"), ("ringfence-backtest", "agreement"), ("ringfence-egress", "gate")]
+LONG += [("ringfence-store", "trade_crash")]
+LONG += [("ringfence", name) for name in ("export", "recovery", "images", "node", "backup", "dashboards", "venue", "trade_year")]
 LANES = 2
 
 

@@ -27,9 +27,15 @@ const HARM: [&str; 9] = [
     "] Out of memory: ",
 ];
 
-/// Lines that speak of harm. A sandbox that has reached its limit of memory is none, and the kernel's report of it has a trace too.
+/// Lines that speak of harm. A sandbox that has reached its limit of memory is none, and the kernel's report of it has a trace too: it begins
+/// with the process that asked for memory, which may no longer be in the log, and ends with the group whose limit it was.
 fn harm(log: &[String]) -> Vec<&String> {
-    let is_report = |at: usize| log[at.saturating_sub(3)..at].iter().any(|line| line.contains("invoked oom-killer"));
+    let is_report = |at: usize| {
+        let begins = log[at.saturating_sub(3)..at].iter().any(|line| line.contains("invoked oom-killer"));
+        let end =
+            log[at + 1..].iter().find(|line| line.contains("oom-kill:") || HARM.iter().any(|word| line.contains(word)));
+        begins || end.is_some_and(|line| line.contains("oom-kill:constraint=CONSTRAINT_MEMCG"))
+    };
     let harms = |(at, line): &(usize, &String)| {
         HARM.iter().any(|word| line.contains(word)) && !(line.contains("Call Trace:") && is_report(*at))
     };
@@ -42,6 +48,12 @@ fn a_sandbox_without_memory_is_no_harm_and_a_host_without_is() {
     let of_sandbox = "[1.1] python3 invoked oom-killer: gfp_mask=0x400cc0\n[1.2] CPU: 0 UID: 7\n[1.3] Call Trace:\n[1.4]  <TASK>\n\
         [1.5] Memory cgroup out of memory: Killed process 7 (python3)";
     assert_eq!(harm(&lines(of_sandbox)), Vec::<&String>::new());
+    // The beginning of the log was overwritten.
+    let end =
+        "[1.3] Call Trace:\n[1.4]  <TASK>\n[1.5] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null)\n[1.6] BUG: bad";
+    assert_eq!(harm(&lines(end)), ["[1.6] BUG: bad"]);
+    assert_eq!(harm(&lines("[1.3] Call Trace:\n[1.4] BUG: bad\n[1.5] oom-kill:constraint=CONSTRAINT_MEMCG")).len(), 2);
+    assert_eq!(harm(&lines("[1.3] Call Trace:\n[1.5] oom-kill:constraint=CONSTRAINT_NONE")).len(), 1);
     assert_eq!(
         harm(&lines("[1.1] x invoked oom-killer\n[1.2] Call Trace:\n[1.5] Out of memory: Killed process 7")).len(),
         1

@@ -201,6 +201,7 @@ pub fn venv(requirements: &str) -> PathBuf {
                 "install",
                 "--quiet",
                 "--disable-pip-version-check",
+                "--no-compile",
                 "--require-hashes",
                 "--requirement",
             ])

@@ -65,7 +65,7 @@ fn venv() -> PathBuf {
     succeeded(
         Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"])
-            .args(["--only-binary", ":all:", "--requirement"])
+            .args(["--no-compile", "--only-binary", ":all:", "--requirement"])
             .arg(&file),
         "numpy and pandas could not be installed: PyPI must be reachable the first time (a proxy is taken from HTTPS_PROXY)",
     );
