@@ -262,6 +262,39 @@ async fn live_that_would_last_for_more_than_a_day_was_armed_by_another_clock_and
 }
 
 #[tokio::test]
+async fn live_is_over_at_a_start_by_a_clock_that_is_behind_what_was_written() {
+    let home = tempfile::tempdir().unwrap();
+    {
+        let gateway = gateway(home.path(), true).await;
+        let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap();
+        let mode = Mode::Live { until_ms: now + 7_200_000 };
+        // Armed in what is an hour ahead now.
+        gateway.store().trade_mode_set(AccountId::venue(), mode, now + 3_600_000).await.unwrap();
+    }
+    let gateway = gateway(home.path(), true).await;
+    assert_eq!(status(&gateway).await.environment, None);
+    assert_eq!(gateway.store().trade_mode(AccountId::venue()).await.unwrap(), Mode::Ended);
+}
+
+#[tokio::test]
+async fn live_is_over_also_where_the_database_does_not_take_it() {
+    let home = tempfile::tempdir().unwrap();
+    let armed = {
+        let gateway = gateway(home.path(), true).await;
+        let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap();
+        let mode = Mode::Live { until_ms: now + 3_600_000 };
+        gateway.store().trade_mode_set(AccountId::venue(), mode, now).await.unwrap();
+        mode
+    };
+    let database = rusqlite::Connection::open(home.path().join("gate.db")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END";
+    database.execute_batch(full).unwrap();
+    let gateway = gateway(home.path(), false).await;
+    assert_eq!(status(&gateway).await.environment, None, "orders go nowhere");
+    assert_eq!(gateway.store().trade_mode(AccountId::venue()).await.unwrap(), armed, "nothing could be written");
+}
+
+#[tokio::test]
 async fn a_client_halts_and_only_the_operator_resumes() {
     let home = tempfile::tempdir().unwrap();
     {

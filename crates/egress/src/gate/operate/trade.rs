@@ -12,7 +12,7 @@ use ringfence_model::api::{TradeLimit, TradeLimitsAnswer, TradeModeAnswer, Trade
 use ringfence_model::net::control::{GateAnswer, TradeAsked, TradeOp, TradeSaid, TradeScope};
 use ringfence_model::trade::{AccountId, By, Environment, LIVE_MS_MAX, Limits, Mode};
 use ringfence_model::{ApiError, Code, SandboxId};
-use ringfence_store::StoreError;
+use ringfence_store::{AuditFilter, StoreError};
 use ringfence_store::gate::LimitsRow;
 
 use super::{failed, invalid};
@@ -21,6 +21,9 @@ use crate::gate::{Gate, now_ms};
 
 /// How often the end of live is looked for at least: the host's clock may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// What a host's clock is set back by in its ordinary care, in milliseconds.
+const CLOCK_STEP_MS_MAX: u64 = 5_000;
+const TIME_IS_OVER: &str = "the time of live trading is over";
 
 /// Whether somebody may ask this. A client reads, tightens and halts; it never sets a mode, loosens, resumes, approves or sells.
 fn may(by: By, op: &TradeOp) -> Result<(), ApiError> {
@@ -91,15 +94,26 @@ impl Gate {
     /// Brings the mode in force that was set before this gateway began. Live does not outlast its opt-in, nor its end.
     pub(in crate::gate) async fn load_mode(self: &Arc<Self>) -> Result<(), StoreError> {
         let mode = self.store.trade_mode(AccountId::venue()).await?;
-        if let Mode::Live { until_ms } = mode
-            && let Some(why) = over(until_ms, now_ms(), self.live_allowed)
-        {
-            tracing::warn!("{why}: orders go nowhere until a mode is set");
-            self.leads.set_mode(Mode::Ended);
-            return self.store.trade_live_ended(AccountId::venue(), why.to_owned(), now_ms()).await;
+        let newest = AuditFilter { limit: Some(1), ..AuditFilter::default() };
+        let written_ms = self.store.audit_records(newest).await?.first().map_or(0, |entry| entry.at_ms);
+        match mode {
+            Mode::Live { until_ms } => match over(until_ms, now_ms(), written_ms, self.live_allowed) {
+                Some(why) => self.end_live(why).await,
+                None => self.put_mode(mode),
+            },
+            Mode::Simulated | Mode::Paper | Mode::Ended => self.put_mode(mode),
         }
-        self.put_mode(mode);
         Ok(())
+    }
+
+    /// In force at once, and also where the disk does not take it: what is kept then is looked at again at the next start.
+    async fn end_live(&self, why: &str) {
+        tracing::warn!("{why}: orders go nowhere until a mode is set");
+        self.leads.set_mode(Mode::Ended);
+        self.look_again();
+        if let Err(error) = self.store.trade_live_ended(AccountId::venue(), why.to_owned(), now_ms()).await {
+            tracing::error!(%error, "the end of live trading could not be recorded");
+        }
     }
 
     /// What was begun in another mode ends, also when live does.
@@ -284,12 +298,14 @@ fn defaults(account: &AccountId) -> Limits {
     }
 }
 
-/// Why live that was armed until then is over at a start of the gateway.
-fn over(until_ms: u64, now_ms: u64, live_allowed: bool) -> Option<&'static str> {
+/// Why live that was armed until then is over at a start of the gateway, which wrote to its chain at `written_ms` last.
+fn over(until_ms: u64, now_ms: u64, written_ms: u64, live_allowed: bool) -> Option<&'static str> {
     match until_ms.saturating_sub(now_ms) {
         _ if !live_allowed => Some("live trading is no longer allowed in config.toml"),
-        0 => Some("the time of live trading is over"),
-        left if left > LIVE_MS_MAX => Some("the host's clock was set back since live trading was armed"),
+        0 => Some(TIME_IS_OVER),
+        left if left > LIVE_MS_MAX || written_ms > now_ms.saturating_add(CLOCK_STEP_MS_MAX) => {
+            Some("the host's clock was set back since live trading was armed")
+        }
         _ => None,
     }
 }
@@ -315,12 +331,7 @@ async fn end_of_live(gate: Weak<Gate>, until_ms: u64) {
         return;
     }
     // Not only until then: the clock may be set back after it.
-    gate.leads.set_mode(Mode::Ended);
-    gate.look_again();
-    let why = "the time of live trading is over".to_owned();
-    if let Err(error) = gate.store.trade_live_ended(AccountId::venue(), why, now_ms()).await {
-        tracing::error!(%error, "the end of live trading could not be recorded");
-    }
+    gate.end_live(TIME_IS_OVER).await;
 }
 
 #[cfg(test)]
@@ -338,10 +349,13 @@ mod tests {
             left(until, now - 86_400_000, armed, Duration::ZERO).is_zero(),
             "and when the hour is over it still does"
         );
-        assert_eq!(over(until, now, true), None);
-        assert!(over(until, now, false).is_some_and(|why| why.contains("config.toml")));
-        assert!(over(until, until, true).is_some_and(|why| why.contains("over")));
-        assert!(over(until, now - LIVE_MS_MAX, true).is_some_and(|why| why.contains("set back")));
+        assert_eq!(over(until, now, 0, true), None, "an empty chain");
+        assert_eq!(over(until, now, now, true), None);
+        assert_eq!(over(until, now, now + CLOCK_STEP_MS_MAX, true), None);
+        assert!(over(until, now, now, false).is_some_and(|why| why.contains("config.toml")));
+        assert!(over(until, until, until, true).is_some_and(|why| why.contains("over")));
+        assert!(over(until, now - LIVE_MS_MAX, 0, true).is_some_and(|why| why.contains("set back")));
+        assert!(over(until, now, now + 60_000, true).is_some_and(|why| why.contains("set back")), "by less than a day");
     }
 
     #[test]
