@@ -179,7 +179,7 @@ fn a_server_starts_the_daemon_and_outlives_it() {
     let mut server = Server::of(home);
     server.greet();
     let tools = server.ask("tools/list", json!({}));
-    assert_eq!(tools["tools"].as_array().map(Vec::len), Some(42), "{tools}");
+    assert_eq!(tools["tools"].as_array().map(Vec::len), Some(43), "{tools}");
     let list = server.call("sandbox_list", json!({}));
     assert_eq!(list["structuredContent"], json!({"success": true, "sandboxes": [], "count": 0}));
     common::stop(home);
@@ -318,7 +318,7 @@ fn the_inspector_finds_and_uses_the_tools() {
     let inspector = inspector();
     for server in [&stdio[..], &http[..]] {
         let listed = inspector.ask(server, &["--method", "tools/list"]);
-        assert_eq!(listed["tools"].as_array().map(Vec::len), Some(42), "{listed}");
+        assert_eq!(listed["tools"].as_array().map(Vec::len), Some(43), "{listed}");
         let call = |tool: &str, arguments: &[&str]| {
             let method = [&["--method", "tools/call", "--tool-name", tool, "--tool-arg"], arguments].concat();
             inspector.ask(server, &method)["structuredContent"].clone()

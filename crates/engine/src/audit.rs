@@ -104,6 +104,8 @@ impl Engine {
                 }
             }
         }
+        // A walk of a long chain has a reader of the database and a core to itself: one at a time leaves others theirs.
+        let _turn = self.inner.verifying.lock().await;
         match self.inner.store.verify(request.from.unwrap_or(1), request.to).await? {
             Verification::Sound(verified) => Ok(AuditVerifyAnswer {
                 success: true,

@@ -118,6 +118,8 @@ pub(crate) struct Inner {
     pub(crate) started: Instant,
     /// Held while things go with a clock that was set.
     pub(crate) clock: tokio::sync::Mutex<crate::clock::Look>,
+    /// Audit chains are verified one after the other.
+    pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Which build this is.
     pub(crate) build: String,
     /// Where the daemon listens on TCP.
@@ -203,6 +205,7 @@ impl Engine {
                 trials: crate::trial::Ground::default(),
                 started: Instant::now(),
                 clock: tokio::sync::Mutex::new(crate::clock::Look::now()),
+                verifying: tokio::sync::Mutex::default(),
                 build: config.build,
                 templates: config.templates,
                 purse: crate::credit::Purse::new(config.credits),

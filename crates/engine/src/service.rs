@@ -534,11 +534,10 @@ impl Sandboxes for Engine {
         tracked(async move { engine.do_audit_prune(by, request).await })
     }
 
-    fn audit_verify(&self, by: api::Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer> {
-        looking(async move {
-            operators_only(by, "verifying the audit chain")?;
-            self.do_audit_verify(request).await
-        })
+    fn audit_verify(&self, _: api::Actor, request: AuditVerifyRequest) -> Answering<'_, AuditVerifyAnswer> {
+        let engine = self.clone();
+        // To its end also when nobody waits any more: it keeps its turn until then.
+        tracked(async move { engine.do_audit_verify(request).await })
     }
 
     fn egress_list(&self, _: api::Actor, request: EgressRequest) -> Answering<'_, EgressAnswer> {

@@ -262,7 +262,7 @@ operations! {
     TemplateImport "template_import" Operate,
     CloneSandbox "sandbox_clone" Work,
     AuditLog "audit_log" Read,
-    AuditVerify "audit_verify" Operate,
+    AuditVerify "audit_verify" Read,
     AuditPrune "audit_prune" Operate,
     Egress "egress_list" Read,
     SecretSet "secret_set" Operate,

@@ -199,7 +199,7 @@ async fn every_tool_and_every_route_has_its_row() {
     let tools = listed["result"]["tools"].as_array().expect("tools").clone();
     let tools: BTreeSet<String> = tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect();
     let called: BTreeSet<String> = CALLS.iter().map(|call| call.tool.to_owned()).collect();
-    assert!(tools.len() >= 42, "{tools:?}");
+    assert!(tools.len() >= 43, "{tools:?}");
     assert_eq!(tools, called);
 
     let api: Value = serde_json::from_str(&ringfence_server::openapi_json()).expect("JSON");

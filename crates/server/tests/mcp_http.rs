@@ -45,7 +45,7 @@ async fn an_older_client_begins_with_initialize() {
         assert_eq!(noted.status.as_u16(), 202, "{}", noted.body);
         let listed = post(&host, &headers, json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})).await;
         let tools = message(&listed)["result"]["tools"].clone();
-        assert_eq!(tools.as_array().expect("tools").len(), 42);
+        assert_eq!(tools.as_array().expect("tools").len(), 43);
     }
 }
 

@@ -31,7 +31,7 @@ UNKNOWN = "i0000000000unknown000"
 TOOLS = """
     sandbox_create sandbox_configure sandbox_execute execution_status sandbox_status sandbox_list sandbox_stop
     sandbox_pause sandbox_resume sandbox_delete sandbox_upload sandbox_download sandbox_logs export_template template_list
-    template_get template_delete audit_log trading_status trading_limits trading_halt orders_list positions_list system_health
+    template_get template_delete audit_log audit_verify trading_status trading_limits trading_halt orders_list positions_list system_health
     backtest_sweep backtest_status pipeline_run pipeline_status pipeline_output pipeline_resume pipeline_cancel
     swarm_init agent_spawn swarm_status swarm_list swarm_scale swarm_destroy task_orchestrate task_status task_cancel
     check_balance usage
@@ -262,6 +262,12 @@ def keys_are_rotated_as_written(c, box):
     audited = json.dumps(c.audit_log(sandbox_id=box["sandbox_id"], limit=1000))
     logged = json.dumps(c.sandbox_logs(sandbox_id=box["sandbox_id"], source="system"))
     assert "ALPACA_API_KEY" in audited and "5d41402abc" not in audited + logged, "names only"
+    verified = c.audit_verify()
+    assert verified["valid"] and verified["entries"] > 0 and verified["gate"]["valid"], verified
+    later = c.audit_verify(remembered=verified["head"])
+    assert later["valid"] and later["head"]["seq"] >= verified["head"]["seq"], later
+    forged = c.audit_verify(remembered={"seq": verified["head"]["seq"], "hash": "0" * 64})
+    assert not forged["valid"] and forged["broken_at"] == verified["head"]["seq"], forged
 
 
 @check

@@ -12,10 +12,10 @@ use ringfence_engine::api::ProgressSender;
 use ringfence_model::{
     ApiError,
     api::{
-        Actor, AuditLogRequest, ConfigureRequest, CreateRequest, DownloadRequest, ExecuteRequest, ExecutionRequest,
-        ExportRequest, HealthRequest, ListRequest, LogsRequest, SandboxRequest, TemplateListRequest, TemplateRequest,
-        TradeHaltRequest, TradeOrdersRequest, TradePositionsRequest, TradeStatusRequest, TradeTightenRequest,
-        UploadRequest,
+        Actor, AuditLogRequest, AuditVerifyRequest, ConfigureRequest, CreateRequest, DownloadRequest, ExecuteRequest,
+        ExecutionRequest, ExportRequest, HealthRequest, ListRequest, LogsRequest, SandboxRequest, TemplateListRequest,
+        TemplateRequest, TradeHaltRequest, TradeOrdersRequest, TradePositionsRequest, TradeStatusRequest,
+        TradeTightenRequest, UploadRequest,
     },
 };
 use rmcp::model::{Tool, ToolAnnotations};
@@ -258,6 +258,16 @@ fn table() -> Vec<Entry> {
             Reads,
             audit_log(AuditLogRequest),
             "Answers entries of the audit chain: who did what to which sandbox. Names and hashes only, never values."
+        ),
+        entry!(
+            "audit_verify",
+            "Verify the audit chain",
+            Reads,
+            audit_verify(AuditVerifyRequest),
+            "Walks the audit chain, and answers in `valid` whether every entry is bound to the one before it; in `gate` it says \
+             the same of the gateway's chain. `broken_at` and `fault` tell where one does not hold. Keep `head`, {\"seq\": …, \
+             \"hash\": …}, somewhere else: given back later as `remembered`, it shows that nothing up to it was cut or written \
+             anew."
         ),
         entry!(
             "trading_status",

@@ -174,6 +174,7 @@ pub(crate) const CALLS: &[Call] = &[
     call("sandbox_list", Of::Nothing, |_| json!({})),
     call("template_list", Of::Nothing, |_| json!({})),
     call("audit_log", Of::Nothing, |_| json!({})),
+    call("audit_verify", Of::Nothing, |_| json!({})),
     call("orders_list", Of::Nothing, |_| json!({})),
     call("swarm_list", Of::Nothing, |_| json!({})),
     call("usage", Of::Nothing, |_| json!({})),

@@ -12,8 +12,8 @@ use ringfence_model::api::{TradeLimit, TradeLimitsAnswer, TradeModeAnswer, Trade
 use ringfence_model::net::control::{GateAnswer, TradeAsked, TradeOp, TradeSaid, TradeScope};
 use ringfence_model::trade::{AccountId, By, Environment, LIVE_MS_MAX, Limits, Mode};
 use ringfence_model::{ApiError, Code, SandboxId};
-use ringfence_store::{AuditFilter, StoreError};
 use ringfence_store::gate::LimitsRow;
+use ringfence_store::{AuditFilter, StoreError};
 
 use super::{failed, invalid};
 use crate::gate::limits::lock;
