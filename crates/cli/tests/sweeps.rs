@@ -209,6 +209,11 @@ fn a_strategy_that_peeks_is_caught_and_not_ranked() {
     assert!(found["summary"].as_str().expect("a sentence").contains("look ahead"), "{found}");
     let peeks = json(0, &["sweep", &file(&dir, code), "-s", "IBM", "-p", "peek=true", "--look-ahead-check", "all"]);
     assert_eq!((&peeks["best"], &peeks["look_ahead"]["verdict"]), (&Value::Null, &"looks ahead".into()), "{peeks}");
+    // Whoever never trades has no figure to be ranked by, and then there is no best to check.
+    let idle = "def signals(bars):\n    return bars['close'] * 0\n";
+    let idles = json(0, &["sweep", &file(&dir, idle), "-s", "IBM"]);
+    assert_eq!(idles["look_ahead"]["verdict"], "not checked", "{idles}");
+    assert_eq!(idles["look_ahead"]["detail"], "no run came out as the best", "{idles}");
 }
 
 /// Knows tomorrow throughout, and uses it well for 1,000 bars and against itself after them: never the best, and chosen by the early windows.

@@ -187,6 +187,9 @@ impl Job {
             // Others may be ranked that nobody has looked at; they are of the same strategies, and no best is named.
             found.verdict = Verdict::LooksAhead.as_str().into();
         }
+        if found.detail.is_empty() {
+            found.detail = "no run came out as the best".into();
+        }
         if let Some(limit) = words::unseen(&found.verdict, self.data.adjusted) {
             found.detail.push_str(limit);
         }
