@@ -18,6 +18,9 @@ TAKES_A_WORD |= {"-L", "-C", "-A", "-W", "-D", "-F"}
 FOR_RUSTDOC = ("--crate-name", "--crate-type", "--cfg", "--check-cfg", "--extern", "--edition", "--error-format", "--json", "--target")
 FOR_RUSTDOC += ("-L", "-A", "-W", "-D", "-F", "--allow", "--warn", "--deny", "--forbid")
 
+# Crates whose own tests take longer to optimise than to run.
+PLAIN_TESTS = ("ringfence_egress", "ringfence_jail")
+
 
 def read(arguments):
     """Gives (name, value, words) of each argument, and (None, source, words) of the file that is compiled."""
@@ -55,9 +58,10 @@ def main():
     first = {name: value for name, value, _ in reversed(given)}
     out, source = first["--out-dir"], first[None]
     place = os.path.dirname(source).split("/")
-    # What a program of tests does by itself takes no time, and to optimise the gate's took minutes. What rustc adds where nothing is
-    # optimised stays off, as in the profile.
-    plain = ["opt-level=0", "debug-assertions=off", "overflow-checks=off"] if "tests" in place and "src" not in place else []
+    # What a program of tests does by itself takes no time, and to optimise the gate's took minutes; so it is with the tests inside of the
+    # largest crates. What rustc adds where nothing is optimised stays off, as in the profile.
+    is_plain = "src" not in place if "tests" in place else "--test" in first and first["--crate-name"] in PLAIN_TESTS
+    plain = ["opt-level=0", "debug-assertions=off", "overflow-checks=off"] if is_plain else []
     run("clippy-driver", rustc, *arguments, *(word for option in plain for word in ("-C", option)), "-D", "warnings")
 
     # Tests, examples and build scripts lie elsewhere.

@@ -29,18 +29,16 @@ ALONE = [
     ("ringfence", "engine"),
     ("ringfence", "differential"),
     ("ringfence", "gate"),
-    ("ringfence", "mcp"),
     # It looks at every process of the shared daemon, and knows what programs of its own sandboxes hold.
     ("ringfence", "privilege"),
     # Ten heavy sandboxes at once, and how soon the daemon answers meanwhile.
     ("ringfence", "sweeps"),
-    ("ringfence-engine", "trials"),
     ("ringfence-research", "strategies"),
 ]
 # What takes minutes begins early, so that no lane ends long after the other.
 LONG = [("ringfence-store", "gate_secrets"), ("ringfence-backtest", "agreement"), ("ringfence-egress", "gate")]
-LONG += [("ringfence-store", "trade_crash")]
-LONG += [("ringfence", name) for name in ("export", "recovery", "images", "node", "backup", "dashboards", "venue", "trade_year")]
+LONG += [("ringfence-store", "trade_crash"), ("ringfence-engine", "trials")]
+LONG += [("ringfence", name) for name in ("mcp", "export", "recovery", "images", "node", "backup", "dashboards", "venue", "trade_year")]
 LANES = 2
 
 

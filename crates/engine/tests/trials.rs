@@ -212,7 +212,11 @@ impl Scene {
                     is_killed = true;
                 }
                 Some(("do", "kill")) => {
-                    // Whoever looks for what is left must be able to see it.
+                    // Whoever looks for what is left must be able to see it. Who was told that they run is before the program itself.
+                    let mut looks = 0..200;
+                    while self.programs().is_empty() && looks.next().is_some() {
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
                     verdicts.push((format!("programs_run_before_{part}_is_killed"), !self.programs().is_empty()));
                     self.kill(part);
                 }

@@ -15,29 +15,12 @@ use tokio::sync::RwLock;
 static ALONE: RwLock<()> = RwLock::const_new(());
 const HURRIED: &str = "a_set_that_hangs_takes_no_other_along";
 
-/// A dozen to hundreds of trials each, and here a Python is started for each of them: six of seven minutes. `make test` runs these in
-/// real sandboxes alone, where a trial is a fork.
-const LONG: [&str; 13] = [
-    "each_wants_something_and_the_same_twice",
-    "a_batch_gives_what_single_runs_give",
-    "point_in_time_gives_what_the_whole_gives",
-    "positions_come_in_many_forms",
-    "what_is_no_answer_is_refused_in_a_sentence",
-    "words_of_its_own_are_no_answer",
-    "numbers_that_are_none_are_refused",
-    "an_end_of_its_own_is_told",
-    "bar_by_bar_it_can_lie_no_better",
-    "who_looks_ahead_is_caught",
-    "who_does_not_passes",
-    "what_cannot_be_told_is_not_called_honest",
-    "bar_by_bar_nothing_is_missed",
-];
-
 macro_rules! tests {
     ($($module:ident :: $test:ident),* $(,)?) => {
         $( #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() {
-            if LONG.contains(&stringify!($test)) && std::env::var_os("RINGFENCE_LONG").is_none() {
+            // Each starts a Python for each of its trials, minutes in all; in real sandboxes, where a trial is a fork, `make test` runs them.
+            if std::env::var_os("RINGFENCE_LONG").is_none() {
                 println!("SKIPPED: without a sandbox it is a part of the long suites; `make suites` runs it");
                 return;
             }
