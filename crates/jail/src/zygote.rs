@@ -58,6 +58,8 @@ pub fn start(host: &Host, plan: &ZygotePlan, group: &str) -> Result<Started, Ste
     let (control, theirs) = wire::pair(SocketType::SEQPACKET).step("making the control socket")?;
     let (stdin_read, stdin_write) = pipe().step("making a pipe")?;
     let (output_read, output_write) = pipe().step("making a pipe")?;
+    // Third-party code writes into it, or leaves a process that does not: nobody waits for either.
+    rustix::io::ioctl_fionbio(&output_read, true).step("setting a pipe not to wait")?;
     let limits = GroupLimits { memory_bytes: u64::from(plan.memory_mib) << 20, cpu_millis: 2000, pids: PIDS };
     host.cgroups.create(group, limits).map_err(into_io).step("making the zygote's cgroup")?;
     match sys::fork().step("forking the zygote")? {

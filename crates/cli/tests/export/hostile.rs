@@ -141,6 +141,26 @@ open(site + "/x-1.dist-info/METADATA", "wb").write(b"Name: \xff\x00\x1b[2J\nVers
     scene.end(&[&id, &copy, &other], &["poisoned"]).await;
 }
 
+/// The process has what the warm interpreter printed into; whoever waited for its end would wait for as long as it likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warm_interpreter_that_ends_and_leaves_a_process_behind_holds_up_nobody() {
+    let scene = Scene::of_test().await;
+    let id = scene.create("python").await;
+    let poison = r#"
+import os
+site = "/home/user/.local/lib/python3.11/site-packages"
+os.makedirs(site, exist_ok=True)
+leaves = "(os.fork() and os._exit(3), time.sleep(600))"
+open(site + "/leaves.pth", "w").write(f"import os, time; 'RINGFENCE_PRELOAD' in os.environ and {leaves}\n")
+"#;
+    scene.prints(&id, poison).await;
+    export(&scene, &id, "leaving").await.expect("exported");
+    let copy = scene.create("leaving").await;
+    assert_eq!(scene.prints(&copy, "print(1)").await, "1\n", "a fresh interpreter");
+    assert_eq!(scene.prints(&id, "print(2)").await, "2\n");
+    scene.end(&[&id, &copy], &["leaving"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_layer_that_was_changed_on_disk_is_not_used() {
     let scene = Scene::of_test().await;

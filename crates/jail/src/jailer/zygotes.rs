@@ -148,6 +148,8 @@ impl Jailer {
         let Some(zygote) = self.zygotes.get_mut(&number).filter(|z| z.generation == generation) else { return };
         let mut buffer = [0_u8; 4096];
         match rustix::io::read(&zygote.output, &mut buffer) {
+            // A dead one's output is asked for in any case, and whom it has left holds the other end.
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Ok(0) | Err(_) => {
                 let _ = rustix::event::epoll::delete(&self.epoll, &zygote.output);
                 self.unwatch(|token| *token == Token::ZygoteOutput(number, generation));
