@@ -10,7 +10,7 @@ use ringfence_egress::cache::CacheConfig;
 use ringfence_engine::TemplateSettings;
 use ringfence_model::{
     credit::{CreditSettings, MilliCredits, Prices},
-    net::HostName,
+    net::{HostName, HostPattern},
 };
 use serde::{Deserialize, Serialize};
 
@@ -235,6 +235,9 @@ pub(crate) struct GateConfig {
     /// Whether a sandbox may be given the policy `open`.
     #[serde(default)]
     pub(crate) open_allowed: bool,
+    /// The hosts that agents may name in a policy; without it any.
+    #[serde(default)]
+    pub(crate) agent_hosts: Option<Vec<HostPattern>>,
     /// Whether a sandbox is paused that puts the placeholder of a secret where the secret may not go. It is refused in any case.
     #[serde(default)]
     pub(crate) pause_on_misuse: bool,

@@ -1,6 +1,8 @@
 //! The gate as a program in a sandbox meets it: real clients, a real daemon, TLS servers of this process behind names that the
 //! operator has pinned. Nothing here needs the wider internet.
 
+#[path = "gate/agents.rs"]
+mod agents;
 #[path = "gate/alpaca.rs"]
 mod alpaca;
 #[path = "gate/attacks.rs"]

@@ -5,6 +5,7 @@
 //! permit of the store, which follows a decision that is on disk, makes one.
 
 mod admit;
+mod agents;
 mod connection;
 mod descriptors;
 mod desk;
@@ -31,7 +32,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringfence_model::net::control::{FromGate, GateAnswer, GateOp};
-use ringfence_model::net::{HostName, Policy, Rule};
+use ringfence_model::net::{HostName, HostPattern, Policy, Rule};
 use ringfence_model::trade::Mode;
 use ringfence_model::{ApiError, SandboxId};
 use ringfence_store::gate::{EnvelopeKey, GateStore};
@@ -78,6 +79,8 @@ pub struct Config {
     pub logins: Vec<Login>,
     /// Whether a policy may be `open`.
     pub open_allowed: bool,
+    /// The hosts that agents may name in a policy, and for which they may give keys; `None` for any.
+    pub agent_hosts: Option<Vec<HostPattern>>,
     /// Whether trading may be live at all: the first of two opt-ins.
     pub live_allowed: bool,
     /// Whether a sandbox is to be paused that puts a placeholder where its secret may not go.
@@ -176,6 +179,7 @@ struct Gate {
     logins: Vec<Login>,
     cache: Cache,
     open_allowed: bool,
+    agent_hosts: Option<Vec<HostPattern>>,
     live_allowed: bool,
     pause_on_misuse: bool,
     rooms: Mutex<HashMap<SandboxId, Arc<Room>>>,
@@ -205,6 +209,7 @@ impl Gateway {
             registries,
             logins,
             open_allowed,
+            agent_hosts,
             live_allowed,
             pause_on_misuse,
             cache,
@@ -235,6 +240,7 @@ impl Gateway {
             registries,
             logins,
             open_allowed,
+            agent_hosts,
             live_allowed,
             pause_on_misuse,
             rooms: Mutex::default(),

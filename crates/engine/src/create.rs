@@ -80,6 +80,8 @@ impl Engine {
         request.check()?;
         network::check_actor(actor, request.network.as_ref())?;
         let limits = request.limits.unwrap_or_default().over(template.defaults.limits)?;
+        // What a template's recipe says is the operator's word.
+        let network_by = if request.network.is_some() { actor } else { Actor::Operator };
         if request.network.is_none() && self.inner.templates.network_defaults {
             request.network.clone_from(&template.defaults.network);
         }
@@ -98,7 +100,7 @@ impl Engine {
             Some(ready) => ready,
             None => shelf::make(machine, store, &template, limits, shelf::Warmth::IfPossible).await?,
         };
-        let kept = match self.keep_keys(&ready.id, vars, &request.secrets, request.expose).await {
+        let kept = match self.keep_keys(actor, &ready.id, vars, &request.secrets, request.expose).await {
             Ok(kept) => kept,
             Err(error) => {
                 let _ = machine.destroy(&ready.shell).await;
@@ -210,7 +212,7 @@ impl Engine {
             return Err(ApiError::internal("the sandbox died while it was handed out; call again").into());
         }
         let furnished = async {
-            self.open_network(actor, &sandbox, request.network.as_ref(), &request.secrets).await?;
+            self.open_network(actor, &sandbox, request.network.as_ref(), network_by, &request.secrets).await?;
             let chosen = match request.trading.clone() {
                 Some(choice) => Some(self.choose_account(actor, &sandbox.id, choice).await?),
                 None => None,
@@ -330,7 +332,7 @@ impl Engine {
             }
             if changes_env {
                 let vars = std::mem::take(&mut request.env_vars);
-                let kept = self.keep_keys(&sandbox.id, vars, &request.secrets, request.expose).await?;
+                let kept = self.keep_keys(actor, &sandbox.id, vars, &request.secrets, request.expose).await?;
                 request.secrets.retain(|name| !kept.sealed.contains(name));
                 let change = EnvChange { values: &kept.values, replace, unset: &request.unset_env, kept: Some(&kept) };
                 let made = self.set_environment(actor, &sandbox, change, &mut updated).await?;
@@ -345,7 +347,7 @@ impl Engine {
                 self.environment_of(&sandbox).await?
             }
         };
-        self.open_network(actor, &sandbox, request.network.as_ref(), &request.secrets).await?;
+        self.open_network(actor, &sandbox, request.network.as_ref(), actor, &request.secrets).await?;
         if let Some(lifetime_s) = request.timeout {
             self.set_lifetime(actor, &sandbox, lifetime_s).await?;
         }

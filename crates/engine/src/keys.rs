@@ -12,7 +12,7 @@ use ringfence_model::{
         is_key_name,
     },
 };
-use ringfence_store::{SecretValue, gate::EnvelopePublicKey};
+use ringfence_store::{Actor, SecretValue, gate::EnvelopePublicKey};
 
 use crate::{engine::Engine, error::Failure, network::mistaken};
 
@@ -37,8 +37,10 @@ impl Engine {
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a key whose hosts are unknown, unless it may be exposed, and for one that cannot be kept.
+    /// PERMISSION_DENIED for one of an agent's that would open hosts which agents may not name.
     pub(crate) async fn keep_keys(
         &self,
+        actor: Actor,
         sandbox: &SandboxId,
         vars: EnvVars,
         listed: &[String],
@@ -59,7 +61,7 @@ impl Engine {
             return Err(ApiError::new(Code::InvalidArgument, text).into());
         }
         if !keys.is_empty() {
-            for sealed in self.seal(sandbox, &keys, &mut kept.values, expose).await? {
+            for sealed in self.seal(actor, sandbox, &keys, &mut kept.values, expose).await? {
                 match sealed.placeholder {
                     Some(placeholder) => {
                         kept.values.insert(sealed.name.clone(), placeholder);
@@ -76,6 +78,7 @@ impl Engine {
 
     async fn seal(
         &self,
+        actor: Actor,
         sandbox: &SandboxId,
         keys: &[String],
         values: &mut BTreeMap<String, String>,
@@ -88,7 +91,9 @@ impl Engine {
             let sealed = BASE64_STANDARD.encode(key.seal(&value, &seal_context(sandbox, name)));
             SealedValue { name: name.clone(), sealed }
         };
-        let op = GateOp::SealSecrets { sandbox: sandbox.clone(), values: keys.iter().map(seal).collect(), or_expose };
+        let values_sealed = keys.iter().map(seal).collect();
+        let by_agent = actor == Actor::Agent;
+        let op = GateOp::SealSecrets { sandbox: sandbox.clone(), values: values_sealed, or_expose, by_agent };
         let GateAnswer::Sealed(sealed) = self.inner.gate.call(op).await? else { return Err(mistaken("seal_secrets")) };
         let asked: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
         let answered: BTreeSet<&str> = sealed.iter().map(|sealed| sealed.name.as_str()).collect();

@@ -108,6 +108,16 @@ pub(crate) const KEYS: &[Key] = &[
         value: |config, _| Some(config.gate.open_allowed.into()),
     },
     Key {
+        path: "gate.agent_hosts",
+        unit: "a list of hosts, `*.` before one for all below it",
+        means: "The hosts that agents may name in the network policy of a sandbox, and open with keys of their own. What is asked for \
+                beyond them is refused; operators, templates and stored secrets open what they say. It holds for what is asked from \
+                the start of the daemon on.",
+        default: Some("without it agents name any public host; with an empty list none"),
+        example: "[\"*.alpaca.markets\", \"api.example.com\"]",
+        value: |config, _| config.gate.agent_hosts.as_ref().and_then(plain),
+    },
+    Key {
         path: "gate.pause_on_misuse",
         unit: "true or false",
         means: "Whether a sandbox is paused that puts the placeholder of a secret where the secret may not go. The request is refused \

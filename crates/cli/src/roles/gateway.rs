@@ -166,6 +166,7 @@ async fn run(
         registries,
         logins,
         open_allowed,
+        agent_hosts: config.agent_hosts.clone(),
         live_allowed: trade.live_allowed,
         pause_on_misuse: config.pause_on_misuse,
         cache,

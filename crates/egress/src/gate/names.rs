@@ -35,6 +35,10 @@ impl Gate {
             return Some(query.answer(&Answer::Refused, by));
         };
         let force = room.force();
+        // Nobody outside is asked, and who is told that there is none goes on with the host's own name.
+        if service_host(name).is_some_and(|host| force.rulebook.name(&host).is_ok()) {
+            return Some(query.answer(&Answer::NoSuchName, by));
+        }
         let rule = match force.rulebook.name(name) {
             Ok(rule) => rule_name(&force.rulebook, rule),
             Err(reason) => {
@@ -60,6 +64,14 @@ impl Gate {
         passage.received(reply.as_ref().map_or(0, Vec::len));
         reply
     }
+}
+
+/// The host of which a name is a service's (RFC 2782), as in `_http._tcp.deb.debian.org`.
+fn service_host(name: &HostName) -> Option<HostName> {
+    let (service, rest) = name.as_str().split_once('.')?;
+    let (protocol, host) = rest.split_once('.')?;
+    let both = service.starts_with('_') && protocol.starts_with('_');
+    if both { HostName::parse(host).ok() } else { None }
 }
 
 /// One name that was allowed already; which of its addresses may be given is judged as they come.

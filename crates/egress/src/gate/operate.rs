@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::limits::lock;
 use super::room::Force;
-use super::{Gate, now_ms};
+use super::{Gate, agents, now_ms};
 use crate::secret::{BoundSecret, Injector};
 
 /// Longest wait for a venue before the keys of a sandbox that is deleted are gone.
@@ -37,7 +37,7 @@ impl Gate {
             GateOp::Forget { sandbox } => self.forget(&sandbox).await,
             GateOp::Keep { sandboxes } => self.keep(&sandboxes).await,
             GateOp::Settle { living } => self.settle(living.into_iter().collect()).await.map_err(failed),
-            GateOp::SetPolicy { sandbox, network } => self.set_policy(&sandbox, network).await,
+            GateOp::SetPolicy { sandbox, network, by_agent } => self.set_policy(&sandbox, network, by_agent).await,
             GateOp::Registries { sandbox, open } => self.open_registries(&sandbox, open).await,
             GateOp::Status { sandbox } => self.status(sandbox).await,
             GateOp::Decisions { sandbox, after, limit } => self.decisions(sandbox, after, limit).await,
@@ -54,7 +54,9 @@ impl Gate {
             GateOp::Secrets => self.secrets().await,
             GateOp::RemoveSecret { name } => self.remove_secret(&name).await,
             GateOp::UseSecrets { sandbox, names } => self.use_secrets(&sandbox, &names).await,
-            GateOp::SealSecrets { sandbox, values, or_expose } => self.seal_secrets(&sandbox, values, or_expose).await,
+            GateOp::SealSecrets { sandbox, values, or_expose, by_agent } => {
+                self.seal_secrets(&sandbox, values, or_expose, by_agent).await
+            }
             GateOp::DropSecrets { sandbox, names } => self.drop_secrets(&sandbox, &names).await,
             GateOp::Trade(asked) => self.operate_trade(asked).await,
         }
@@ -121,7 +123,7 @@ impl Gate {
         Ok(GateAnswer::Done)
     }
 
-    async fn set_policy(&self, sandbox: &SandboxId, network: Network) -> Result<GateAnswer, ApiError> {
+    async fn set_policy(&self, sandbox: &SandboxId, network: Network, by_agent: bool) -> Result<GateAnswer, ApiError> {
         let policy = Policy::try_from(network).map_err(|error| invalid(error.to_string()))?;
         if policy == Policy::Open && !self.open_allowed {
             return Err(ApiError::new(
@@ -129,6 +131,9 @@ impl Gate {
                 "the network policy `open` is not allowed on this host: name hosts in `allow`, or let the operator set \
                  `open_allowed = true` under `[gate]` in config.toml and start ringfence anew",
             ));
+        }
+        if by_agent {
+            agents::check_policy(self.agent_hosts.as_deref(), &policy)?;
         }
         let _turn = self.changes.lock().await;
         let secrets = self.bound_secrets(sandbox).await.map_err(failed)?;

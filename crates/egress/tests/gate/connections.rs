@@ -176,8 +176,11 @@ async fn what_is_kept_of_a_sandbox_that_is_gone_is_forgotten() {
 async fn a_policy_outlives_the_gateway() {
     let world = World::new(&[], &[]).await;
     world.allow("db.test", 5432).await;
-    let refused =
-        GateOp::SetPolicy { sandbox: world.sandbox.clone(), network: serde_json::from_value(json!("open")).unwrap() };
+    let refused = GateOp::SetPolicy {
+        sandbox: world.sandbox.clone(),
+        network: serde_json::from_value(json!("open")).unwrap(),
+        by_agent: false,
+    };
     let error = world.gateway.call(refused).await.unwrap_err();
     assert_eq!(error.code.as_str(), "PERMISSION_DENIED");
     let World { gateway, home, sandbox, .. } = world;
@@ -191,6 +194,7 @@ async fn a_policy_outlives_the_gateway() {
         registries: vec![],
         logins: vec![],
         open_allowed: false,
+        agent_hosts: None,
         live_allowed: false,
         pause_on_misuse: false,
         cache: Default::default(),
@@ -225,6 +229,7 @@ fn config_again(config: &ringfence_egress::gate::Config) -> ringfence_egress::ga
         registries: vec![],
         logins: vec![],
         open_allowed: false,
+        agent_hosts: None,
         live_allowed: false,
         pause_on_misuse: false,
         cache: Default::default(),

@@ -37,6 +37,20 @@ async fn an_address_of_the_host_itself_is_not_given_unless_it_was_pinned() {
 }
 
 #[tokio::test]
+async fn a_service_of_a_host_that_is_allowed_is_none_and_no_refusal() {
+    let mut world = World::new(&[], &[("api.test", LOOPBACK)]).await;
+    assert_eq!(world.resolve("_http._tcp.api.test").await, (5, vec![]), "its host is not allowed");
+    assert_eq!(world.denied(), ("_http._tcp.api.test".to_owned(), "network_none".to_owned()));
+    world.allow("api.test", 443).await;
+    // As apt does it, which then asks for the host itself.
+    assert_eq!(world.resolve("_http._tcp.api.test").await, (3, vec![]));
+    assert!(world.denials().is_empty() && world.decisions().await.len() == 1, "nothing left, and nothing was refused");
+    for other in ["_http.api.test", "_http._tcp.other.test", "http.tcp.api.test", "_a._b._c.api.test"] {
+        assert_eq!(world.resolve(other).await, (5, vec![]), "{other}");
+    }
+}
+
+#[tokio::test]
 async fn equal_refusals_are_told_a_hundred_times_and_then_counted() {
     let mut world = World::new(&[], &[]).await;
     for _ in 0..130 {

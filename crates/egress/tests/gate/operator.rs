@@ -35,6 +35,7 @@ async fn gateway(home: &Path, live_allowed: bool) -> Gateway {
         registries: vec![],
         logins: vec![],
         open_allowed: false,
+        agent_hosts: None,
         live_allowed,
         pause_on_misuse: false,
         cache: Default::default(),

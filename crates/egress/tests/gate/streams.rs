@@ -258,7 +258,7 @@ async fn a_secret_a_policy_and_a_mode_that_change_end_the_stream() {
     // A policy that allows the host no more is a matter of one sandbox.
     let network =
         serde_json::from_value(json!({"allow": [{"host": STREAM, "paths": ["/v2/sip"], "methods": ["GET"]}]}));
-    let set = GateOp::SetPolicy { sandbox: one.sandbox.clone(), network: network.unwrap() };
+    let set = GateOp::SetPolicy { sandbox: one.sandbox.clone(), network: network.unwrap(), by_agent: false };
     world.gateway.call(set).await.unwrap();
     assert_eq!(a.closed().await.0, 1008);
     b.ask("subscribe", "bars", &["B"]).await;

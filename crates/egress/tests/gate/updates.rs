@@ -24,7 +24,7 @@ const ORDER: &str = r#"{"symbol":"AAPL","qty":"3","side":"buy","type":"market","
 async fn allow(world: &World, program: &Program) {
     let hosts = [TRADING, "data.alpaca.markets"].map(|host| json!({ "host": host }));
     let network = serde_json::from_value(json!({ "allow": hosts })).unwrap();
-    world.gateway.call(GateOp::SetPolicy { sandbox: program.sandbox.clone(), network }).await.unwrap();
+    world.gateway.call(GateOp::SetPolicy { sandbox: program.sandbox.clone(), network, by_agent: false }).await.unwrap();
 }
 
 /// An order of a program, as the broker has it.

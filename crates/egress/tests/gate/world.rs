@@ -197,6 +197,7 @@ impl World {
             registries,
             logins: vec![],
             open_allowed: false,
+            agent_hosts: None,
             live_allowed: false,
             pause_on_misuse: false,
             cache,
@@ -217,7 +218,7 @@ impl World {
 
     pub(crate) async fn policy(&self, network: serde_json::Value) {
         let network = serde_json::from_value(network).unwrap();
-        let set = GateOp::SetPolicy { sandbox: self.sandbox.clone(), network };
+        let set = GateOp::SetPolicy { sandbox: self.sandbox.clone(), network, by_agent: false };
         assert_eq!(self.gateway.call(set).await.unwrap(), GateAnswer::Done);
     }
 

@@ -36,7 +36,8 @@ impl Engine {
     }
 
     /// Gives a sandbox the policy that was asked for, and lets it use the operator's secrets of these names: it finds a
-    /// placeholder of each in its environment. In force when this returns. Nothing is asked where nothing is wanted.
+    /// placeholder of each in its environment. In force when this returns. Nothing is asked where nothing is wanted. The policy is that
+    /// of `asked_by`, which for a template's own is not who makes the sandbox.
     ///
     /// # Errors
     /// A secret is unknown, or the gateway refused; what came before stays.
@@ -45,6 +46,7 @@ impl Engine {
         actor: Actor,
         sandbox: &Sandbox,
         network: Option<&Network>,
+        asked_by: Actor,
         secrets: &[String],
     ) -> Result<(), Failure> {
         if let Some(network) = network {
@@ -55,7 +57,11 @@ impl Engine {
                     .append(Self::entry(actor, "sandbox.network").sandbox(&sandbox.id).detail(detail))
                     .await?,
             );
-            let op = GateOp::SetPolicy { sandbox: sandbox.id.clone(), network: network.clone() };
+            let op = GateOp::SetPolicy {
+                sandbox: sandbox.id.clone(),
+                network: network.clone(),
+                by_agent: asked_by == Actor::Agent,
+            };
             self.inner.gate.call(op).await?;
         }
         if secrets.is_empty() {

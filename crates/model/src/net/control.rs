@@ -70,6 +70,8 @@ pub enum GateOp {
         sandbox: SandboxId,
         /// What is allowed.
         network: Network,
+        /// Whether an agent asks for it, who may name no other hosts than the operator lets agents name.
+        by_agent: bool,
     },
     /// Opens the package registries to a sandbox for as long as something is installed in it, or closes them again. Kept in
     /// memory only. Answer: [`GateAnswer::Done`].
@@ -132,6 +134,8 @@ pub enum GateOp {
         values: Vec<SealedValue>,
         /// Whether names whose hosts are unknown are passed over; else they are an error.
         or_expose: bool,
+        /// Whether an agent gives them, for whom no other hosts are opened than the operator lets agents name.
+        by_agent: bool,
     },
     /// Takes secrets from a sandbox: those of clients are revoked, those of the operator stay for others. Names that it does
     /// not have are passed over. Answer: [`GateAnswer::Done`].

@@ -84,6 +84,15 @@ impl HostPattern {
         if self.below { name.is_below(&self.name) } else { *name == self.name }
     }
 
+    /// Whether every name that `other` is about is one of those that this pattern is about.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        if !other.below {
+            return self.matches(&other.name);
+        }
+        self.below && (self.name == other.name || other.name.is_below(&self.name))
+    }
+
     /// The one name that it is about; none for a wildcard.
     #[must_use]
     pub fn as_exact(&self) -> Option<&HostName> {
