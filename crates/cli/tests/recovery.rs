@@ -18,6 +18,8 @@ mod deaths;
 mod descriptors;
 #[path = "recovery/full.rs"]
 mod full;
+#[path = "recovery/jobs.rs"]
+mod jobs;
 #[path = "recovery/limits.rs"]
 mod limits;
 #[path = "recovery/load.rs"]

@@ -28,12 +28,12 @@ const AFTERWARDS: Duration = Duration::from_millis(300);
 
 /// Where it can be cut off.
 #[derive(Debug, Clone, Copy)]
-struct Point {
-    role: Victim,
+pub(crate) struct Point {
+    pub(crate) role: Victim,
     /// The system call.
-    call: &'static str,
+    pub(crate) call: &'static str,
     /// How many of them are tried at most, one after the other; it ends at the first that the operation does not come to.
-    most: u32,
+    pub(crate) most: u32,
 }
 
 /// What serve writes to its database and says to the jailer, and what the jailer makes: processes, cgroups, disks (ioctl_btrfs), and its
@@ -142,22 +142,18 @@ impl Operation {
     }
 }
 
-/// Cuts an operation off at one point. Whether the role came to it.
-async fn cut(daemon: &Arc<Daemon>, operation: Operation, point: Point, nth: u32) -> bool {
-    let api = daemon.client();
-    let id = create(&api).await;
-    let wrote = api.execute(Actor::Operator, bash(&id, "echo before > kept; sync")).await.expect("run");
-    assert!(wrote.success);
-    if operation == Operation::Clone {
-        // Of a sandbox that is stopped.
-        api.stop(Actor::Operator, named(&id)).await.expect("it is stopped");
-    }
-    // A shelf that is full stands still: what is counted is the operation's, and what it causes.
-    daemon.nothing_is_left_of(&[]);
+/// Has something done while a role is waited for at its `nth` call of this kind; what was said of it, and whether the role came to that
+/// and died. Whoever died with it is gone then, and the daemon answers again.
+pub(crate) async fn cut_off<T>(
+    daemon: &Arc<Daemon>,
+    point: Point,
+    nth: u32,
+    operation: impl Future<Output = T>,
+) -> (T, bool) {
     let old = daemon.tree();
     let role = daemon.victim(point.role).expect("it is there");
     let tracer = Tracer::attach(role.pid, point.call, nth);
-    let told = tokio::time::timeout(OPERATION_TIME, operation.run(&api, &id)).await.expect("it is answered");
+    let told = operation.await;
     // What it causes comes after its answer: another sandbox is made ahead, a disk is deleted.
     tokio::time::sleep(AFTERWARDS).await;
     drop(tracer);
@@ -171,6 +167,24 @@ async fn cut(daemon: &Arc<Daemon>, operation: Operation, point: Point, nth: u32)
         });
         daemon.recover();
     }
+    (told, died)
+}
+
+/// Cuts an operation off at one point. Whether the role came to it.
+async fn cut(daemon: &Arc<Daemon>, operation: Operation, point: Point, nth: u32) -> bool {
+    let api = daemon.client();
+    let id = create(&api).await;
+    let wrote = api.execute(Actor::Operator, bash(&id, "echo before > kept; sync")).await.expect("run");
+    assert!(wrote.success);
+    if operation == Operation::Clone {
+        // Of a sandbox that is stopped.
+        api.stop(Actor::Operator, named(&id)).await.expect("it is stopped");
+    }
+    // A shelf that is full stands still: what is counted is the operation's, and what it causes.
+    daemon.nothing_is_left_of(&[]);
+    let timed = tokio::time::timeout(OPERATION_TIME, operation.run(&api, &id));
+    let (told, died) = cut_off(daemon, point, nth, timed).await;
+    let told = told.expect("it is answered");
     assert!(died || told.is_ok(), "{operation:?} failed, and {:?} lives: {told:?}", point.role);
     let api = daemon.client();
     operation.is_true(&api, &id, &told).await;
