@@ -13,6 +13,7 @@ use crate::types::{Curve, Trade};
 pub mod calendar;
 mod conventions;
 pub mod drawdown;
+mod moments;
 pub mod ratios;
 mod returns;
 pub mod sum;
@@ -23,6 +24,7 @@ pub use calendar::{Day, Year};
 pub use conventions::{Better, Convention, Unit};
 pub(crate) use conventions::{Figure, figures};
 pub use drawdown::Drawdown;
+pub use moments::Moments;
 pub use returns::{Returns, Unmeasurable, returns};
 pub use table::Metrics;
 
@@ -127,6 +129,9 @@ pub fn measure(input: &Input<'_>) -> Result<Metrics, Unmeasurable> {
 
     let riskless = riskless(input.risk_free, periods);
     let excess = own.less(riskless);
+    let moments = Moments::of(&own.values);
+    // Of the same values, where nothing was taken off.
+    let above = if riskless == 0.0 { moments } else { Moments::of(&excess) };
     let drawdowns = drawdown::all(&curve.dates, curve.capital, &own.equity);
     let (deepest, longest) = (drawdown::deepest(&drawdowns), drawdown::longest(&drawdowns));
     let total_return = own.total();
@@ -139,24 +144,25 @@ pub fn measure(input: &Input<'_>) -> Result<Metrics, Unmeasurable> {
     let days = if own.values.len() > 1 { days } else { Vec::new() };
     let best = days.iter().copied().reduce(|best, next| if next.earned > best.earned { next } else { best });
     let worst = days.iter().copied().reduce(|worst, next| if next.earned < worst.earned { next } else { worst });
-    let beside = other.as_ref().map(|other| other.less(riskless));
-    let beside = beside.as_deref();
+    let beside = other.as_ref().map(|other| Beside::of(other, riskless));
+    let beta =
+        beside.as_ref().and_then(|beside| ratios::beta((&excess, &above), (&beside.excess, &beside.excess_moments)));
 
     Ok(Metrics {
         bars: own.values.len() as u64,
         years: sum::count(&own.values) / periods,
         total_return,
         cagr,
-        volatility: ratios::volatility(&own.values, periods),
-        sharpe: ratios::sharpe(&excess, periods),
-        sortino: ratios::sortino(&excess, periods),
+        volatility: ratios::volatility(&moments, periods),
+        sharpe: ratios::sharpe(&above, periods),
+        sortino: ratios::sortino(&excess, &above, periods),
         calmar: cagr.filter(|_| max_drawdown < 0.0).map(|cagr| cagr / -max_drawdown),
         max_drawdown,
         max_drawdown_days: deepest.map(|drawdown| drawdown.days).unwrap_or_default(),
         longest_drawdown_days: longest.map(|drawdown| drawdown.days).unwrap_or_default(),
         ulcer_index: drawdown::ulcer_index(&drawdown::depths(curve.capital, &own.equity)),
-        skew: ratios::skewness(&own.values),
-        kurtosis: ratios::kurtosis(&own.values),
+        skew: ratios::skewness(&moments),
+        kurtosis: ratios::kurtosis(&moments),
         value_at_risk: ratios::value_at_risk(&sorted),
         expected_shortfall: ratios::expected_shortfall(&sorted),
         best_day: best.map(|day| day.earned),
@@ -172,9 +178,11 @@ pub fn measure(input: &Input<'_>) -> Result<Metrics, Unmeasurable> {
         payoff: of_trades.payoff,
         sqn: of_trades.sqn,
         mean_bars: of_trades.mean_bars,
-        alpha: beside.and_then(|beside| ratios::alpha(&excess, beside, periods)),
-        beta: beside.and_then(|beside| ratios::beta(&excess, beside)),
-        information_ratio: beside.and_then(|beside| ratios::information_ratio(&excess, beside)),
+        alpha: beta
+            .zip(beside.as_ref())
+            .and_then(|(beta, beside)| ratios::alpha(beta, &above, &beside.excess_moments, periods)),
+        beta,
+        information_ratio: beside.as_ref().and_then(|beside| ratios::information_ratio(&excess, &beside.excess)),
         excess_return: other.as_ref().map(|other| total_return - other.total()),
         first: own.first,
         last: own.last,
@@ -185,19 +193,35 @@ pub fn measure(input: &Input<'_>) -> Result<Metrics, Unmeasurable> {
         best,
         worst,
         calendar: calendar::years(&curve.dates, curve.capital, &own.equity),
-        benchmark: other.map(|other| benchmark(&other, riskless, periods, total_return)),
+        benchmark: beside.zip(other.as_ref()).map(|(beside, other)| beside.figures(other, periods, total_return)),
     })
 }
 
-fn benchmark(other: &Returns, riskless: f64, periods: f64, own: f64) -> Benchmark {
-    let total_return = other.total();
-    Benchmark {
-        total_return,
-        cagr: ratios::growth(1.0 + total_return, other.values.len(), periods),
-        volatility: ratios::volatility(&other.values, periods),
-        sharpe: ratios::sharpe(&other.less(riskless), periods),
-        max_drawdown: drawdown::depths(other.capital, &other.equity).into_iter().fold(0.0, f64::min),
-        excess_return: own - total_return,
+/// What the figures of a benchmark, and those beside it, are made of.
+struct Beside {
+    moments: Moments,
+    /// Its returns above the riskless one.
+    excess: Vec<f64>,
+    excess_moments: Moments,
+}
+
+impl Beside {
+    fn of(other: &Returns, riskless: f64) -> Self {
+        let (moments, excess) = (Moments::of(&other.values), other.less(riskless));
+        let excess_moments = if riskless == 0.0 { moments } else { Moments::of(&excess) };
+        Self { moments, excess, excess_moments }
+    }
+
+    fn figures(&self, other: &Returns, periods: f64, own: f64) -> Benchmark {
+        let total_return = other.total();
+        Benchmark {
+            total_return,
+            cagr: ratios::growth(1.0 + total_return, other.values.len(), periods),
+            volatility: ratios::volatility(&self.moments, periods),
+            sharpe: ratios::sharpe(&self.excess_moments, periods),
+            max_drawdown: drawdown::depths(other.capital, &other.equity).into_iter().fold(0.0, f64::min),
+            excess_return: own - total_return,
+        }
     }
 }
 

@@ -177,7 +177,8 @@ fn random_search(random: &mut Random, blocks: usize) -> Tried {
 }
 
 fn highest(trials: &[Vec<f64>]) -> usize {
-    let sharpe = |at: usize| metrics::ratios::sharpe_per_bar(&trials[at]).unwrap_or(f64::NEG_INFINITY);
+    let sharpe =
+        |at: usize| metrics::ratios::sharpe_per_bar(&metrics::Moments::of(&trials[at])).unwrap_or(f64::NEG_INFINITY);
     (0..trials.len()).max_by(|a, b| sharpe(*a).total_cmp(&sharpe(*b))).expect("there are trials")
 }
 

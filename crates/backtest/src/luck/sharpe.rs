@@ -3,7 +3,7 @@
 //! Every ratio here is of one bar, not of a year: divide that of a year by the root of bars a year.
 
 use super::normal::{cumulative, quantile};
-use crate::metrics::{ratios, ratios::finite};
+use crate::metrics::{Moments, ratios, ratios::finite};
 
 /// Euler's constant.
 const EULER: f64 = 0.577_215_664_901_532_9;
@@ -25,11 +25,12 @@ impl Measured {
     /// Of returns (above the riskless one). `None` of fewer than four, or of returns that do not differ.
     #[must_use]
     pub fn of(returns: &[f64]) -> Option<Self> {
+        let moments = Moments::of(returns);
         Some(Self {
-            sharpe: ratios::sharpe_per_bar(returns)?,
+            sharpe: ratios::sharpe_per_bar(&moments)?,
             bars: returns.len() as u64,
-            skew: ratios::skewness(returns)?,
-            kurtosis: ratios::kurtosis(returns)?,
+            skew: ratios::skewness(&moments)?,
+            kurtosis: ratios::kurtosis(&moments)?,
         })
     }
 

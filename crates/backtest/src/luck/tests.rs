@@ -85,6 +85,24 @@ fn a_choice_that_does_not_carry_over_is_never_unlikely_to_be_luck() {
 }
 
 #[test]
+fn what_speaks_against_a_small_probability_is_said_with_it() {
+    let mut only = noise(&mut Random::new(1), 1_000);
+    only.iter_mut().for_each(|earned| *earned += 0.002);
+    let mut verdict = judged(&trials(std::slice::from_ref(&only), 16), &only, Some(0.1));
+    verdict.answer = Answer::Possible;
+    let said = words::sentence(&verdict, None);
+    assert!(
+        said.starts_with(
+            "The best may be luck. By its Sharpe ratio alone the probability of that is less than 1 %, but"
+        ),
+        "{said}"
+    );
+    verdict.luck = Some(0.3);
+    let said = words::sentence(&verdict, None);
+    assert!(said.starts_with("The best may be luck: the probability that it is luck is 30 %."), "{said}");
+}
+
+#[test]
 fn trials_of_other_bars_are_refused() {
     let mut search = Trials::new(4, 2).expect("good blocks");
     let said = |found: Result<(), BadTrial>| found.expect_err("it is refused").to_string();

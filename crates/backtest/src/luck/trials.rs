@@ -1,7 +1,8 @@
 //! What is kept of every trial of a search: enough for the statistics, and not its returns.
 
+use crate::metrics::Moments;
 use crate::metrics::ratios::{self, finite};
-use crate::metrics::sum::{constant, count, deviation, mean};
+use crate::metrics::sum::{count, deviation};
 
 /// Parts into which the bars are cut unless another number is asked for.
 pub const BLOCKS: usize = 16;
@@ -80,8 +81,10 @@ impl Trials {
         if let Some(at) = returns.iter().position(|value| !value.is_finite()) {
             return Err(BadTrial::NotANumber { row: at + 1 });
         }
-        let measured = ratios::sharpe_per_bar(returns).zip(mean(returns)).zip(deviation(returns));
-        let Some(((sharpe, middle), spread)) = measured.filter(|_| !constant(returns)) else {
+        // None of one whose returns do not differ.
+        let moments = Moments::of(returns);
+        let measured = ratios::sharpe_per_bar(&moments).zip(moments.mean()).zip(moments.deviation());
+        let Some(((sharpe, middle), spread)) = measured else {
             self.still += 1;
             return Ok(());
         };

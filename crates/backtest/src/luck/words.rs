@@ -1,6 +1,6 @@
 //! A verdict in words.
 
-use super::{Answer, Shape, Verdict};
+use super::{Answer, Shape, UNLIKELY, Verdict};
 use crate::metrics::Unit;
 
 /// What the figures say, the answer first.
@@ -18,7 +18,16 @@ pub(super) fn sentence(verdict: &Verdict, excess_return: Option<f64>) -> String 
         Answer::Unlikely => "is unlikely to be luck",
         Answer::Unknown => "cannot be judged",
     };
-    let mut text = format!("The best {answer}: the probability that it is luck is {}.", probability(luck));
+    let mut text = if verdict.answer == Answer::Possible && luck <= UNLIKELY {
+        // Little by itself, so the halves have made it so.
+        format!(
+            "The best {answer}. By its Sharpe ratio alone the probability of that is {}, but what was chosen on one half of the time did \
+             not reliably carry over to the other.",
+            probability(luck)
+        )
+    } else {
+        format!("The best {answer}: the probability that it is luck is {}.", probability(luck))
+    };
     if tried > 1 {
         text += &format!(
             " Its Sharpe ratio is {best}, and the best of {tried} combinations without any merit would be expected to have {}.",

@@ -2,7 +2,10 @@
 //!
 //! `periods` is the number of returns a year, 252 for days. A figure that the returns do not have is `None`.
 
-use super::sum::{central, constant, count, deviation, mean, sum};
+use super::{
+    moments::Moments,
+    sum::{count, mean, sum},
+};
 
 /// The share of returns that [`value_at_risk`] and [`expected_shortfall`] are about.
 pub const TAIL: f64 = 0.05;
@@ -20,53 +23,53 @@ pub fn growth(end: f64, bars: usize, periods: f64) -> Option<f64> {
 
 /// Standard deviation of the returns, of a year.
 #[must_use]
-pub fn volatility(returns: &[f64], periods: f64) -> Option<f64> {
-    let spread = deviation(returns)?;
-    finite(if constant(returns) { 0.0 } else { spread * periods.sqrt() })
+pub fn volatility(returns: &Moments, periods: f64) -> Option<f64> {
+    let spread = returns.deviation()?;
+    finite(if returns.constant { 0.0 } else { spread * periods.sqrt() })
 }
 
 /// Mean by standard deviation, of one return: what the statistics of luck take. `None` where the returns do not differ.
 #[must_use]
-pub fn sharpe_per_bar(returns: &[f64]) -> Option<f64> {
-    if constant(returns) {
+pub fn sharpe_per_bar(returns: &Moments) -> Option<f64> {
+    if returns.constant {
         return None;
     }
-    finite(mean(returns)? / deviation(returns)?)
+    finite(returns.mean()? / returns.deviation()?)
 }
 
 /// The Sharpe ratio of a year, of returns that are less the riskless one.
 #[must_use]
-pub fn sharpe(returns: &[f64], periods: f64) -> Option<f64> {
+pub fn sharpe(returns: &Moments, periods: f64) -> Option<f64> {
     Some(sharpe_per_bar(returns)? * periods.sqrt())
 }
 
 /// The Sortino ratio of a year: the mean by the root of the mean square of the losses, where a gain counts as a loss of 0.
 #[must_use]
-pub fn sortino(returns: &[f64], periods: f64) -> Option<f64> {
+pub fn sortino(returns: &[f64], moments: &Moments, periods: f64) -> Option<f64> {
     let below = (sum(returns.iter().map(|r| r.min(0.0) * r.min(0.0))) / count(returns)).sqrt();
-    finite(mean(returns)? / below * periods.sqrt())
+    finite(moments.mean()? / below * periods.sqrt())
 }
 
 /// Skewness, corrected for the sample's size (G1 of Joanes and Gill, 1998; pandas' `skew`). `None` of fewer than three.
 #[must_use]
-pub fn skewness(returns: &[f64]) -> Option<f64> {
-    let n = count(returns);
-    if returns.len() < 3 || constant(returns) {
+pub fn skewness(returns: &Moments) -> Option<f64> {
+    let n = returns.count;
+    if n < 3.0 || returns.constant {
         return None;
     }
-    let (second, third) = (central(returns, 2)?, central(returns, 3)?);
+    let [second, third, _] = returns.central();
     finite(n * (n - 1.0).sqrt() / (n - 2.0) * third / (second * second.sqrt()))
 }
 
 /// Kurtosis above that of the normal distribution, corrected for the sample's size (G2 of Joanes and Gill, 1998; pandas' `kurt`).
 /// `None` of fewer than four.
 #[must_use]
-pub fn kurtosis(returns: &[f64]) -> Option<f64> {
-    let n = count(returns);
-    if returns.len() < 4 || constant(returns) {
+pub fn kurtosis(returns: &Moments) -> Option<f64> {
+    let n = returns.count;
+    if n < 4.0 || returns.constant {
         return None;
     }
-    let (second, fourth) = (central(returns, 2)?, central(returns, 4)?);
+    let [second, _, fourth] = returns.central();
     let scale = (n - 2.0) * (n - 3.0);
     let raw = n * (n + 1.0) * (n - 1.0) / scale * fourth / (second * second);
     finite(raw - 3.0 * (n - 1.0) * (n - 1.0) / scale)
@@ -92,22 +95,25 @@ pub fn expected_shortfall(ascending: &[f64]) -> Option<f64> {
     mean(&ascending[..=last]).and_then(finite)
 }
 
+/// Returns with their moments.
+pub type Measured<'a> = (&'a [f64], &'a Moments);
+
 /// Slope of the returns on the benchmark's. `None` where those do not differ.
 #[must_use]
-pub fn beta(returns: &[f64], benchmark: &[f64]) -> Option<f64> {
-    if returns.len() != benchmark.len() || constant(benchmark) {
+pub fn beta((returns, own): Measured<'_>, (benchmark, other): Measured<'_>) -> Option<f64> {
+    if returns.len() != benchmark.len() || other.constant {
         return None;
     }
-    let (own, other) = (mean(returns)?, mean(benchmark)?);
+    let [spread, ..] = other.central();
+    let (own, other) = (own.mean()?, other.mean()?);
     let shared = sum(returns.iter().zip(benchmark).map(|(r, b)| (r - own) * (b - other)));
-    finite(shared / central(benchmark, 2)?)
+    finite(shared / spread)
 }
 
 /// What is left of the mean return when `beta` times the benchmark's is taken away, compounded over a year.
 #[must_use]
-pub fn alpha(returns: &[f64], benchmark: &[f64], periods: f64) -> Option<f64> {
-    let slope = beta(returns, benchmark)?;
-    let left = mean(returns)? - slope * mean(benchmark)?;
+pub fn alpha(beta: f64, returns: &Moments, benchmark: &Moments, periods: f64) -> Option<f64> {
+    let left = returns.mean()? - beta * benchmark.mean()?;
     finite(libm::pow(1.0 + left, periods) - 1.0)
 }
 
@@ -118,7 +124,7 @@ pub fn information_ratio(returns: &[f64], benchmark: &[f64]) -> Option<f64> {
         return None;
     }
     let above: Vec<f64> = returns.iter().zip(benchmark).map(|(r, b)| r - b).collect();
-    sharpe_per_bar(&above)
+    sharpe_per_bar(&Moments::of(&above))
 }
 
 /// The value below which the share `at` of ascending values lies, between neighbours by their distance.

@@ -48,16 +48,9 @@ pub fn deviation(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
     }
-    Some((central(values, 2)? / (count(values) - 1.0)).sqrt())
-}
-
-/// The sum of the `power`-th powers of the distances from the mean. `None` of nothing.
-pub(super) fn central(values: &[f64], power: u32) -> Option<f64> {
     let mean = mean(values)?;
-    Some(sum(values.iter().map(|value| {
-        let distance = value - mean;
-        (1..power).fold(distance, |product, _| product * distance)
-    })))
+    let squares = sum(values.iter().map(|value| (value - mean) * (value - mean)));
+    Some((squares / (count(values) - 1.0)).sqrt())
 }
 
 /// How many, as a number to divide by.
