@@ -15,6 +15,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     Create(CreateArgs),
+    /// Lists the tokens that are valid or were
     Ls,
     Revoke(RevokeArgs),
 }
