@@ -180,6 +180,22 @@ mod tests {
     }
 
     #[test]
+    fn every_command_says_what_it_does() {
+        fn walk(command: &clap::Command, above: &str, silent: &mut Vec<String>) {
+            for one in command.get_subcommands() {
+                let path = format!("{above} {}", one.get_name());
+                if one.get_about().is_none_or(|about| about.to_string().trim().is_empty()) {
+                    silent.push(path.clone());
+                }
+                walk(one, &path, silent);
+            }
+        }
+        let mut silent = Vec::new();
+        walk(&Cli::command(), "ringfence", &mut silent);
+        assert_eq!(silent, Vec::<String>::new());
+    }
+
+    #[test]
     fn durations_have_units() {
         for (text, expected) in
             [("90", 90.0), ("1.5", 1.5), ("90s", 90.0), ("15m", 900.0), ("2h", 7200.0), ("1d", 86_400.0)]
