@@ -221,9 +221,9 @@ impl Scene {
                     self.kill(part);
                 }
                 Some(("do", "zygote")) => {
-                    for pid in self.zygotes() {
-                        signal_9(pid);
-                    }
+                    // A child of one, which was seen before it went into its sandbox, may have ended meanwhile.
+                    let killed = self.zygotes().into_iter().filter(|pid| signal_9(*pid)).count();
+                    assert!(killed > 0, "there was a warm interpreter to kill");
                 }
                 Some(("do", "stop")) => {
                     let _ = sys::kill_child(supervisor, sys::SIGTERM);
@@ -287,7 +287,7 @@ impl Scene {
         let home = self.home.to_string_lossy().into_owned();
         let is_it = |args: &[String]| args.first().is_some_and(|name| name == role) && args.get(1) == Some(&home);
         let pid = processes().into_iter().find(|(_, args)| is_it(args)).expect("the role runs").0;
-        signal_9(pid);
+        assert!(signal_9(pid), "{pid} is killed");
     }
 
     /// Warm interpreters of this installation, and not their children.
@@ -341,9 +341,9 @@ fn own(path: &Path, uid: u32) {
     }
 }
 
-fn signal_9(pid: i32) {
-    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill(1)");
-    assert!(killed.success(), "{pid} is killed");
+/// Whether it was still there to be killed.
+fn signal_9(pid: i32) -> bool {
+    Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill(1)").success()
 }
 
 /// Every process that this one sees, with its arguments.
