@@ -169,6 +169,26 @@ async fn a_deadline_ends_everything_that_the_program_started() {
     assert_eq!(left.output, "0\n");
 }
 
+/// A killed process that takes its memory apart is still there for tens of milliseconds: the answer comes after.
+#[tokio::test]
+async fn a_deadline_is_answered_when_everything_has_ended() {
+    const CHILDREN: usize = 6;
+    let sandbox = Sandbox::new().await;
+    let code = "import os, time\n\
+        for _ in range(6):\n    r, w = os.pipe()\n    if (pid := os.fork()) == 0:\n        os.setsid()\n        memory = bytearray(os.urandom(4096)) * (40 * 256)\n\
+        \x20       os.write(w, b'.')\n        time.sleep(120)\n    os.read(r, 1)\n    print(pid, flush=True)\n\
+        time.sleep(120)";
+    let request = ExecuteRequest { code: code.into(), timeout: Some(3.0), ..ExecuteRequest::default() };
+    let run = sandbox.request(request).await;
+    let pids: Vec<&str> = run.output.split_whitespace().collect();
+    assert_eq!((run.status, pids.len()), (ExecutionStatus::Timeout, CHILDREN), "{run:?}");
+    // What its parent has not waited for yet has ended all the same: proc(5), State.
+    let states = sandbox.bash(&format!("grep -hs ^State: /proc/{{{}}}/status | grep -v Z; true", pids.join(","))).await;
+    assert_eq!(states.output, "");
+    let cause = ["the program ran into its time limit and everything that it had started was killed"];
+    assert_eq!(run.warnings, cause);
+}
+
 #[tokio::test]
 async fn a_long_program_is_answered_as_running_and_read_later() {
     let sandbox = Sandbox::new().await;

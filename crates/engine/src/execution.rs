@@ -172,6 +172,13 @@ fn verdict(exited: Option<&Exited>, ended_by: Option<&'static str>) -> (Executio
     let code = exited.code.or_else(|| exited.signal.map(|signal| 128 + signal));
     if exited.timed_out {
         warnings.push("the program ran into its time limit and everything that it had started was killed".into());
+        if exited.still_running > 0 {
+            // The jailer has waited for them.
+            warnings.push(format!(
+                "{} of its killed processes had not ended 2 s later: they hang in the kernel",
+                exited.still_running
+            ));
+        }
         return (ExecutionStatus::Timeout, Some(EXIT_TIMEOUT), warnings);
     }
     if exited.oom_killed {

@@ -64,6 +64,7 @@ enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Deadline(ShellId, ExecNo),
+    OthersGone(ShellId, ExecNo),
     JoinTooLong(u64),
     Settle(u64),
     BuildTooLong(ShellId),
@@ -240,6 +241,7 @@ impl Jailer {
             self.timers.pop();
             match timer {
                 Timer::Deadline(shell, exec) => self.on_deadline(shell, exec),
+                Timer::OthersGone(shell, exec) => self.on_others_gone(shell, exec),
                 Timer::JoinTooLong(join) => self.on_join_too_long(join),
                 Timer::Settle(join) => self.on_settle_again(join),
                 Timer::BuildTooLong(shell) => self.on_build_too_long(shell),

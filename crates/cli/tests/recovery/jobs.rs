@@ -12,8 +12,8 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::api::{
-    Actor, BuildRequest, CreateRequest, RecipeFile, RecipeSource, SweepAnswer, SweepRequest, SweepStatusRequest,
-    TemplateRequest, TemplateStatus,
+    Actor, BuildRequest, CreateRequest, RecipeFile, RecipeSource, SweepAnswer, SweepListRequest, SweepRequest,
+    SweepStatusRequest, TemplateRequest, TemplateStatus,
 };
 use ringfence_research::api::Sweeps;
 use ringfence_server::Client;
@@ -21,7 +21,7 @@ use ringfence_server::Client;
 use super::{
     daemon::{Daemon, Place, Victim},
     patience::wait_for,
-    points::{Point, cut_off},
+    points::{Point, cut_off, first},
     scene::{bash, block_on, named},
 };
 use crate::common::{is_long, ringfence};
@@ -31,11 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What serve makes durable and says to the jailer, and what the jailer makes.
 const POINTS: [Point; 5] = [
-    Point { role: Victim::Serve, call: "fsync,fdatasync", most: 10 },
-    Point { role: Victim::Serve, call: "sendmsg", most: 8 },
-    Point { role: Victim::Jailer, call: "clone3,clone,?fork,?vfork", most: 6 },
-    Point { role: Victim::Jailer, call: "?mkdir,mkdirat,?rmdir,unlinkat", most: 6 },
-    Point { role: Victim::Jailer, call: "sendmsg,sendto,write", most: 6 },
+    Point { role: Victim::Serve, call: "fsync,fdatasync", most: 10, late: 300 },
+    Point { role: Victim::Serve, call: "sendmsg", most: 8, late: 300 },
+    Point { role: Victim::Jailer, call: "clone3,clone,?fork,?vfork", most: 6, late: 300 },
+    Point { role: Victim::Jailer, call: "?mkdir,mkdirat,?rmdir,unlinkat", most: 6, late: 300 },
+    Point { role: Victim::Jailer, call: "sendmsg,sendto,write", most: 6, late: 300 },
 ];
 
 const TEMPLATE: &str = "points-build";
@@ -128,9 +128,16 @@ async fn ended(api: &Client, id: &str) -> SweepAnswer {
     }
 }
 
+/// The ids of all sweeps.
+async fn listed(api: &Client) -> BTreeSet<String> {
+    let all = api.sweep_list(Actor::Operator, SweepListRequest { limit: Some(1000) }).await.expect("a list");
+    all.sweeps.iter().map(|sweep| sweep.sweep_id.to_string()).collect()
+}
+
 /// Cuts a sweep off at one point. Whether the role came to it.
 async fn cut_sweep(daemon: &Arc<Daemon>, expected: &str, point: Point, nth: u32) -> bool {
     let api = daemon.client();
+    let before = listed(&api).await;
     let until_its_end = async {
         let begun = api.sweep(Actor::Operator, sweep(), None).await?;
         let id = begun.sweep_id.to_string();
@@ -146,12 +153,20 @@ async fn cut_sweep(daemon: &Arc<Daemon>, expected: &str, point: Point, nth: u32)
     let (told, died) = cut_off(daemon, point, nth, until_its_end).await;
     let told: Result<String, ringfence_model::ApiError> = told;
     assert!(died || told.is_ok(), "the sweep was refused, and {:?} lives: {told:?}", point.role);
-    if let Ok(id) = told {
-        let found = ended(&daemon.client(), &id).await;
+    // One whose id nobody was told was taken all the same, or not at all.
+    let api = daemon.client();
+    let known = listed(&api).await;
+    let begun: Vec<&String> = known.difference(&before).collect();
+    assert!(begun.len() <= 1, "one was asked for, and {begun:?} are there");
+    if let Ok(id) = &told {
+        assert_eq!(begun, [id], "what was said to have begun is listed");
+    }
+    for id in begun {
+        let found = ended(&api, id).await;
         assert_eq!(
             found.table_sha256.as_deref(),
             Some(expected),
-            "{:?} died before {} {nth}: {}",
+            "{:?} died before {} {nth}, told {told:?}: {}",
             point.role,
             point.call,
             found.summary
@@ -163,7 +178,7 @@ async fn cut_sweep(daemon: &Arc<Daemon>, expected: &str, point: Point, nth: u32)
 async fn each_point(points: &[Point], mut cut: impl AsyncFnMut(Point, u32) -> bool) -> u32 {
     let mut come_to = 0;
     for point in points {
-        for nth in 1..=point.most {
+        for nth in point.numbers() {
             let died = cut(*point, nth).await;
             println!("{:?} before {} {nth}: {}", point.role, point.call, if died { "killed" } else { "not come to" });
             if !died {
@@ -213,13 +228,13 @@ fn sweeps_at(points: &[Point]) -> u32 {
 
 #[test]
 fn a_build_that_is_cut_off_is_ready_or_built_again() {
-    let come_to = builds_at(&[Point { most: 2, ..POINTS[0] }, Point { most: 1, ..POINTS[2] }]);
+    let come_to = builds_at(&[first(2, POINTS[0]), first(1, POINTS[2])]);
     assert!(come_to >= 2, "{come_to} points were come to");
 }
 
 #[test]
 fn a_sweep_that_is_cut_off_ends_with_the_same_table() {
-    let come_to = sweeps_at(&[Point { most: 2, ..POINTS[0] }, Point { most: 1, ..POINTS[2] }]);
+    let come_to = sweeps_at(&[first(2, POINTS[0]), first(1, POINTS[2])]);
     assert!(come_to >= 2, "{come_to} points were come to");
 }
 

@@ -34,17 +34,32 @@ pub(crate) struct Point {
     pub(crate) call: &'static str,
     /// How many of them are tried at most, one after the other; it ends at the first that the operation does not come to.
     pub(crate) most: u32,
+    /// What comes after these is tried here and there, up to this one.
+    pub(crate) late: u32,
+}
+
+impl Point {
+    /// Every call up to `most`; then each a third further than the one before.
+    pub(crate) fn numbers(self) -> impl Iterator<Item = u32> {
+        let late = std::iter::successors(Some(self.most), |nth| Some(nth + nth.div_ceil(3))).skip(1);
+        (1..=self.most).chain(late.take_while(move |nth| *nth <= self.late))
+    }
+}
+
+/// Without those that come late.
+pub(crate) fn first(most: u32, point: Point) -> Point {
+    Point { most, late: 0, ..point }
 }
 
 /// What serve writes to its database and says to the jailer, and what the jailer makes: processes, cgroups, disks (ioctl_btrfs), and its
 /// answers.
 const POINTS: [Point; 6] = [
-    Point { role: Victim::Serve, call: "fsync,fdatasync", most: 6 },
-    Point { role: Victim::Serve, call: "sendmsg", most: 6 },
-    Point { role: Victim::Jailer, call: "clone3,clone,?fork,?vfork", most: 4 },
-    Point { role: Victim::Jailer, call: "?mkdir,mkdirat,?rmdir,unlinkat", most: 4 },
-    Point { role: Victim::Jailer, call: "ioctl", most: 4 },
-    Point { role: Victim::Jailer, call: "sendmsg,sendto,write", most: 4 },
+    Point { role: Victim::Serve, call: "fsync,fdatasync", most: 6, late: 60 },
+    Point { role: Victim::Serve, call: "sendmsg", most: 6, late: 60 },
+    Point { role: Victim::Jailer, call: "clone3,clone,?fork,?vfork", most: 4, late: 60 },
+    Point { role: Victim::Jailer, call: "?mkdir,mkdirat,?rmdir,unlinkat", most: 4, late: 60 },
+    Point { role: Victim::Jailer, call: "ioctl", most: 4, late: 60 },
+    Point { role: Victim::Jailer, call: "sendmsg,sendto,write", most: 4, late: 60 },
 ];
 
 /// What is done to a sandbox that runs and has a file.
@@ -206,7 +221,7 @@ fn each_point_of(operations: &[Operation], points: &[Point]) -> u32 {
     block_on(async {
         for operation in operations {
             for point in points {
-                for nth in 1..=point.most {
+                for nth in point.numbers() {
                     let died = cut(&daemon, *operation, *point, nth).await;
                     println!(
                         "{operation:?}, {:?} before {} {nth}: {}",
@@ -228,7 +243,7 @@ fn each_point_of(operations: &[Operation], points: &[Point]) -> u32 {
 
 #[test]
 fn an_operation_that_is_cut_off_before_it_is_durable_has_happened_or_not() {
-    let points = [Point { most: 2, ..POINTS[0] }, Point { most: 1, ..POINTS[2] }];
+    let points = [first(2, POINTS[0]), first(1, POINTS[2])];
     let come_to = each_point_of(&[Operation::Create, Operation::Stop, Operation::Delete], &points);
     assert!(come_to >= 6, "{come_to} points were come to: strace kills nobody, or what durable means has changed");
 }

@@ -9,7 +9,7 @@ use std::{
 
 use ringfence_guest::park::{ARTIFACTS_DIR, FIGURES_DIR};
 
-use super::{Jailer, Timer, cgroup_refusal, shells::State, unknown};
+use super::{Jailer, Timer, cgroup_refusal, join::is_zombie, shells::State, unknown};
 use crate::{
     proto::{Done, ExecNo, Exited, Notice, Refusal, ShellId},
     shell, sys,
@@ -21,6 +21,8 @@ pub(super) struct Execution {
     pub(super) stage: Stage,
     armed: Option<Armed>,
     timed_out: bool,
+    /// Everything in it was killed.
+    killed: bool,
     /// Nothing that it started outlives its first process.
     pub(super) ends_whole: bool,
 }
@@ -31,9 +33,18 @@ pub(super) enum Stage {
     Joining,
     /// Parked, or running.
     Ready { pid: i32 },
-    /// Its first process ended; others may live on.
+    /// Its first process was killed with all others, of which some have not gone yet: its end is told when they have.
+    Dying { ended: sys::Ended, since: Instant },
+    /// Its first process ended, and that was told; others may live on.
     Ended,
 }
+
+/// How long what was killed may take to go, until the end of its execution is told all the same. A large memory is taken
+/// apart in tens of milliseconds; one that hangs in a system call may take forever.
+const WHOLE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two looks at a dying execution.
+const WHOLE_POLL: Duration = Duration::from_millis(1);
 
 /// The accounts when an execution began.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +56,7 @@ struct Armed {
 
 impl Execution {
     pub(super) fn new(number: ExecNo) -> Self {
-        Self { number, stage: Stage::Joining, armed: None, timed_out: false, ends_whole: false }
+        Self { number, stage: Stage::Joining, armed: None, timed_out: false, killed: false, ends_whole: false }
     }
 
     pub(super) fn part(&self) -> String {
@@ -159,6 +170,11 @@ impl Jailer {
     pub(super) fn kill_execution(&mut self, id: ShellId, exec: ExecNo) -> Result<(), Refusal> {
         let stage = self.execution(id, exec)?.stage;
         let killed = self.host.cgroups.kill_part(&shell::group(id), &part(exec)).map_err(cgroup_refusal);
+        if killed.is_ok()
+            && let Ok(execution) = self.execution(id, exec)
+        {
+            execution.killed = true;
+        }
         if killed.is_err()
             && let Stage::Ready { pid } = stage
         {
@@ -171,17 +187,53 @@ impl Jailer {
         let Some(shell) = self.shells.get_mut(&id) else { return };
         let Some(execution) = shell.executions.get_mut(&exec) else { return };
         if execution.ends_whole {
-            let _ = self.host.cgroups.kill_part(&shell::group(id), &part(exec));
+            execution.killed |= self.host.cgroups.kill_part(&shell::group(id), &part(exec)).is_ok();
         }
-        let was = std::mem::replace(&mut execution.stage, Stage::Ended);
-        match was {
-            Stage::Joining => return, // its socket tells
-            Stage::Ended => return self.drop_execution(id, exec),
+        match execution.stage {
             Stage::Ready { .. } => {}
+            Stage::Joining => return execution.stage = Stage::Ended, // its socket tells
+            Stage::Dying { .. } | Stage::Ended => return self.drop_execution(id, exec),
         }
-        if let Some(account) = self.accounts_of(id, exec) {
+        execution.stage = Stage::Dying { ended, since: Instant::now() };
+        self.on_others_gone(id, exec);
+    }
+
+    /// Tells the end of an execution whose first process has ended: of one that was killed, as soon as nothing of it lives.
+    pub(super) fn on_others_gone(&mut self, id: ShellId, exec: ExecNo) {
+        let Some(shell) = self.shells.get(&id) else { return };
+        let Some(execution) = shell.executions.get(&exec) else { return };
+        let Stage::Dying { since, .. } = execution.stage else { return };
+        let may_wait =
+            execution.killed && matches!(shell.state, State::Alive { .. }) && since.elapsed() < WHOLE_PATIENCE;
+        let is_alive = |pid: &i32| !is_zombie(*pid);
+        if may_wait && self.part_pids(id, exec).iter().any(is_alive) {
+            return self.at(Instant::now() + WHOLE_POLL, Timer::OthersGone(id, exec));
+        }
+        self.tell_end(id, exec);
+    }
+
+    /// Of a shell that ends itself, nobody waits for the processes of one of its executions.
+    pub(super) fn tell_ends_of(&mut self, id: ShellId) {
+        let Some(shell) = self.shells.get(&id) else { return };
+        let dying = shell.executions.values().filter(|execution| matches!(execution.stage, Stage::Dying { .. }));
+        for exec in dying.map(|execution| execution.number).collect::<Vec<_>>() {
+            self.tell_end(id, exec);
+        }
+    }
+
+    fn tell_end(&mut self, id: ShellId, exec: ExecNo) {
+        let account = self.accounts_of(id, exec);
+        let Some(execution) = self.shells.get_mut(&id).and_then(|shell| shell.executions.get_mut(&exec)) else {
+            return;
+        };
+        let Stage::Dying { ended, .. } = std::mem::replace(&mut execution.stage, Stage::Ended) else { return };
+        if let Some(account) = account {
             self.notify(Notice::Exited(Exited { code: ended.code, signal: ended.signal, ..account }));
         }
+    }
+
+    fn part_pids(&self, id: ShellId, exec: ExecNo) -> Vec<i32> {
+        self.host.cgroups.part_pids(&shell::group(id), &part(exec)).unwrap_or_default()
     }
 
     /// Forgets an execution that nobody was told of, with its cgroup as soon as that is empty: at its process's death, or at
@@ -203,7 +255,9 @@ impl Jailer {
                 let account = self.accounts_of(id, exec).ok_or_else(|| unknown(format!("shell {id}")))?;
                 Ok(Exited { code: ending_code(pid), ..account })
             }
-            Stage::Joining | Stage::Ended => Err(unknown(format!("running execution {} of shell {id}", exec.0))),
+            Stage::Joining | Stage::Dying { .. } | Stage::Ended => {
+                Err(unknown(format!("running execution {} of shell {id}", exec.0)))
+            }
         }
     }
 
@@ -216,14 +270,13 @@ impl Jailer {
         };
         let first = match execution.stage {
             Stage::Ready { pid } => Some(pid),
-            Stage::Joining | Stage::Ended => None,
+            Stage::Joining | Stage::Dying { .. } | Stage::Ended => None,
         };
         let armed = execution.armed;
         let group = shell::group(id);
         let cgroups = &self.host.cgroups;
         let since = |now: u64, then: Option<u64>| now.saturating_sub(then.unwrap_or(0));
-        let pids = cgroups.part_pids(&group, &part(exec)).unwrap_or_default();
-        let others = pids.into_iter().filter(|pid| Some(*pid) != first).count();
+        let others = self.part_pids(id, exec).into_iter().filter(|pid| Some(*pid) != first).count();
         Some(Exited {
             shell: id,
             exec,
@@ -252,7 +305,7 @@ impl Jailer {
             }
             return Ok(Done::Forgotten { still_running: 0 });
         }
-        let pids = self.host.cgroups.part_pids(&group, &part(exec)).unwrap_or_default();
+        let pids = self.part_pids(id, exec);
         Ok(Done::Forgotten { still_running: u32::try_from(pids.len()).unwrap_or(u32::MAX).max(1) })
     }
 }

@@ -438,6 +438,6 @@ fn is_gone(pid: i32) -> bool {
     std::fs::read_link(format!("/proc/{pid}/ns/mnt")).is_err()
 }
 
-fn is_zombie(pid: i32) -> bool {
+pub(super) fn is_zombie(pid: i32) -> bool {
     status_field(pid, "State").is_none_or(|state| state.starts_with('Z'))
 }

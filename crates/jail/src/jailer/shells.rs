@@ -228,6 +228,7 @@ impl Jailer {
 
     /// Kills everything in a shell and starts its removal.
     fn end_shell(&mut self, id: ShellId) {
+        self.tell_ends_of(id);
         let Some(shell) = self.shells.get_mut(&id) else { return };
         if let State::Building { builder, .. } = shell.state {
             let _ = sys::kill_child(builder, sys::SIGKILL);
