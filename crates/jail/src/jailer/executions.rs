@@ -43,7 +43,8 @@ pub(super) enum Stage {
 /// apart in tens of milliseconds; one that hangs in a system call may take forever.
 const WHOLE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Between two looks at a dying execution.
+/// Between two looks at a dying execution, at least; and the longer it takes, the longer (the eighth part), so that many that
+/// hang do not keep the jailer at looking.
 const WHOLE_POLL: Duration = Duration::from_millis(1);
 
 /// The accounts when an execution began.
@@ -207,7 +208,7 @@ impl Jailer {
             execution.killed && matches!(shell.state, State::Alive { .. }) && since.elapsed() < WHOLE_PATIENCE;
         let is_alive = |pid: &i32| !is_zombie(*pid);
         if may_wait && self.part_pids(id, exec).iter().any(is_alive) {
-            return self.at(Instant::now() + WHOLE_POLL, Timer::OthersGone(id, exec));
+            return self.at(Instant::now() + WHOLE_POLL.max(since.elapsed() / 8), Timer::OthersGone(id, exec));
         }
         self.tell_end(id, exec);
     }
