@@ -28,6 +28,7 @@ use ringfence_jail::{
     supervise, sys,
 };
 use ringfence_model::LayerDigest;
+use ringfence_store::OpenError;
 
 mod gateway;
 pub(crate) mod log;
@@ -93,7 +94,8 @@ pub(crate) fn dispatch() -> Option<i32> {
         Ok(code) => code,
         Err(error) => {
             log::fail(&name, &format!("{error:#}"));
-            1
+            let open = error.chain().find_map(|cause| cause.downcast_ref::<OpenError>());
+            if open.is_some_and(OpenError::is_for_good) { supervise::FOR_GOOD } else { 1 }
         }
     })
 }

@@ -29,13 +29,14 @@ const DONE: [&str; 8] = [
 ];
 
 /// Settings that take nothing from a process.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 15] = [
     "Delegate",
     "ExecStart",
     "KillMode",
     "NotifyAccess",
     "OOMPolicy",
     "Restart",
+    "RestartPreventExitStatus",
     "RestartSec",
     "StateDirectory",
     "StateDirectoryMode",
@@ -57,6 +58,11 @@ fn settings() -> BTreeMap<&'static str, String> {
         all.push_str(value);
     }
     found
+}
+
+#[test]
+fn the_unit_knows_the_exit_code_of_what_would_fail_again() {
+    assert_eq!(settings()["RestartPreventExitStatus"], ringfence_jail::supervise::FOR_GOOD.to_string());
 }
 
 /// As systemd sets a service up: its state directory alone can be written to, below /dev, /proc and /sys what others see, and private

@@ -66,6 +66,10 @@ pub const JAILER_ROLE: &str = "ringfence-jailer";
 /// Name under which `serve` is executed.
 pub const SERVE_ROLE: &str = "ringfence-serve";
 
+/// With this exit code `serve`, and then the daemon, says that it would end likewise if it were started again (`EX_CONFIG` of
+/// sysexits.h(3head)). The unit names it too.
+pub const FOR_GOOD: i32 = 78;
+
 /// Name under which the gateway is executed. Its first argument is the state directory; at [`CONTROL_FD`] it finds its socket to
 /// the jailer, at [`DOOR_FD`] that to `serve`.
 pub const GATEWAY_ROLE: &str = "ringfence-gateway";
@@ -415,11 +419,10 @@ fn watch(
                         serve_alive = false;
                         roles.show(daemon, |seen| seen.serve.ended());
                         // `serve` ends with 0 when it was told to; the jailer sees its socket close and clears up.
-                        if ended.code == Some(0) {
-                            code = Some(0);
-                        } else {
+                        if ended.code != Some(0) {
                             say("ringfence", &format!("serve ended ({})", how(ended)));
                         }
+                        code = ended.code.filter(|ended| matches!(*ended, 0 | FOR_GOOD)).or(code);
                         stopping(&mut until);
                     } else if ended.pid == roles.jailer {
                         jailer_alive = false;

@@ -102,6 +102,20 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the next attempt would fail likewise, until somebody has put another program, key or database there.
+    #[must_use]
+    pub fn is_for_good(&self) -> bool {
+        match self {
+            Self::NewerSchema { .. }
+            | Self::NotOurs { .. }
+            | Self::OtherKind { .. }
+            | Self::ForeignMigration { .. }
+            | Self::WrongKey { .. }
+            | Self::Damaged { .. } => true,
+            Self::InUse { .. } | Self::File { .. } | Self::Sql { .. } => false,
+        }
+    }
+
     /// What SQLite's refusal means.
     pub(crate) fn of_sql(operation: &'static str, path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
