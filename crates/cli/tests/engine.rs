@@ -9,9 +9,9 @@ use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     Code,
     api::{
-        Actor, ConfigureRequest, CreateRequest, DownloadRequest, EnvMode, ExecuteRequest, ExecutionRequest,
-        ExecutionStatus, Interpreter, LimitsRequest, ListRequest, LogsRequest, NamedNetwork, Network, SandboxRequest,
-        SandboxStatus, UploadRequest,
+        Actor, ConfigureRequest, CreateRequest, DownloadRequest, EgressRequest, EnvMode, ExecuteRequest,
+        ExecutionRequest, ExecutionStatus, Interpreter, LimitsRequest, ListRequest, LogsRequest, NamedNetwork, Network,
+        SandboxRequest, SandboxStatus, UploadRequest,
     },
 };
 
@@ -430,6 +430,8 @@ async fn what_there_is_not_is_refused_by_name() {
         ..ExecuteRequest::default()
     };
     assert_eq!(sandbox.api.execute(Actor::Agent, js).await.expect_err("no node here").code, Code::LanguageNotAvailable);
+    let beyond = EgressRequest { after: Some(u64::MAX), ..EgressRequest::default() };
+    assert_eq!(api.egress_list(Actor::Operator, beyond).await.expect_err("no number").code, Code::InvalidArgument);
 }
 
 #[tokio::test]

@@ -199,7 +199,7 @@ async fn names_versions_and_deletion() {
     assert_eq!(scene.prints(&old, READ).await, "1\n");
     let delete = |name: &str| scene.api.template_delete(Actor::Agent, TemplateRequest { template_name: name.into() });
     assert_eq!(delete("versions").await.expect_err("in use").code, Code::TemplateInUse);
-    assert_eq!(delete("python").await.expect_err("shipped").code, Code::NotSupported);
+    assert_eq!(delete("python").await.expect_err("shipped").code, Code::InvalidArgument);
     assert_eq!(delete("nobody").await.expect_err("unknown").code, Code::TemplateNotFound);
     for sandbox in [&old, &new] {
         scene.delete(sandbox).await;

@@ -432,7 +432,7 @@ impl Engine {
         if template::shipped_named(canonical(&name)).is_some() {
             let text =
                 format!("`{}` is shipped with ringfence; only exported templates can be deleted", canonical(&name));
-            return Err(ApiError::new(Code::NotSupported, text).into());
+            return Err(ApiError::new(Code::InvalidArgument, text).into());
         }
         let turn = self.inner.exports.turn().await;
         let mut own = self.inner.store.templates().await?;

@@ -165,7 +165,8 @@ impl Entrance {
             }
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return refused(no_such_method(request.method()));
+            let allow = [(header::ALLOW, HeaderValue::from_static("GET, HEAD"))];
+            return refused((allow, no_such_method(request.method())).into_response());
         }
         Some(Ok(path))
     }

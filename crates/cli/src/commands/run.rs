@@ -94,16 +94,24 @@ pub(crate) async fn run(global: Global, args: RunArgs) -> anyhow::Result<i32> {
         done = follow::execute(api, request, !global.json) => Some(done),
         () = interrupted() => None,
     };
+    let mut deleted = Ok(());
     if args.keep {
         output::note(&format!("ringfence: kept sandbox {sandbox}; `ringfence sandbox rm {sandbox}` deletes it"));
     } else {
-        let deleted = api.delete(Actor::Operator, SandboxRequest { sandbox_id: sandbox }).await;
-        deleted.context("deleting the sandbox")?;
+        deleted = api.delete(Actor::Operator, SandboxRequest { sandbox_id: sandbox.clone() }).await.map(drop);
     }
-    match done {
+    // What became of the program first: when the daemon stops meanwhile, neither ends well.
+    let code = match done {
         None => Ok(INTERRUPTED),
-        Some(answer) => end(&answer?, args.keep, global.json),
+        Some(answer) => answer.and_then(|answer| end(&answer, args.keep, global.json)),
+    };
+    if let Err(error) = deleted {
+        output::note(&format!(
+            "ringfence: sandbox {sandbox} was not deleted: {error}; `ringfence sandbox rm {sandbox}` deletes it"
+        ));
+        return code.map(|code| if code == 0 { 1 } else { code });
     }
+    code
 }
 
 /// Exit code after Ctrl-C, as shells report it: 128 and SIGINT.

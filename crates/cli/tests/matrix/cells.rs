@@ -10,7 +10,7 @@ use crate::{
 /// What its own project may do, and what cannot be done when its turn comes in the table: with which code that is answered.
 const EXCUSED: &[(&str, &str)] = &[
     // Of the second project only what ships is its own.
-    ("template_delete", "NOT_SUPPORTED"),
+    ("template_delete", "INVALID_ARGUMENT"),
     // Of the first one a sandbox was made of it.
     ("template_delete", "TEMPLATE_IN_USE"),
     // They have ended well.
