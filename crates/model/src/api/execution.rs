@@ -20,10 +20,12 @@ pub struct ExecuteRequest {
     pub language: Option<String>,
     /// Environment variables of this execution alone. Keys are given to the sandbox with `sandbox_configure`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "EnvVars::is_empty")]
+    #[schema(nullable)]
     pub env_vars: EnvVars,
     /// Lets the program see values in `env_vars` whose names are those of keys, which are refused otherwise. They are masked in
     /// what it prints.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
+    #[schema(nullable)]
     pub expose: bool,
     /// Where it starts (default `/home/user`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,6 +46,7 @@ pub struct ExecuteRequest {
     pub stdin: Option<String>,
     /// Answer at once, and read the result with `execution_status`.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[schema(nullable)]
     pub background: bool,
 }
 

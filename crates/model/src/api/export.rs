@@ -25,9 +25,11 @@ pub struct ExportRequest {
     pub description: Option<String>,
     /// Words of your own, at most 20.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub tags: Vec<String>,
     /// Add a version to a template of this name. Sandboxes of older versions live on.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
+    #[schema(nullable)]
     pub new_version: bool,
 }
 

@@ -140,12 +140,15 @@ pub struct NetworkRule {
     pub host: String,
     /// Ports; 443 when there are none.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub ports: Vec<PortSpec>,
     /// HTTP methods; any when there are none.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub methods: Vec<String>,
     /// Paths; any when there are none. `*` stands for any characters within a segment, `**` at the end for the rest.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub paths: Vec<String>,
 }
 

@@ -67,25 +67,32 @@ pub struct PipelineStage {
     pub language: Option<String>,
     /// Stages that must have ended well before, beside those that `inputs` names.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub needs: Vec<String>,
     /// Files that other stages hand on, put in before the program starts; at most 32.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub inputs: Vec<PipelineInput>,
     /// Files that the program makes, relative to `/home/user` unless absolute; at most 32, each of 1 byte to 32 MiB. A stage
     /// without one of them has failed, whatever its exit code.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub outputs: Vec<String>,
     /// Environment variables, as in `sandbox_create`: the values of keys never enter the sandbox.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "EnvVars::is_empty")]
+    #[schema(nullable)]
     pub env_vars: EnvVars,
     /// Names of secrets that the operator has stored, as in `sandbox_create`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub secrets: Vec<String>,
     /// Lets the program see values in `env_vars` whose names are those of keys, as in `sandbox_create`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
+    #[schema(nullable)]
     pub expose: bool,
     /// Packages to install before, as in `sandbox_create`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub install_packages: Vec<String>,
     /// What it may reach, as in `sandbox_create`. A `trade` stage that does not say it reaches Alpaca's names.
     #[serde(default, skip_serializing_if = "Option::is_none")]

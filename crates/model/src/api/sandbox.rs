@@ -32,24 +32,28 @@ pub struct CreateRequest {
     /// Environment variables of every execution. A value whose name is that of a key (`ALPACA_API_KEY`, `ANTHROPIC_API_KEY`, one
     /// in `secrets`) never enters the sandbox: programs see a placeholder, and its hosts are opened.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "EnvVars::is_empty")]
+    #[schema(nullable)]
     pub env_vars: EnvVars,
     /// Names of secrets that the operator has stored. The sandbox sees a placeholder in a variable of that name; the value
     /// is put in outside of it, for the hosts that the secret is bound to, which this opens.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub secrets: Vec<String>,
     /// Lets programs see values whose names are those of keys and whose hosts nobody knows (`env_vars`), which are refused
     /// otherwise. They are masked in what programs print, and listed as exposed in `sandbox_status` and the audit log.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
+    #[schema(nullable)]
     pub expose: bool,
     /// Python packages to install, with versions where they matter: `numpy==2.3.1`. All of them or none.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub install_packages: Vec<String>,
     /// A bash script, run once before the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup_script: Option<String>,
     /// Anything that you want to read again in `sandbox_status`, at most 16 KiB.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Map::is_empty")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, nullable)]
     pub metadata: Map<String, Value>,
     /// What it may reach: `none` (default), `packages` (package registries), `{"allow": [{"host": …}]}`, or `open`, which
     /// only operators may ask for.
@@ -182,26 +186,32 @@ pub struct ConfigureRequest {
     /// Environment variables for the next executions. Keys are kept outside, as in `sandbox_create`; a new value for one that
     /// is there takes effect at once, for programs that run as well.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "EnvVars::is_empty")]
+    #[schema(nullable)]
     pub env_vars: EnvVars,
     /// `merge` (default) adds to what is set, `replace` removes the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env_mode: Option<EnvMode>,
     /// Names to remove.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub unset_env: Vec<String>,
     /// Names of secrets that the operator has stored, to be used beside those that it has. The sandbox sees a placeholder
     /// in a variable of that name; the value is put in outside of it, for the hosts that the secret is bound to.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub secrets: Vec<String>,
     /// Lets programs see values whose names are those of keys and whose hosts nobody knows (`env_vars`), which are refused
     /// otherwise. They are masked in what programs print, and listed as exposed in `sandbox_status` and the audit log.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
+    #[schema(nullable)]
     pub expose: bool,
     /// Python packages to install, with versions where they matter: `numpy==2.3.1`. All of them or none.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub install_packages: Vec<String>,
     /// Bash commands, run one after the other until one fails.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub run_commands: Vec<String>,
     /// What it may reach from now on, in place of what it might so far; open connections are judged again. As in
     /// `sandbox_create`.

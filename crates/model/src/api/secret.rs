@@ -38,19 +38,23 @@ pub struct SecretSetRequest {
     /// Exact names of the hosts that it may go to. Without hosts and placements it keeps those that it has, or takes those
     /// that are known for its name.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub hosts: Vec<String>,
     /// Ports; 443 when there are none.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub ports: Vec<PortSpec>,
     /// Where it may stand in a request: `header:NAME`, `bearer`, `basic:user`, `basic:password`, `query:FIELD`,
     /// `frame:FIELD` (first message of a websocket), `jwt` (as the id of the key of a token that is signed anew).
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub placements: Vec<String>,
     /// Whether it signs instead of being placed. Its hosts are those of the exchange when there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign: Option<SecretSigning>,
     /// Whether one of this name must be there already; else none may be.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[schema(nullable)]
     pub rotate: bool,
 }
 

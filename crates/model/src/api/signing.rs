@@ -91,13 +91,16 @@ pub struct SecretSigning {
     pub key: Option<String>,
     /// Methods that are signed; any when there are none.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub methods: Vec<String>,
     /// Paths that are signed, as in a network rule; those for trading and reading when there are none. A path by which money
     /// leaves or keys are made is signed only where it is named without `*`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub paths: Vec<String>,
     /// What nonces count, where the exchange wants them.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[schema(nullable)]
     pub nonce: NonceUnit,
 }
 

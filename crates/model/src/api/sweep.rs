@@ -58,6 +58,7 @@ pub struct SweepRequest {
     pub strategy: Option<String>,
     /// Several built-in strategies, each over all symbols and parameters.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub strategies: Vec<String>,
     /// A strategy of your own in Python, instead of `strategy`: it defines `signals(bars, **parameters)`, which returns the
     /// target position for each bar as a fraction of equity (1 all in, 0 flat, -1 short).
@@ -65,6 +66,7 @@ pub struct SweepRequest {
     pub code: Option<String>,
     /// Symbols, such as `AAPL` (default: all of the sample). Each is a backtest of its own unless `together` is set.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub symbols: Vec<String>,
     /// One backtest of all symbols as a portfolio. A strategy that needs two symbols gets each pair without this.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -72,11 +74,11 @@ pub struct SweepRequest {
     /// Values to try by parameter, as in `{"fast": [10, 20], "slow": [50, 100]}`: every combination is run.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "values_schema")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, nullable)]
     pub parameters: BTreeMap<String, Vec<Value>>,
     /// Parameter sets to try as they are, beside or instead of `parameters`, as in `[{"fast": 10, "slow": 20}]`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Object>, nullable)]
     pub combinations: Vec<SweepParameters>,
     /// First day, `YYYY-MM-DD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,9 +92,11 @@ pub struct SweepRequest {
     pub data: Option<SweepData>,
     /// What trading costs.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "SweepCosts::is_default")]
+    #[schema(nullable)]
     pub costs: SweepCosts,
     /// What the account may do.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "SweepAccount::is_default")]
+    #[schema(nullable)]
     pub account: SweepAccount,
     /// When targets become trades (default `next_open`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -110,6 +110,7 @@ pub struct BuildRequest {
     pub template_name: String,
     /// Build a new version even when one is ready.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[schema(nullable)]
     pub rebuild: bool,
     /// A recipe of the operator's own, of that name. Without one, the template is one that is shipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,6 +153,7 @@ pub struct RecipeSource {
     pub text: String,
     /// The files.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[schema(nullable)]
     pub files: Vec<RecipeFile>,
 }
 
@@ -163,6 +165,7 @@ pub struct RecipeFile {
     pub path: String,
     /// Whether it may be executed.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[schema(nullable)]
     pub executable: bool,
     /// What is in it, in base64.
     pub content_base64: String,
@@ -190,6 +193,7 @@ pub struct BuildAnswer {
 pub struct PruneRequest {
     /// Only say what would go.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[schema(nullable)]
     pub dry_run: bool,
 }
 

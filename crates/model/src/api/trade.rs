@@ -238,6 +238,7 @@ pub struct TradeHaltRequest {
     pub cancel: Option<bool>,
     /// Whether positions are closed at the venue too. Operators only, and not for one sandbox: positions are the account's.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[schema(nullable)]
     pub flatten: bool,
 }
 

@@ -155,7 +155,7 @@ pub struct TaskRequest {
     /// One object for each agent, in their order; a single one is for all of them; none leaves it to the handler. What it may
     /// hold depends on the handler: `symbol`, `strategy`, `parameters`, `texts`, `positions`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Object>, nullable)]
     pub inputs: Vec<Map<String, Value>>,
     /// Seconds that each program may take (default 60).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -39,6 +39,7 @@ pub struct TradeLimitsSetRequest {
     /// Values by name, as texts: `500`, `2.5`, `yes`, a list with commas, `none` for no limit, `default` for what it is out of the
     /// box.
     #[serde(deserialize_with = "texts")]
+    #[schema(nullable)]
     pub limits: BTreeMap<String, String>,
 }
 
@@ -52,6 +53,7 @@ pub struct TradeTightenRequest {
     /// Values by name, as texts, as in `{"max_notional_per_order": "500"}`. Each must let through at most what it let through
     /// before.
     #[serde(default, deserialize_with = "texts", skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(nullable)]
     pub tighten: BTreeMap<String, String>,
 }
 
