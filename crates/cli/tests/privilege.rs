@@ -100,15 +100,19 @@ impl Host {
         let home = shared();
         let installation = Installation::load(home).expect("the daemon has made it");
         let wanted = format!("ringfence-jailer\0{}\0", home.display());
-        let jailer = fs::read_dir("/proc")
+        // What it forks has its command line too until it executes something, and a lower number once these have begun anew.
+        let named: Vec<Look> = fs::read_dir("/proc")
             .expect("procfs")
             .flatten()
             .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
-            .find(|pid| {
+            .filter(|pid| {
                 fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| String::from_utf8_lossy(&c).starts_with(&wanted))
             })
-            .expect("the daemon has a jailer");
-        let look = Look::at(jailer).expect("it runs");
+            .filter_map(Look::at)
+            .collect();
+        let is_forked = |look: &&Look| named.iter().any(|other| look.status["PPid"] == other.pid.to_string());
+        let look = named.iter().find(|look| !is_forked(look)).expect("the daemon has a jailer");
+        let jailer = look.pid;
         let name =
             |ns: &&str| fs::read_link(format!("/proc/self/ns/{ns}")).expect("ours").to_string_lossy().into_owned();
         let ours = NAMESPACES.iter().map(name);
@@ -118,7 +122,7 @@ impl Host {
         Self {
             uids: Uids::of_block(installation.uid_block),
             jailer,
-            executable: look.executable,
+            executable: look.executable.clone(),
             namespaces: ours.chain(jailers).collect(),
             user_namespace: look.user_namespace,
         }

@@ -248,15 +248,20 @@ impl Scene {
         Running { api: self.api.clone(), execution: begun.execution_id.to_string() }
     }
 
-    /// The process of a role, as the host sees it.
+    /// The process of a role, as the host sees it. What a role forks has its command line too, until it executes something.
     pub(crate) fn role(&self, name: &str) -> Option<i32> {
         let home = self.home.to_string_lossy().into_owned();
-        fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let of_role = |entry: fs::DirEntry| -> Option<(i32, i32)> {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let line = fs::read(entry.path().join("cmdline")).ok()?;
             let mut words = line.split(|byte| *byte == 0);
-            (words.next()? == name.as_bytes() && words.next()? == home.as_bytes()).then_some(pid)
-        })
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // proc(5): the name in parentheses, the state, the parent.
+            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+            (words.next()? == name.as_bytes() && words.next()? == home.as_bytes()).then_some((pid, parent))
+        };
+        let named: Vec<(i32, i32)> = fs::read_dir("/proc").ok()?.flatten().filter_map(of_role).collect();
+        named.iter().find(|(_, parent)| !named.iter().any(|(pid, _)| pid == parent)).map(|(pid, _)| *pid)
     }
 }
 
