@@ -72,6 +72,14 @@ impl Failure {
                     "the host's disk is full; free some space (`ringfence doctor` says where) and try again",
                 );
             }
+            Self::Machine(MachineError::Jailer(JailerError::Refused(Refusal::DisksLost))) => {
+                tracing::warn!("the disks of sandboxes take nothing");
+                return ApiError::new(
+                    Code::InsufficientResources,
+                    "the host's disk was full, and the disks of sandboxes take nothing until there is room; \
+                     free some space (`ringfence doctor` says where) and try again in a few seconds",
+                );
+            }
             // EMFILE and ENFILE: of the jailer, or of the host.
             Self::Machine(MachineError::Jailer(JailerError::Refused(refusal)))
                 if kernel_said(refusal, &["os error 24", "os error 23"]) =>

@@ -89,10 +89,12 @@ pub fn run(
     sys::mount("tmpfs", &proc.to_string_lossy(), "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, options)
         .map_err(step("mounting the synthetic procfs files"))?;
     let disks_root = home.join("disks");
-    let disks = if is_mount_point(&disks_root) {
-        Disks::mounted(&disks_root)
-    } else {
-        Disks::mount(&home.join("disks.btrfs"), &disks_root).map_err(step("mounting the disks"))?
+    let disks = match is_mount_point(&disks_root).then(|| Disks::mounted(&disks_root)) {
+        Some(disks) if !disks.take_nothing() => disks,
+        lost => {
+            lost.map_or(Ok(()), Disks::unmount).map_err(step("unmounting disks that take nothing"))?;
+            Disks::mount(&home.join("disks.btrfs"), &disks_root).map_err(step("mounting the disks"))?
+        }
     };
     let last_filter = seccomp::compile(seccomp::Kind::Last);
     let harness = write_harness(home)?;

@@ -9,7 +9,10 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
+
+use rustix::fs::StatVfsMountFlags;
 
 use crate::{proto::DiskId, sys};
 
@@ -102,6 +105,36 @@ impl Disks {
     #[must_use]
     pub fn mounted(root: &Path) -> Self {
         Self { root: root.to_owned() }
+    }
+
+    /// Where they are mounted.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The kernel lets nothing be written any more: a page of btrfs's own trees could not be, as when the host's file system had no
+    /// room for it.
+    #[must_use]
+    pub fn take_nothing(&self) -> bool {
+        rustix::fs::statvfs(&self.root).is_ok_and(|disks| disks.f_flag.contains(StatVfsMountFlags::RDONLY))
+    }
+
+    /// Unmounts them. Whoever uses them is waited for.
+    ///
+    /// # Errors
+    /// errno of umount(2): they are still in use after some seconds.
+    pub fn unmount(self) -> Result<(), DiskError> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        const POLL: Duration = Duration::from_millis(20);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            // Not detached: a mount that lives on somewhere would be found by the next one, as it is.
+            match sys::umount(&self.root.to_string_lossy(), 0) {
+                Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < end => std::thread::sleep(POLL),
+                result => return result.map_err(doing("unmounting the disks")),
+            }
+        }
     }
 
     fn enable_quotas(&self) -> Result<(), DiskError> {

@@ -27,6 +27,7 @@ use crate::{
 mod executions;
 mod gates;
 mod join;
+mod room;
 mod shells;
 mod sockets;
 mod steps;
@@ -58,6 +59,7 @@ enum Role {
     Zygote(ZygoteNo, u32),
     Program(ShellId, ExecNo),
     Step(u32),
+    Writer,
 }
 
 /// What happens when a moment has come. Timers are never cancelled: one that no longer applies does nothing.
@@ -73,6 +75,7 @@ enum Timer {
     RemoveGroups,
     StepTooLong(u32),
     TellGateway,
+    LookAtRoom,
 }
 
 /// The jailer's whole state.
@@ -107,6 +110,7 @@ pub struct Jailer {
     gateways: u32,
     /// A timer will go on telling the gateway what is kept for it.
     is_telling: bool,
+    room: room::Room,
 }
 
 /// Why the jailer ended.
@@ -115,6 +119,9 @@ pub enum JailerError {
     /// `serve` went away; everything has been ended.
     #[error("serve closed its socket")]
     ServeGone,
+    /// The disks take nothing, and there is room to mount them anew.
+    #[error("the disks of sandboxes are mounted anew, now that there is room")]
+    DisksLost,
     /// Its own machinery failed.
     #[error("{0}")]
     Step(#[from] StepError),
@@ -161,6 +168,7 @@ impl Jailer {
             gateway: None,
             gateways: 0,
             is_telling: false,
+            room: room::Room::default(),
         };
         let control = jailer.control.try_clone()?;
         jailer.watch(control.as_fd(), Token::Control)?;
@@ -210,9 +218,10 @@ impl Jailer {
     }
 
     fn serve(&mut self) -> Result<std::convert::Infallible, JailerError> {
+        self.look_at_room()?;
         let mut events = Vec::with_capacity(64);
         loop {
-            let wait = self.run_timers();
+            let wait = self.run_timers()?;
             events.clear();
             let timeout = wait.map(|d| rustix::time::Timespec {
                 tv_sec: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
@@ -231,12 +240,12 @@ impl Jailer {
     }
 
     /// Runs what is due; how long until the next.
-    fn run_timers(&mut self) -> Option<Duration> {
+    fn run_timers(&mut self) -> Result<Option<Duration>, JailerError> {
         loop {
-            let Reverse((when, timer)) = *self.timers.peek()?;
+            let Some(&Reverse((when, timer))) = self.timers.peek() else { return Ok(None) };
             let now = Instant::now();
             if when > now {
-                return Some(when - now);
+                return Ok(Some(when - now));
             }
             self.timers.pop();
             match timer {
@@ -253,6 +262,7 @@ impl Jailer {
                     self.is_telling = false;
                     self.send_to_gateway();
                 }
+                Timer::LookAtRoom => self.look_at_room()?,
             }
         }
     }
@@ -295,6 +305,9 @@ impl Jailer {
     }
 
     fn on_request(&mut self, Request { id, op }: Request, fds: &[OwnedFd]) {
+        if let Err(refusal) = self.has_disks_for(&op) {
+            return self.reply(id, Err(refusal), Vec::new());
+        }
         let result = match op {
             Op::Hello => Ok(Some(Done::Host(self.facts.clone()))),
             Op::StartZygote(plan) => self.start_zygote(id, plan).map(|()| None),
@@ -439,6 +452,7 @@ impl Jailer {
                 Role::Zygote(zygote, generation) => self.on_zygote_death(zygote, generation, ended),
                 Role::Program(shell, exec) => self.on_program_death(shell, exec, ended),
                 Role::Step(step) => self.on_step_death(step, ended),
+                Role::Writer => self.on_writer_death(ended),
             }
         }
         Ok(())

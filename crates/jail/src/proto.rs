@@ -468,6 +468,9 @@ pub enum Refusal {
     /// It can be done in a moment.
     #[error("not yet: {0}")]
     NotYet(String),
+    /// The kernel lets nothing be written to the disks since their image had no room.
+    #[error("the disks take nothing")]
+    DisksLost,
 }
 
 /// What the kernel says of a process: the evidence for `isolation` in results.

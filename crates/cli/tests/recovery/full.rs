@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Mutex,
+    time::Instant,
 };
 
 use ringfence_engine::api::Sandboxes;
@@ -14,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{
     daemon::{Daemon, Place},
     patience::wait_for,
-    scene::{bash, block_on, create},
+    scene::{bash, block_on, create, named},
 };
 use crate::common::{self, BIN, ringfence};
 
@@ -50,6 +51,20 @@ fn a_full_state_directory_is_said_and_loses_nothing() {
         let api = daemon.client();
         let id = create(&api).await;
         assert!(api.execute(Actor::Operator, bash(&id, "echo before > kept")).await.expect("run").success);
+        // The jailer's view of the disks and their image, since nobody else has them mounted.
+        let jailer = daemon.role("ringfence-jailer").expect("a jailer").pid;
+        let seen =
+            PathBuf::from(format!("/proc/{jailer}/root")).join(point.path().strip_prefix("/").expect("absolute"));
+        // There is so little room from the beginning that what sandboxes write is written down at once. The second time from now it
+        // has begun after the program's end.
+        let begun = generation(&seen);
+        wait_for("two times of writing down", || {
+            fs::write(seen.join("disks/something"), format!("{:?}", Instant::now())).expect("written");
+            let now = generation(&seen);
+            if now >= begun + 2 { Ok(()) } else { Err(format!("{begun}, now {now}: {}", said())) }
+        });
+        wait_for("a word of it", || if said().contains("is written down every second") { Ok(()) } else { Err(said()) });
+
         let filler = home.join("filler");
         let mut file = fs::File::create(&filler).expect("a file");
         let block = vec![0_u8; 1 << 16];
@@ -65,13 +80,37 @@ fn a_full_state_directory_is_said_and_loses_nothing() {
             }
         }
         assert!(refused > 0, "nothing was refused: the file system was not full");
+        // Sooner or later the kernel writes down what the disks hold, and has no room for it.
+        wait_for("disks that take nothing", || {
+            let _ = fs::create_dir(seen.join(format!("disks/full-{:?}", Instant::now())));
+            let disks = fs::File::open(seen.join("disks")).expect("the disks");
+            let _ = rustix::fs::syncfs(&disks);
+            let flags = rustix::fs::fstatvfs(&disks).expect("statvfs").f_flag;
+            if flags.contains(rustix::fs::StatVfsMountFlags::RDONLY) { Ok(()) } else { Err(format!("{flags:?}")) }
+        });
+        let refusal = api.execute(Actor::Operator, bash(&id, "true")).await.expect_err("the disks take nothing");
+        assert!(refusal.message.contains("disk"), "{refusal:?}");
         assert!(common::answers(&home), "{}", said());
+        wait_for("a word of it", || if said().contains("their disks take nothing") { Ok(()) } else { Err(said()) });
+        assert_eq!(
+            daemon.role("ringfence-jailer").map(|p| p.pid),
+            Some(jailer),
+            "nothing is ended while there is no room"
+        );
+
         drop(file);
         fs::remove_file(&filler).expect("removed");
+        wait_for("another jailer", || match daemon.role("ringfence-jailer") {
+            Some(other) if other.pid != jailer && common::answers(&home) => Ok(()),
+            _ => Err(said()),
+        });
+        let api = daemon.client();
+        let ran = api.execute(Actor::Operator, bash(&create(&api).await, "echo after > kept && cat kept")).await;
+        assert_eq!(ran.expect("run").output, "after\n");
+        api.resume(Actor::Operator, named(&id)).await.expect("started");
         let read =
-            api.execute(Actor::Operator, bash(&id, "cat kept; wc -l < attempts || echo none")).await.expect("run");
-        assert!(read.output.starts_with("before\n"), "{read:?}");
-        assert!(api.execute(Actor::Operator, bash(&create(&api).await, "true")).await.expect("run").success);
+            api.execute(Actor::Operator, bash(&id, "cat kept && echo more > kept && cat kept")).await.expect("run");
+        assert_eq!(read.output, "before\nmore\n", "{read:?}");
         let verified = ringfence(&home, &["audit", "verify"]);
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     });
@@ -79,4 +118,13 @@ fn a_full_state_directory_is_said_and_loses_nothing() {
     kill_process(Pid::from_raw(outer).expect("not 0"), Signal::TERM).expect("it is there");
     let status = wait_for("the end after SIGTERM", || daemon.ended().ok_or_else(said));
     assert_eq!(status.code(), Some(0), "{}", said());
+}
+
+/// How often btrfs has written down, from the first copy of its superblock: at 64 KiB, the generation 72 bytes in (`linux/btrfs_tree.h`).
+fn generation(seen: &Path) -> u64 {
+    const AT: u64 = (64 << 10) + 72;
+    let image = fs::File::open(seen.join("disks.btrfs")).expect("the image");
+    let mut bytes = [0; 8];
+    std::os::unix::fs::FileExt::read_exact_at(&image, &mut bytes, AT).expect("a superblock");
+    u64::from_le_bytes(bytes)
 }

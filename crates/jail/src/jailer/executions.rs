@@ -227,7 +227,8 @@ impl Jailer {
         let Some(execution) = self.shells.get_mut(&id).and_then(|shell| shell.executions.get_mut(&exec)) else {
             return;
         };
-        let Stage::Dying { ended, .. } = std::mem::replace(&mut execution.stage, Stage::Ended) else { return };
+        let Stage::Dying { ended, .. } = execution.stage else { return };
+        execution.stage = Stage::Ended;
         if let Some(account) = account {
             self.notify(Notice::Exited(Exited { code: ended.code, signal: ended.signal, ..account }));
         }
