@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, bail};
 use ringfence_engine::api::SharedSandboxes;
 use ringfence_model::{
-    Project,
+    ApiError, Project,
     api::{Actor, ReadyAnswer, StopAnswer},
 };
 use ringfence_research::api::SharedResearch;
@@ -96,8 +96,8 @@ impl Daemon {
     ///
     /// # Errors
     /// It refuses.
-    pub(crate) async fn stop(&self) -> anyhow::Result<StopAnswer> {
-        Ok(self.client.stop_daemon().await?)
+    pub(crate) async fn stop(&self) -> Result<StopAnswer, ApiError> {
+        self.client.stop_daemon().await
     }
 
     /// Whether it takes work, and what it waits for; none when it does not say so soon.

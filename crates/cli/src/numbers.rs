@@ -16,6 +16,11 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// How many, as in `2 programs` and `1 program`.
+pub(crate) fn counted(count: u64, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A duration with three digits or so.
 pub(crate) fn seconds(seconds: f64) -> String {
     match seconds {

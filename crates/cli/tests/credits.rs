@@ -228,6 +228,9 @@ fn without_credits_there_is_a_warning_a_grace_and_a_clean_stop() {
         let (done, said) = asked(&args);
         assert!(!done && said.contains("PERMISSION_DENIED"), "{args:?}: {said}");
     }
+    let (done, said) = asked(&["stop"]);
+    assert!(!done && said.contains("PERMISSION_DENIED"), "{said}");
+    assert!(!said.contains("is stopping"), "{said}");
     let (read, said) = asked(&["credits", "balance"]);
     assert!(read && said.contains("fund"), "{said}");
 

@@ -44,7 +44,7 @@ pub struct Billed {
 pub struct Standing {
     /// What it may spend; `None` for any amount.
     pub budget: Option<Budget>,
-    /// What it has spent on the day that was asked for.
+    /// What it has spent on the day that was asked for: without what ran in the grace, which nobody pays.
     pub spent_today: MilliCredits,
     /// Its open meters.
     pub metered: u32,
@@ -115,7 +115,7 @@ impl View<'_> {
         };
         let name = project.as_str();
         let sql = "SELECT coalesce(sum(amount_mc), 0) FROM credit_transaction JOIN credit_posting ON id = transaction_id \
-                   WHERE at_ms >= ?2 AND project = ?1 AND account = 'revenue'";
+                   WHERE at_ms >= ?2 AND project = ?1 AND account IN ('revenue', 'written_off')";
         let spent_today = MilliCredits(one(sql, &[&name, &(now_ms - now_ms % DAY_MS)])?);
         let sql = "SELECT count(*) FROM meter WHERE closed_at_ms IS NULL AND project = ?1";
         let metered = u32::try_from(one(sql, &[&name])?).unwrap_or(u32::MAX);

@@ -91,6 +91,8 @@ async fn nothing_left_is_a_grace_and_then_an_end_and_never_a_debt() {
     assert!(bill(2).await.is_empty() && bill(6).await.is_empty());
     assert_eq!(bill(7).await, [sandbox_id(1)]);
     assert_eq!((balance(&store).await, cost(&store, 1).await), (0, 9000));
+    let standing = store.read(|view| view.credit_standing(&Project::default(), NOW_MS)).await.expect("it stands");
+    assert_eq!(standing.spent_today.0, 4000, "not what was written off");
     go(&store, 1, SandboxStatus::Stopped, NOW_MS + 7 * MINUTE).await.expect("stopped");
     let again = go(&store, 1, SandboxStatus::Running, NOW_MS + 8 * MINUTE).await.expect_err("nothing is left");
     assert!(matches!(again, StoreError::InsufficientCredits { .. }), "{again}");

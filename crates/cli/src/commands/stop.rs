@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
-use ringfence_model::api::ReadyAnswer;
+use ringfence_model::{Code, api::ReadyAnswer};
 use serde_json::json;
 
 use crate::{args::Global, daemon, output};
@@ -48,6 +48,7 @@ pub(crate) async fn run(global: Global) -> anyhow::Result<i32> {
     // One that ends already may hang up on us, and is gone soon.
     let (asked, patience) = match daemon.stop().await {
         Ok(answer) => (Ok(()), PATIENCE + Duration::from_secs(answer.drain_seconds)),
+        Err(error) if error.code == Code::PermissionDenied => return Err(error.into()),
         Err(error) => (Err(error), PATIENCE_WITHOUT_ANSWER),
     };
     let mut told = begin;

@@ -45,7 +45,7 @@ pub struct BalanceAnswer {
     /// Credits spent of `budget`; null when unlimited.
     #[schema(value_type = Option<f64>)]
     pub spent: Option<MilliCredits>,
-    /// Credits spent today, a day of UTC.
+    /// Credits spent today, a day of UTC. What ran in the grace, with nothing left, is not spent.
     #[schema(value_type = f64)]
     pub spent_today: MilliCredits,
     /// Its sandboxes that run or are paused: their meters are open.

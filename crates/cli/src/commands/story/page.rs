@@ -102,29 +102,33 @@ fn usage(story: &Story) -> Vec<String> {
     let traffic = &usage.traffic;
     vec![
         format!(
-            "{} programs, {} CPU, {} of running, peak memory {}",
-            usage.executions,
+            "{}, {} CPU, {} of running, peak memory {}",
+            numbers::counted(usage.executions, "program"),
             seconds(usage.cpu_time_us),
             seconds(usage.execution_time_us),
             numbers::bytes(usage.memory_peak_bytes)
         ),
         format!(
-            "{} decisions of the gate, {} refused, {} sent, {} received",
-            traffic.requests,
+            "{} of the gate, {} refused, {} sent, {} received",
+            numbers::counted(traffic.requests, "decision"),
             traffic.refused,
             numbers::bytes(traffic.bytes_up),
             numbers::bytes(traffic.bytes_down)
         ),
-        format!("{} orders admitted, {} fills", usage.orders, usage.fills),
+        format!("{} admitted, {}", numbers::counted(usage.orders, "order"), numbers::counted(usage.fills, "fill")),
         cost(&usage.cost),
     ]
 }
 
 fn cost(cost: &CostFacts) -> String {
-    let ran = numbers::seconds(cost.running_ms as f64 / 1e3);
+    let running = match cost.running_ms {
+        // Its time is added up when it is paused or ends, and now and then before.
+        0 => "for the minutes that have begun".to_owned(),
+        ms => format!("for {} of life by the started minute", numbers::seconds(ms as f64 / 1e3)),
+    };
     let parts = [
         (cost.create, "to make it".to_owned()),
-        (cost.running, format!("for {ran} of life by the started minute")),
+        (cost.running, running),
         (cost.storage, "for storage".to_owned()),
         (cost.refunds, "refunded".to_owned()),
     ];
