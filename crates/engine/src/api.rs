@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use ringfence_model::{
-    ApiError,
+    ApiError, Project,
     api::{
         Actor, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer, AuditPruneRequest, AuditVerifyAnswer,
         AuditVerifyRequest, BuildAnswer, BuildRequest, CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest,
@@ -157,7 +157,7 @@ pub trait Sandboxes: Access + Credits + Trading + Send + Sync + 'static {
     fn secret_set(&self, actor: Actor, request: SecretSetRequest) -> Answering<'_, SecretAnswer>;
 
     /// The operator's secrets, without values.
-    fn secret_list(&self, actor: Actor) -> Answering<'_, SecretListAnswer>;
+    fn secret_list(&self, actor: Actor, project: Option<Project>) -> Answering<'_, SecretListAnswer>;
 
     /// Removes a secret; no sandbox can use it any more.
     fn secret_remove(&self, actor: Actor, request: SecretRequest) -> Answering<'_, SecretRemoveAnswer>;

@@ -100,14 +100,15 @@ impl Engine {
             Some(ready) => ready,
             None => shelf::make(machine, store, &template, limits, shelf::Warmth::IfPossible).await?,
         };
-        let kept = match self.keep_keys(actor, &ready.id, vars, &request.secrets, request.expose).await {
-            Ok(kept) => kept,
-            Err(error) => {
-                let _ = machine.destroy(&ready.shell).await;
-                shelf::discard_disk(machine, store, ready.disk).await;
-                return Err(error);
-            }
-        };
+        let kept =
+            match self.keep_keys(actor, (&ready.id, &request.project), vars, &request.secrets, request.expose).await {
+                Ok(kept) => kept,
+                Err(error) => {
+                    let _ = machine.destroy(&ready.shell).await;
+                    shelf::discard_disk(machine, store, ready.disk).await;
+                    return Err(error);
+                }
+            };
         request.secrets.retain(|name| !kept.sealed.contains(name));
         let now = self.settled_now_ms().await;
         let lifetime_s = request.lifetime_s();
@@ -332,14 +333,17 @@ impl Engine {
             }
             if changes_env {
                 let vars = std::mem::take(&mut request.env_vars);
-                let kept = self.keep_keys(actor, &sandbox.id, vars, &request.secrets, request.expose).await?;
+                let kept = self
+                    .keep_keys(actor, (&sandbox.id, &sandbox.project), vars, &request.secrets, request.expose)
+                    .await?;
                 request.secrets.retain(|name| !kept.sealed.contains(name));
                 let change = EnvChange { values: &kept.values, replace, unset: &request.unset_env, kept: Some(&kept) };
                 let made = self.set_environment(actor, &sandbox, change, &mut updated).await?;
                 // What programs see is no secret's placeholder any more.
                 let names: Vec<String> = updated.iter().filter(|name| !kept.sealed.contains(name)).cloned().collect();
                 if !names.is_empty() {
-                    self.inner.gate.call(GateOp::DropSecrets { sandbox: sandbox.id.clone(), names }).await?;
+                    let (id, project) = (sandbox.id.clone(), sandbox.project.clone());
+                    self.inner.gate.call(GateOp::DropSecrets { sandbox: id, project, names }).await?;
                 }
                 warnings = kept.warnings;
                 made

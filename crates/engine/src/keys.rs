@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ringfence_model::{
-    ApiError, Code, SandboxId,
+    ApiError, Code, Project, SandboxId,
     api::{EnvVars, SECRETS_MAX},
     net::{
         control::{GateAnswer, GateOp, SealedSecret, SealedValue, seal_context},
@@ -41,7 +41,7 @@ impl Engine {
     pub(crate) async fn keep_keys(
         &self,
         actor: Actor,
-        sandbox: &SandboxId,
+        of: (&SandboxId, &Project),
         vars: EnvVars,
         listed: &[String],
         expose: bool,
@@ -61,7 +61,7 @@ impl Engine {
             return Err(ApiError::new(Code::InvalidArgument, text).into());
         }
         if !keys.is_empty() {
-            for sealed in self.seal(actor, sandbox, &keys, &mut kept.values, expose).await? {
+            for sealed in self.seal(actor, of, &keys, &mut kept.values, expose).await? {
                 match sealed.placeholder {
                     Some(placeholder) => {
                         kept.values.insert(sealed.name.clone(), placeholder);
@@ -79,7 +79,7 @@ impl Engine {
     async fn seal(
         &self,
         actor: Actor,
-        sandbox: &SandboxId,
+        (sandbox, project): (&SandboxId, &Project),
         keys: &[String],
         values: &mut BTreeMap<String, String>,
         or_expose: bool,
@@ -93,7 +93,13 @@ impl Engine {
         };
         let values_sealed = keys.iter().map(seal).collect();
         let by_agent = actor == Actor::Agent;
-        let op = GateOp::SealSecrets { sandbox: sandbox.clone(), values: values_sealed, or_expose, by_agent };
+        let op = GateOp::SealSecrets {
+            sandbox: sandbox.clone(),
+            project: project.clone(),
+            values: values_sealed,
+            or_expose,
+            by_agent,
+        };
         let GateAnswer::Sealed(sealed) = self.inner.gate.call(op).await? else { return Err(mistaken("seal_secrets")) };
         let asked: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
         let answered: BTreeSet<&str> = sealed.iter().map(|sealed| sealed.name.as_str()).collect();

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ringfence_model::{
-    ApiError, Code, SandboxId,
+    ApiError, Code, Project, SandboxId,
     api::{
         self, EgressAnswer, EgressDecision, EgressRequest, Network, NetworkStatus, SecretAnswer, SecretListAnswer,
         SecretRemoveAnswer, SecretRequest, SecretSetRequest, SecretSummary, check_secret_name,
     },
-    net::control::{DecisionView, GateAnswer, GateOp, SecretView, Traffic},
+    net::control::{DecisionView, GateAnswer, GateOp, SecretView, Traffic, stored_context},
 };
 use ringfence_store::{Actor, SecretValue, gate::EnvelopePublicKey};
 
@@ -64,11 +64,11 @@ impl Engine {
         let binding = request.checked()?;
         let GateAnswer::Key(key) = self.inner.gate.call(GateOp::Key).await? else { return Err(mistaken("key")) };
         let key = EnvelopePublicKey::parse(&key).ok_or_else(|| mistaken("key"))?;
-        let SecretSetRequest { name, value, rotate, .. } = request;
+        let SecretSetRequest { name, value, rotate, project, .. } = request;
         let value = SecretValue::new(value.into_inner());
-        let sealed = BASE64_STANDARD.encode(key.seal(&value, name.as_bytes()));
+        let sealed = BASE64_STANDARD.encode(key.seal(&value, &stored_context(&project, &name)));
         drop(value);
-        let asked = GateOp::SetSecret { name, sealed, binding, rotate };
+        let asked = GateOp::SetSecret { project, name, sealed, binding, rotate };
         let GateAnswer::Secrets(secrets) = self.inner.gate.call(asked).await? else {
             return Err(mistaken("set_secret"));
         };
@@ -76,19 +76,19 @@ impl Engine {
         Ok(SecretAnswer { success: true, secret: summary(secret) })
     }
 
-    pub(crate) async fn do_secret_list(&self) -> Result<SecretListAnswer, Failure> {
-        let GateAnswer::Secrets(mut secrets) = self.inner.gate.call(GateOp::Secrets).await? else {
+    pub(crate) async fn do_secret_list(&self, project: Option<Project>) -> Result<SecretListAnswer, Failure> {
+        let GateAnswer::Secrets(mut secrets) = self.inner.gate.call(GateOp::Secrets { project }).await? else {
             return Err(mistaken("secrets"));
         };
-        secrets.sort_by(|a, b| a.name.cmp(&b.name));
+        secrets.sort_by(|a, b| (&a.project, &a.name).cmp(&(&b.project, &b.name)));
         let secrets: Vec<_> = secrets.into_iter().map(summary).collect();
         Ok(SecretListAnswer { success: true, count: count(secrets.len()), secrets })
     }
 
     pub(crate) async fn do_secret_remove(&self, request: SecretRequest) -> Result<SecretRemoveAnswer, Failure> {
         check_secret_name(&request.name)?;
-        let name = request.name;
-        match self.inner.gate.call(GateOp::RemoveSecret { name: name.clone() }).await? {
+        let SecretRequest { name, project } = request;
+        match self.inner.gate.call(GateOp::RemoveSecret { project, name: name.clone() }).await? {
             GateAnswer::Done => Ok(SecretRemoveAnswer { success: true, name }),
             _ => Err(mistaken("remove_secret")),
         }
@@ -142,6 +142,7 @@ fn shown(decision: DecisionView) -> EgressDecision {
 
 fn summary(secret: SecretView) -> SecretSummary {
     SecretSummary {
+        project: secret.project,
         name: secret.name,
         version: secret.version,
         fingerprint: secret.fingerprint,

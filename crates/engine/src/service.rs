@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ringfence_jail::proto::Rights;
 use ringfence_model::{
-    ApiError, Code, ExecutionId,
+    ApiError, Code, ExecutionId, Project,
     api::{
         self, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer, AuditPruneRequest, AuditVerifyAnswer,
         AuditVerifyRequest, BuildAnswer, BuildRequest, CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest,
@@ -552,10 +552,10 @@ impl Sandboxes for Engine {
         })
     }
 
-    fn secret_list(&self, by: api::Actor) -> Answering<'_, SecretListAnswer> {
+    fn secret_list(&self, by: api::Actor, project: Option<Project>) -> Answering<'_, SecretListAnswer> {
         looking(async move {
             operators_only(by, "listing secrets")?;
-            self.do_secret_list().await
+            self.do_secret_list(project).await
         })
     }
 

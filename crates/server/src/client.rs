@@ -284,7 +284,7 @@ impl Sandboxes for Client {
         Box::pin(self.ask(actor, ask))
     }
 
-    fn secret_list(&self, actor: Actor) -> Answering<'_, SecretListAnswer> {
+    fn secret_list(&self, actor: Actor, _: Option<Project>) -> Answering<'_, SecretListAnswer> {
         Box::pin(self.ask(actor, Ask::get("/v1/secrets".into())))
     }
 

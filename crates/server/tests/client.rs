@@ -90,18 +90,18 @@ async fn secrets_go_through_for_the_operator_alone() {
     let stored = client.secret_set(Actor::Operator, set(false)).await.expect("stored").secret;
     assert_eq!((stored.version, stored.hosts.as_slice()), (1, &["api.example.com".to_owned()][..]));
     assert_eq!(client.secret_set(Actor::Operator, set(true)).await.expect("rotated").secret.version, 2);
-    assert_eq!(client.secret_list(Actor::Operator).await.expect("listed").secrets[0].name, "API.key-1");
-    let name = || SecretRequest { name: "API.key-1".into() };
+    assert_eq!(client.secret_list(Actor::Operator, None).await.expect("listed").secrets[0].name, "API.key-1");
+    let name = || SecretRequest { name: "API.key-1".into(), ..SecretRequest::default() };
     for refused in [
         client.secret_set(Actor::Agent, set(false)).await.map(drop),
-        client.secret_list(Actor::Agent).await.map(drop),
+        client.secret_list(Actor::Agent, None).await.map(drop),
         client.secret_remove(Actor::Agent, name()).await.map(drop),
     ] {
         assert_eq!(refused.expect_err("not for agents").code, Code::PermissionDenied);
     }
     assert!(host.fake.actors().iter().all(|actor| *actor == Actor::Operator), "an agent's request went no further");
     client.secret_remove(Actor::Operator, name()).await.expect("removed");
-    assert_eq!(client.secret_list(Actor::Operator).await.expect("listed").count, 0);
+    assert_eq!(client.secret_list(Actor::Operator, None).await.expect("listed").count, 0);
 }
 
 #[tokio::test]

@@ -78,6 +78,9 @@ impl Scene {
         let (template, exported) = if project == "default" { ("house", "nohouse") } else { ("python", "house") };
         let own = made(project, own, template).await;
         let theirs = made("rival", theirs, exported).await;
+        let key = json!({"value": "a-value-of-it", "hosts": ["rival.example"], "placements": ["bearer"]});
+        let stored = rest(&host, &token(Role::Operator, "rival"), "PUT", "/v1/secrets/RIVALS_KEY", &key).await;
+        assert_eq!(stored.status, 200, "{stored:?}");
         services.taken();
         Self { host, services, project, role, own, theirs }
     }
@@ -128,7 +131,7 @@ impl Scene {
     #[track_caller]
     fn check_silence(&self, answer: &Answer, what: &str) {
         let Things { sandbox, execution, sweep, pipeline, swarm, task, .. } = &self.theirs;
-        for theirs in [sandbox, execution, sweep, pipeline, swarm, task, "rival"] {
+        for theirs in [sandbox, execution, sweep, pipeline, swarm, task, "rival", "RIVALS_KEY"] {
             assert!(!answer.text.contains(theirs), "{what} tells of {theirs}");
         }
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
 
+use ringfence_model::Project;
 use ringfence_store::gate::{GateStore, PlaceholderRow, SecretId, SecretName, SecretOrigin, SecretRow};
 use ringfence_store::{Result, SecretValue, StoreError, Verification};
 use support::{NOW_MS, Place, block_on, sandbox_id, secret_name, wait_until};
@@ -17,7 +18,7 @@ const PIECE: usize = 16;
 const BINDING: &str = r#"{"hosts":["paper-api.alpaca.markets"]}"#;
 
 fn of_operator(name: &str) -> SecretId {
-    SecretId::of_operator(secret_name(name))
+    SecretId::of_operator(secret_name(name), &Project::default())
 }
 
 fn of_client(name: &str, sandbox: u8) -> SecretId {
@@ -98,13 +99,17 @@ async fn a_secret_lives_from_its_first_value_to_its_revocation_and_may_come_back
     let bound = id.clone();
     let change = store.write(move |tx| tx.bind_secret(&bound, "{}")).await;
     assert!(matches!(change, Err(StoreError::NotFound { .. })));
-    assert_eq!(store.secrets(SecretOrigin::Operator).await.expect("they can be listed"), [revoked], "it is still seen");
+    assert_eq!(
+        store.secrets(SecretOrigin::Operator(Project::default())).await.expect("they can be listed"),
+        [revoked],
+        "it is still seen"
+    );
 
     let again = add(&store, &id, OTHER).await.expect("it can be added");
     assert_eq!((again.version, again.revoked_at_ms), (4, None), "versions go on");
     let removed = id.clone();
     assert!(store.write(move |tx| tx.remove_secret(&removed)).await.expect("it can be removed"));
-    assert_eq!(store.secrets(SecretOrigin::Operator).await.expect("they can be listed"), []);
+    assert_eq!(store.secrets(SecretOrigin::Operator(Project::default())).await.expect("they can be listed"), []);
 }
 
 #[tokio::test]
@@ -124,6 +129,41 @@ async fn one_name_may_be_the_operators_and_a_sandboxs_and_neither_is_taken_for_t
     store.forget_sandbox(NOW_MS, &sandbox_id(1)).await.expect("it can be forgotten");
     assert_eq!(opened(&store, &theirs).await, None);
     assert_eq!(opened(&store, &ours).await.as_deref(), Some(VALUE));
+}
+
+#[tokio::test]
+async fn one_name_may_be_every_projects_and_a_row_opens_for_its_own_alone() {
+    let place = Place::new();
+    let store = place.open_gate();
+    let [first, fund, fun] = ["default", "fund", "fun"].map(|name| Project::parse(name).expect("a name"));
+    let of = |project: &Project| SecretId::of_operator(secret_name("KEY"), project);
+    add(&store, &of(&first), VALUE).await.expect("it can be added");
+    assert_eq!(opened(&store, &of(&fund)).await, None);
+    add(&store, &of(&fund), OTHER).await.expect("it can be added");
+    add(&store, &of_client("KEY", 1), b"of the sandbox alone").await.expect("it can be added");
+    assert_eq!(opened(&store, &of(&first)).await.as_deref(), Some(VALUE));
+    assert_eq!(opened(&store, &of(&fund)).await.as_deref(), Some(OTHER));
+    assert_eq!(opened(&store, &of(&fun)).await, None, "a name that begins as another's does is no other's");
+    let ids = async |project: &Project| {
+        let listed = store.secrets(SecretOrigin::Operator(project.clone())).await.expect("they can be listed");
+        listed.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    assert_eq!((ids(&first).await, ids(&fund).await, ids(&fun).await), (vec![of(&first)], vec![of(&fund)], vec![]));
+    let all = store.read(|view| view.operators_secrets()).await.expect("they can be listed");
+    assert_eq!(all.into_iter().map(|row| row.id).collect::<Vec<_>>(), [of(&first), of(&fund)]);
+    // A row that was moved to another project does not open.
+    place
+        .behind_the_gate()
+        .execute_batch("UPDATE secret SET name = 'fun/KEY' WHERE name = 'fund/KEY'")
+        .expect("SQLite does it");
+    let found = store.open_secret(&of(&fun)).await;
+    assert!(matches!(found, Err(StoreError::Unsealable { .. })), "{found:?}");
+    place
+        .behind_the_gate()
+        .execute_batch("UPDATE secret SET name = 'default/KEY' WHERE name = 'fun/KEY'")
+        .expect("SQLite does it");
+    let found = store.read(|view| view.operators_secrets()).await;
+    assert!(matches!(found, Err(StoreError::Unreadable { .. })), "{found:?}");
 }
 
 #[tokio::test]
@@ -287,7 +327,7 @@ fn what_no_secret_can_be_is_refused_without_its_value() {
         let (found, listed) = block_on(async {
             let store = place.open_gate();
             let found = store.write(move |tx| tx.add_secret(NOW_MS, &of_operator("A"), &value, &binding)).await;
-            (found, store.secrets(SecretOrigin::Operator).await.expect("they can be listed"))
+            (found, store.secrets(SecretOrigin::Operator(Project::default())).await.expect("they can be listed"))
         });
         assert_eq!(listed.len(), usize::from(is_kept), "{found:?}");
         match found {

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
+    Project,
     api::{
         Actor, Exchange, NonceUnit, PortSpec, SecretListAnswer, SecretRequest, SecretSetRequest, SecretSigning,
         SecretSummary, check_secret_name,
@@ -230,7 +231,16 @@ fn request(args: &SetArgs) -> anyhow::Result<Option<SecretSetRequest>> {
 fn read(name: String) -> anyhow::Result<SecretSetRequest> {
     let value = prompt::value(&format!("value of {name}"))?;
     let (hosts, ports, placements) = (Vec::new(), Vec::new(), Vec::new());
-    Ok(SecretSetRequest { name, value, hosts, ports, placements, sign: None, rotate: false })
+    Ok(SecretSetRequest {
+        name,
+        value,
+        hosts,
+        ports,
+        placements,
+        sign: None,
+        rotate: false,
+        project: Project::default(),
+    })
 }
 
 async fn set(api: &dyn Sandboxes, request: SecretSetRequest, as_json: bool) -> anyhow::Result<i32> {
@@ -273,16 +283,16 @@ fn destinations(s: &SecretSummary) -> String {
 }
 
 async fn ls(api: &dyn Sandboxes, as_json: bool) -> anyhow::Result<i32> {
-    let answer: SecretListAnswer = api.secret_list(Actor::Operator).await?;
+    let answer: SecretListAnswer = api.secret_list(Actor::Operator, None).await?;
     if as_json {
         output::json(&answer)?;
         return Ok(0);
     }
-    let mut table = output::table(&["secret", "version", "fingerprint", "changed", "hosts", "places"]);
+    let mut table = output::table(&["secret", "project", "version", "fingerprint", "changed", "hosts", "places"]);
     for s in &answer.secrets {
         let version = if s.revoked { format!("{} (revoked)", s.version) } else { s.version.to_string() };
         let changed = s.rotated_at.as_ref().unwrap_or(&s.created_at);
-        table.add_row([&s.name, &version, &s.fingerprint, changed, &destinations(s), &places(s)]);
+        table.add_row([&s.name, s.project.as_str(), &version, &s.fingerprint, changed, &destinations(s), &places(s)]);
     }
     output::show(table)?;
     Ok(0)
@@ -290,7 +300,7 @@ async fn ls(api: &dyn Sandboxes, as_json: bool) -> anyhow::Result<i32> {
 
 async fn rm(api: &dyn Sandboxes, args: RmArgs, as_json: bool) -> anyhow::Result<i32> {
     for name in args.names {
-        let answer = api.secret_remove(Actor::Operator, SecretRequest { name }).await?;
+        let answer = api.secret_remove(Actor::Operator, SecretRequest { name, ..SecretRequest::default() }).await?;
         if as_json {
             output::json(&answer)?;
         } else {

@@ -48,16 +48,16 @@ impl Gate {
                 self.figures().await.map(|figures| GateAnswer::Figures(Box::new(figures))).map_err(failed)
             }
             GateOp::Key => Ok(GateAnswer::Key(hex::encode(self.envelope.public().as_bytes()))),
-            GateOp::SetSecret { name, sealed, binding, rotate } => {
-                self.set_secret(&name, &sealed, binding, rotate).await
+            GateOp::SetSecret { project, name, sealed, binding, rotate } => {
+                self.set_secret(&project, &name, &sealed, binding, rotate).await
             }
-            GateOp::Secrets => self.secrets().await,
-            GateOp::RemoveSecret { name } => self.remove_secret(&name).await,
-            GateOp::UseSecrets { sandbox, names } => self.use_secrets(&sandbox, &names).await,
-            GateOp::SealSecrets { sandbox, values, or_expose, by_agent } => {
-                self.seal_secrets(&sandbox, values, or_expose, by_agent).await
+            GateOp::Secrets { project } => self.secrets(project).await,
+            GateOp::RemoveSecret { project, name } => self.remove_secret(&project, &name).await,
+            GateOp::UseSecrets { sandbox, project, names } => self.use_secrets(&sandbox, &project, &names).await,
+            GateOp::SealSecrets { sandbox, project, values, or_expose, by_agent } => {
+                self.seal_secrets((&sandbox, &project), values, or_expose, by_agent).await
             }
-            GateOp::DropSecrets { sandbox, names } => self.drop_secrets(&sandbox, &names).await,
+            GateOp::DropSecrets { sandbox, project, names } => self.drop_secrets(&sandbox, &project, &names).await,
             GateOp::Trade(asked) => self.operate_trade(asked).await,
         }
     }

@@ -7,9 +7,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::http::HeaderName;
 use ringfence_model::api::{PortSpec, SecretSigning};
-use ringfence_model::net::control::{GateAnswer, SealedSecret, SealedValue, SecretBinding, SecretView, seal_context};
+use ringfence_model::net::control::{
+    GateAnswer, SealedSecret, SealedValue, SecretBinding, SecretView, seal_context, stored_context,
+};
 use ringfence_model::net::{HostName, Method, PathPattern, PortRange};
-use ringfence_model::{ApiError, SandboxId};
+use ringfence_model::{ApiError, Project, SandboxId};
 use ringfence_store::gate::{GateTx, GateView, PlaceholderRow, SecretId, SecretName, SecretOrigin, SecretRow};
 use ringfence_store::{Actor, AuditEntry, SecretValue, StoreError};
 use serde_json::json;
@@ -33,6 +35,7 @@ const USED_MAX: usize = 64;
 impl Gate {
     pub(super) async fn set_secret(
         &self,
+        project: &Project,
         name: &str,
         sealed: &str,
         binding: Option<SecretBinding>,
@@ -41,7 +44,7 @@ impl Gate {
         let name = SecretName::parse(name).map_err(failed)?;
         let sealed = STANDARD.decode(sealed).map_err(|_| invalid("the sealed value is not base64"))?;
         let value =
-            self.envelope.open(&sealed, name.as_str().as_bytes()).map_err(|error| invalid(error.to_string()))?;
+            self.envelope.open(&sealed, &stored_context(project, name.as_str())).map_err(|e| invalid(e.to_string()))?;
         check_value(&name, &value)?;
         let binding = match (binding, rotate) {
             (Some(binding), _) => Some(binding),
@@ -63,14 +66,14 @@ impl Gate {
             }
         }
         if rotate && binding.is_none() {
-            self.check_successor(&name, &value).await?;
+            self.check_successor(SecretId::of_operator(name.clone(), project), &value).await?;
         }
         let binding = binding.map(|binding| serde_json::to_string(&binding));
         let binding = binding.transpose().map_err(|_| ApiError::internal("the binding could not be written"))?;
         let _turn = self.changes.lock().await;
-        let id = SecretId::of_operator(name.clone());
+        let id = SecretId::of_operator(name.clone(), project);
         let event = if rotate { "secret.rotate" } else { "secret.set" };
-        let detail = json!({ "name": name.as_str(), "binding": binding });
+        let detail = json!({ "project": project, "name": name.as_str(), "binding": binding });
         let entry = AuditEntry::new(now_ms(), Actor::Operator, event).detail(detail);
         let (row, _) = self
             .store
@@ -89,27 +92,31 @@ impl Gate {
     }
 
     /// Whether a value can take the place of the one that there is.
-    async fn check_successor(&self, name: &SecretName, value: &SecretValue) -> Result<(), ApiError> {
-        let id = SecretId::of_operator(name.clone());
+    async fn check_successor(&self, id: SecretId, value: &SecretValue) -> Result<(), ApiError> {
+        let name = id.name.clone();
         let row = self.store.read(move |db| db.secret(&id)).await.map_err(failed)?;
         let kept = row.and_then(|row| serde_json::from_str::<SecretBinding>(&row.binding).ok());
         match kept.and_then(|kept| kept.sign).as_ref().map(read_signing).transpose()? {
-            Some(signing) => check_key(name, &signing, value),
+            Some(signing) => check_key(&name, &signing, value),
             None => Ok(()),
         }
     }
 
-    pub(super) async fn secrets(&self) -> Result<GateAnswer, ApiError> {
-        let rows = self.store.secrets(SecretOrigin::Operator).await.map_err(failed)?;
+    pub(super) async fn secrets(&self, project: Option<Project>) -> Result<GateAnswer, ApiError> {
+        let read = self.store.read(move |db| match project {
+            Some(project) => db.secrets(&SecretOrigin::Operator(project)),
+            None => db.operators_secrets(),
+        });
+        let rows = read.await.map_err(failed)?;
         Ok(GateAnswer::Secrets(rows.into_iter().map(view).collect::<Result<_, _>>()?))
     }
 
-    pub(super) async fn remove_secret(&self, name: &str) -> Result<GateAnswer, ApiError> {
+    pub(super) async fn remove_secret(&self, project: &Project, name: &str) -> Result<GateAnswer, ApiError> {
         let name = SecretName::parse(name).map_err(failed)?;
         let _turn = self.changes.lock().await;
-        let id = SecretId::of_operator(name.clone());
-        let entry =
-            AuditEntry::new(now_ms(), Actor::Operator, "secret.remove").detail(json!({ "name": name.as_str() }));
+        let id = SecretId::of_operator(name.clone(), project);
+        let detail = json!({ "project": project, "name": name.as_str() });
+        let entry = AuditEntry::new(now_ms(), Actor::Operator, "secret.remove").detail(detail);
         // The row stays, without a value: placeholders of it are still known for what they are, and refused.
         let revoked = self.store.write_with_audit(entry, move |tx| tx.revoke_secret(now_ms(), &id)).await;
         let (_row, _receipt) = revoked.map_err(failed)?;
@@ -117,12 +124,17 @@ impl Gate {
         Ok(GateAnswer::Done)
     }
 
-    pub(super) async fn use_secrets(&self, sandbox: &SandboxId, names: &[String]) -> Result<GateAnswer, ApiError> {
+    pub(super) async fn use_secrets(
+        &self,
+        sandbox: &SandboxId,
+        project: &Project,
+        names: &[String],
+    ) -> Result<GateAnswer, ApiError> {
         let names = names.iter().map(|name| SecretName::parse(name)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let _turn = self.changes.lock().await;
         let room = self.room(sandbox);
         check_used(&room, &names)?;
-        let (asked, owner) = (names.clone(), sandbox.clone());
+        let (asked, owner, project) = (names.clone(), sandbox.clone(), project.clone());
         let secret_names: Vec<&str> = names.iter().map(SecretName::as_str).collect();
         let entry = AuditEntry::new(now_ms(), Actor::System, "egress.secrets")
             .sandbox(sandbox)
@@ -130,7 +142,7 @@ impl Gate {
         let made = self.store.write_with_audit(entry, move |tx| {
             let mut texts = Vec::new();
             for name in asked {
-                let secret = SecretId::of_operator(name);
+                let secret = SecretId::of_operator(name, &project);
                 let (_, value) = tx
                     .open_secret(&secret)?
                     .ok_or_else(|| StoreError::NotFound { kind: "secret", id: secret.to_string() })?;
@@ -149,7 +161,7 @@ impl Gate {
 
     pub(super) async fn seal_secrets(
         &self,
-        sandbox: &SandboxId,
+        (sandbox, project): (&SandboxId, &Project),
         values: Vec<SealedValue>,
         or_expose: bool,
         by_agent: bool,
@@ -157,7 +169,7 @@ impl Gate {
         let _turn = self.changes.lock().await;
         let (mut known, mut answer) = (Vec::new(), Vec::new());
         for SealedValue { name, sealed } in values {
-            let Some((name, binding)) = self.known_binding(&name).await? else {
+            let Some((name, binding)) = self.known_binding(project, &name).await? else {
                 if !or_expose {
                     return Err(invalid(format!(
                         "`{name}` holds a key, and where it may go is not known: let the operator bind it, as in \
@@ -198,11 +210,11 @@ impl Gate {
         check_used(&room, &names)?;
         let detail = json!({ "secrets": names.iter().map(SecretName::as_str).collect::<Vec<_>>() });
         let entry = AuditEntry::new(now_ms(), Actor::System, "egress.seal").sandbox(sandbox).detail(detail);
-        let owner = sandbox.clone();
+        let (owner, project) = (sandbox.clone(), project.clone());
         let made = self.store.write_with_audit(entry, move |tx| {
             let mut texts = Vec::new();
             for (name, value, binding) in known {
-                tx.remove_placeholder(&owner, &SecretId::of_operator(name.clone()))?;
+                tx.remove_placeholder(&owner, &SecretId::of_operator(name.clone(), &project))?;
                 let id = SecretId::of_client(name, &owner);
                 match tx.secret(&id)?.filter(|row| row.revoked_at_ms.is_none()) {
                     None => drop(tx.add_secret(now_ms(), &id, &value, &binding)?),
@@ -227,20 +239,29 @@ impl Gate {
         Ok(GateAnswer::Sealed(answer))
     }
 
-    /// Where a value of this name may go, if that is known: it is a preset, or the operator has bound one of this name.
-    async fn known_binding(&self, name: &str) -> Result<Option<(SecretName, SecretBinding)>, ApiError> {
+    /// Where a value of this name may go, if that is known: it is a preset, or the project's operator has bound one of this name.
+    async fn known_binding(
+        &self,
+        project: &Project,
+        name: &str,
+    ) -> Result<Option<(SecretName, SecretBinding)>, ApiError> {
         // What cannot be the name of a secret is bound nowhere.
         let Ok(name) = SecretName::parse(name) else { return Ok(None) };
         if let Some(preset) = preset(name.as_str()) {
             return Ok(Some((name, of_preset(preset))));
         }
-        let id = SecretId::of_operator(name.clone());
+        let id = SecretId::of_operator(name.clone(), project);
         let row = self.store.read(move |db| db.secret(&id)).await.map_err(failed)?;
         let Some(row) = row.filter(|row| row.revoked_at_ms.is_none()) else { return Ok(None) };
         Ok(Some((name, view(row)?.binding)))
     }
 
-    pub(super) async fn drop_secrets(&self, sandbox: &SandboxId, names: &[String]) -> Result<GateAnswer, ApiError> {
+    pub(super) async fn drop_secrets(
+        &self,
+        sandbox: &SandboxId,
+        project: &Project,
+        names: &[String],
+    ) -> Result<GateAnswer, ApiError> {
         let names: Vec<_> = names.iter().filter_map(|name| SecretName::parse(name).ok()).collect();
         let _turn = self.changes.lock().await;
         let room = self.room(sandbox);
@@ -251,10 +272,10 @@ impl Gate {
         }
         let detail = json!({ "secrets": names.iter().map(SecretName::as_str).collect::<Vec<_>>() });
         let entry = AuditEntry::new(now_ms(), Actor::System, "egress.drop").sandbox(sandbox).detail(detail);
-        let owner = sandbox.clone();
+        let (owner, project) = (sandbox.clone(), project.clone());
         let dropped = self.store.write_with_audit(entry, move |tx| {
             for name in names {
-                tx.remove_placeholder(&owner, &SecretId::of_operator(name.clone()))?;
+                tx.remove_placeholder(&owner, &SecretId::of_operator(name.clone(), &project))?;
                 let own = SecretId::of_client(name, &owner);
                 // The row stays, without a value: its placeholder is still known for what it is, and refused.
                 if tx.secret(&own)?.is_some_and(|row| row.revoked_at_ms.is_none()) {
@@ -376,7 +397,11 @@ fn bound(db: &GateView<'_>, id: &SecretId, text: &SecretValue) -> Result<Option<
 fn view(row: SecretRow) -> Result<SecretView, ApiError> {
     let binding = serde_json::from_str(&row.binding)
         .map_err(|_| ApiError::internal(format!("the binding of secret `{}` cannot be read", row.id.name)))?;
+    let SecretOrigin::Operator(project) = row.id.origin else {
+        return Err(ApiError::internal(format!("secret `{}` is no operator's", row.id.name)));
+    };
     Ok(SecretView {
+        project,
         name: row.id.name.to_string(),
         version: u32::try_from(row.version).unwrap_or(u32::MAX),
         fingerprint: row.fingerprint,

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
-use ringfence_model::net::control::GateOp;
-use ringfence_store::Verification;
+use ringfence_model::Project;
+use ringfence_model::net::control::{GateAnswer, GateOp, stored_context};
+use ringfence_store::gate::EnvelopePublicKey;
+use ringfence_store::{SecretValue, Verification};
 
 use crate::world::{LOOPBACK, Server, Signer, World, bound, get, read};
 
@@ -85,11 +87,63 @@ async fn a_new_value_is_used_on_a_connection_that_is_open() {
     world.secret("TOKEN", "another-value-of-the-token", None, true).await;
     assert_eq!(read(sender.send_request(with(&placeholder, "")).await.unwrap()).await.0, 200);
     assert_eq!(server.seen()[1].headers["authorization"], "Bearer another-value-of-the-token");
-    world.gateway.call(GateOp::RemoveSecret { name: "TOKEN".into() }).await.unwrap();
+    world.gateway.call(GateOp::RemoveSecret { project: Project::default(), name: "TOKEN".into() }).await.unwrap();
     let response = sender.send_request(with(&placeholder, "")).await.unwrap();
     assert_eq!(response.status(), 403);
     assert_eq!(world.denials().len(), 1);
     assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn of_one_name_each_project_has_its_own_and_a_sandbox_is_given_its_projects() {
+    const THEIRS: &str = "the-value-that-another-project-has";
+    let signer = Signer::new();
+    let server = Server::start(Some((&signer, "api.test", &["http/1.1"]))).await;
+    let world = World::new(&[&signer], &[("api.test", LOOPBACK)]).await;
+    world.secret("TOKEN", VALUE, Some(bound("api.test", server.port)), false).await;
+    let [fund, rival] = ["fund", "rival"].map(|name| Project::parse(name).unwrap());
+    // Nobody else's is used, seen, replaced or removed.
+    let unknown = world.try_placeholder_of(&rival, "TOKEN").await.unwrap_err();
+    let never_there = world.try_placeholder_of(&rival, "NOKEN").await.unwrap_err();
+    assert_eq!(unknown.message.replace("TOKEN", "NOKEN"), never_there.message);
+    let names = async |project: Option<&Project>| {
+        let list = GateOp::Secrets { project: project.cloned() };
+        let GateAnswer::Secrets(secrets) = world.gateway.call(list).await.unwrap() else { panic!("no secrets") };
+        secrets.into_iter().map(|secret| format!("{}/{}", secret.project, secret.name)).collect::<Vec<_>>()
+    };
+    assert!(names(Some(&rival)).await.is_empty());
+    assert!(world.try_secret_of(&rival, "TOKEN", THEIRS, None, true).await.is_err(), "there is none to be rotated");
+    let remove = |project: &Project| GateOp::RemoveSecret { project: project.clone(), name: "TOKEN".into() };
+    world.gateway.call(remove(&rival)).await.unwrap_err();
+
+    let binding = || Some(bound("api.test", server.port));
+    world.try_secret_of(&fund, "TOKEN", THEIRS, binding(), false).await.unwrap();
+    assert_eq!(names(None).await, ["default/TOKEN", "fund/TOKEN"]);
+    assert_eq!(names(Some(&fund)).await, ["fund/TOKEN"]);
+    assert_eq!(names(Some(&Project::default())).await, ["default/TOKEN"]);
+    // An envelope for one project is none for another.
+    let GateAnswer::Key(key) = world.gateway.call(GateOp::Key).await.unwrap() else { panic!("no key") };
+    let sealed = EnvelopePublicKey::parse(&key).unwrap().seal(&SecretValue::new(THEIRS), &stored_context(&fund, "K"));
+    let sealed = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, sealed);
+    let set = GateOp::SetSecret { project: rival, name: "K".into(), sealed, binding: binding(), rotate: false };
+    assert!(world.gateway.call(set).await.unwrap_err().message.contains("another place"));
+
+    let placeholder = world.try_placeholder_of(&fund, "TOKEN").await.unwrap();
+    world.given("api.test").await;
+    let mut sender = world.http1(server.port, "api.test").await;
+    assert_eq!(read(sender.send_request(with(&placeholder, "")).await.unwrap()).await.0, 200);
+    assert_eq!(server.seen()[0].headers["authorization"], format!("Bearer {THEIRS}"));
+    // Its own is removed, and the other one stays.
+    world.gateway.call(remove(&fund)).await.unwrap();
+    assert_eq!(sender.send_request(with(&placeholder, "")).await.unwrap().status(), 403);
+    let GateAnswer::Secrets(left) = world.gateway.call(GateOp::Secrets { project: None }).await.unwrap() else {
+        panic!("no secrets")
+    };
+    assert_eq!(
+        left.iter().map(|secret| (secret.project.as_str(), secret.revoked)).collect::<Vec<_>>(),
+        [("default", false), ("fund", true)]
+    );
+    assert_eq!(server.seen().len(), 1);
 }
 
 #[tokio::test]
@@ -114,9 +168,16 @@ async fn a_name_that_nobody_knows_needs_a_binding() {
     world.secret("ANTHROPIC_API_KEY", VALUE, None, false).await;
     let placeholder = world.placeholder("ANTHROPIC_API_KEY").await;
     assert!(placeholder.starts_with("sk-ant-"));
-    let op = GateOp::SetSecret { name: "TOKEN".into(), sealed: "AAAA".into(), binding: None, rotate: false };
+    let op = GateOp::SetSecret {
+        project: Project::default(),
+        name: "TOKEN".into(),
+        sealed: "AAAA".into(),
+        binding: None,
+        rotate: false,
+    };
     assert_eq!(world.gateway.call(op).await.unwrap_err().code.as_str(), "INVALID_ARGUMENT");
-    let op = GateOp::UseSecrets { sandbox: world.sandbox.clone(), names: vec!["NONE".into()] };
+    let op =
+        GateOp::UseSecrets { sandbox: world.sandbox.clone(), project: Project::default(), names: vec!["NONE".into()] };
     assert_eq!(world.gateway.call(op).await.unwrap_err().code.as_str(), "INVALID_ARGUMENT");
 }
 

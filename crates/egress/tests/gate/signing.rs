@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 use ring::hmac;
+use ringfence_model::Project;
 use ringfence_model::api::{Exchange, PortSpec, SecretSigning};
 use ringfence_model::net::control::{GateOp, SecretBinding};
 
@@ -288,7 +289,7 @@ async fn nonces_are_the_gate_s_and_grow() {
         last = given;
     }
     // A second secret of the same key counts on.
-    scene.world.gateway.call(GateOp::RemoveSecret { name: "KEY".into() }).await.unwrap();
+    scene.world.gateway.call(GateOp::RemoveSecret { project: Project::default(), name: "KEY".into() }).await.unwrap();
     let headers = [("api-key", &*scene.id), ("api-sign", "mine")];
     let request = scene.request("POST", "/0/private/Balance", &headers, "nonce=1");
     let (code, message) = scene.refused(request).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ringfence_model::Project;
 use ringfence_model::net::control::GateOp;
 use ringfence_model::trade::Mode;
 use rmpv::Value;
@@ -275,7 +276,11 @@ async fn a_secret_that_is_revoked_ends_the_stream_and_opens_none() {
     let (world, venue) = Venue::scene().await;
     let one = Program::keyed(&world, 1).await;
     let mut socket = one.market(&world, "").await;
-    world.gateway.call(GateOp::RemoveSecret { name: "APCA_API_KEY_ID".into() }).await.unwrap();
+    world
+        .gateway
+        .call(GateOp::RemoveSecret { project: Project::default(), name: "APCA_API_KEY_ID".into() })
+        .await
+        .unwrap();
     assert_eq!(socket.closed().await.0, 1008);
     venue.until(|notes| notes.open == 0).await;
     let mut socket = one.open(&world, STREAM, "/v2/iex", "").await;

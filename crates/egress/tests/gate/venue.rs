@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use futures::{SinkExt as _, StreamExt as _};
-use ringfence_model::SandboxId;
 use ringfence_model::net::control::{DecisionView, GateAnswer, GateOp};
 use ringfence_model::trade::Mode;
+use ringfence_model::{Project, SandboxId};
 use rmpv::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -304,7 +304,7 @@ impl Program {
     pub(crate) async fn keyed(world: &World, number: u8) -> Self {
         let mut program = Self::new(world, number).await;
         let names = ["APCA_API_KEY_ID", "APCA_API_SECRET_KEY"].map(str::to_owned).to_vec();
-        let used = GateOp::UseSecrets { sandbox: program.sandbox.clone(), names };
+        let used = GateOp::UseSecrets { sandbox: program.sandbox.clone(), project: Project::default(), names };
         let GateAnswer::Placeholders(texts) = world.gateway.call(used).await.unwrap() else { panic!("none") };
         let [key, secret] = <[String; 2]>::try_from(texts).unwrap();
         assert!(key != KEY && secret != SECRET);

@@ -1,5 +1,6 @@
 //! Websockets through an intercepted connection.
 
+use ringfence_model::Project;
 use ringfence_model::net::control::SecretBinding;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -238,7 +239,14 @@ async fn a_secret_that_is_revoked_ends_the_websocket_that_it_opened_and_says_so(
         )
         .await;
         assert!(read_frame(&mut server).await.unwrap().contains(if in_handshake { "none" } else { VALUE }));
-        world.gateway.call(ringfence_model::net::control::GateOp::RemoveSecret { name: "TOKEN".into() }).await.unwrap();
+        world
+            .gateway
+            .call(ringfence_model::net::control::GateOp::RemoveSecret {
+                project: Project::default(),
+                name: "TOKEN".into(),
+            })
+            .await
+            .unwrap();
         let (flags, close) = read_any(&mut client).await.unwrap();
         assert_eq!((flags, &close[..2]), (0x88, &1008_u16.to_be_bytes()[..]));
         assert!(String::from_utf8_lossy(&close[2..]).contains("TOKEN"), "{close:?}");
@@ -248,7 +256,11 @@ async fn a_secret_that_is_revoked_ends_the_websocket_that_it_opened_and_says_so(
     }
     // One that it did not open goes on: the policy allows the host.
     let (mut world, mut client, mut server, _) = open(false).await;
-    world.gateway.call(ringfence_model::net::control::GateOp::RemoveSecret { name: "TOKEN".into() }).await.unwrap();
+    world
+        .gateway
+        .call(ringfence_model::net::control::GateOp::RemoveSecret { project: Project::default(), name: "TOKEN".into() })
+        .await
+        .unwrap();
     write_part(&mut server, 0x81, "still here", false).await;
     assert_eq!(read_message(&mut client).await.0, b"still here");
     assert!(world.denials().is_empty());

@@ -17,9 +17,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use ringfence_egress::cache::CacheConfig;
 use ringfence_egress::gate::{Config, Gateway};
 use ringfence_egress::tls::client::Roots;
-use ringfence_model::net::control::{DecisionView, FromGate, GateAnswer, GateOp, SecretBinding};
+use ringfence_model::net::control::{DecisionView, FromGate, GateAnswer, GateOp, SecretBinding, stored_context};
 use ringfence_model::net::{Denial, HostName, Rule};
-use ringfence_model::{ApiError, SandboxId};
+use ringfence_model::{ApiError, Project, SandboxId};
 use ringfence_store::SecretValue;
 use ringfence_store::gate::EnvelopePublicKey;
 use rustls::pki_types::pem::PemObject as _;
@@ -324,17 +324,34 @@ impl World {
         binding: Option<SecretBinding>,
         rotate: bool,
     ) -> Result<GateAnswer, ApiError> {
+        self.try_secret_of(&Project::default(), name, value, binding, rotate).await
+    }
+
+    pub(crate) async fn try_secret_of(
+        &self,
+        project: &Project,
+        name: &str,
+        value: &str,
+        binding: Option<SecretBinding>,
+        rotate: bool,
+    ) -> Result<GateAnswer, ApiError> {
         let GateAnswer::Key(key) = self.gateway.call(GateOp::Key).await.unwrap() else { panic!("no key") };
-        let sealed = EnvelopePublicKey::parse(&key).unwrap().seal(&SecretValue::new(value), name.as_bytes());
+        let context = stored_context(project, name);
+        let sealed = EnvelopePublicKey::parse(&key).unwrap().seal(&SecretValue::new(value), &context);
         let sealed = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, sealed);
-        let op = GateOp::SetSecret { name: name.to_owned(), sealed, binding, rotate };
+        let op = GateOp::SetSecret { project: project.clone(), name: name.to_owned(), sealed, binding, rotate };
         self.gateway.call(op).await
     }
 
     pub(crate) async fn placeholder(&self, name: &str) -> String {
-        let op = GateOp::UseSecrets { sandbox: self.sandbox.clone(), names: vec![name.to_owned()] };
-        match self.gateway.call(op).await.unwrap() {
-            GateAnswer::Placeholders(mut texts) => texts.pop().unwrap(),
+        self.try_placeholder_of(&Project::default(), name).await.unwrap()
+    }
+
+    /// As if the sandbox were of that project.
+    pub(crate) async fn try_placeholder_of(&self, project: &Project, name: &str) -> Result<String, ApiError> {
+        let (sandbox, project) = (self.sandbox.clone(), project.clone());
+        match self.gateway.call(GateOp::UseSecrets { sandbox, project, names: vec![name.to_owned()] }).await? {
+            GateAnswer::Placeholders(mut texts) => Ok(texts.pop().unwrap()),
             other => panic!("{other:?}"),
         }
     }

@@ -69,7 +69,11 @@ impl Engine {
         }
         let detail = serde_json::json!({ "secrets": secrets });
         drop(self.inner.store.append(Self::entry(actor, "sandbox.secrets").sandbox(&sandbox.id).detail(detail)).await?);
-        let op = GateOp::UseSecrets { sandbox: sandbox.id.clone(), names: secrets.to_vec() };
+        let op = GateOp::UseSecrets {
+            sandbox: sandbox.id.clone(),
+            project: sandbox.project.clone(),
+            names: secrets.to_vec(),
+        };
         let GateAnswer::Placeholders(placeholders) = self.inner.gate.call(op).await? else {
             return Err(ApiError::internal("the gateway answered out of turn").into());
         };

@@ -10,7 +10,7 @@ use super::{
     null_is_default,
 };
 use crate::{
-    ApiError,
+    ApiError, Project,
     net::{HostName, PORTS_MAX, PortRange, control::SecretBinding},
 };
 
@@ -56,6 +56,9 @@ pub struct SecretSetRequest {
     #[serde(default, deserialize_with = "null_is_default")]
     #[schema(nullable)]
     pub rotate: bool,
+    /// Whose it becomes: said by the daemon, of its caller, and never by a request.
+    #[serde(skip)]
+    pub project: Project,
 }
 
 impl SecretSetRequest {
@@ -166,6 +169,9 @@ pub(super) fn check_names(names: &[String]) -> Checked {
 pub struct SecretRequest {
     /// Its name.
     pub name: String,
+    /// Whose it is: said by the daemon, of its caller, and never by a request.
+    #[serde(skip)]
+    pub project: Project,
 }
 
 /// A secret that was stored.
@@ -200,6 +206,8 @@ pub struct SecretRemoveAnswer {
 /// A secret, without its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
 pub struct SecretSummary {
+    /// The project whose sandboxes may use it.
+    pub project: Project,
     /// Its name.
     pub name: String,
     /// Of its value: grows with each rotation.

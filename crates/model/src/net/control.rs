@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Denial, HostName};
 use crate::{
-    ApiError, SandboxId,
+    ApiError, Project, SandboxId,
     api::{AuditCut, GateChain, Network, PortSpec, SecretSigning},
 };
 
@@ -108,19 +108,26 @@ pub enum GateOp {
     Key,
     /// Stores a secret, or replaces the value of one. Answer: [`GateAnswer::Secrets`] with that one.
     SetSecret {
+        /// Whose.
+        project: Project,
         /// Its name.
         name: String,
-        /// The value, sealed with the gateway's public key and `name` as context; base64.
+        /// The value, sealed with the gateway's public key and [`stored_context`] as context; base64.
         sealed: String,
         /// Where it may go; `None` keeps what was bound, or takes the preset of the name.
         binding: Option<SecretBinding>,
         /// Whether one of this name must be there already (rotation) or must not.
         rotate: bool,
     },
-    /// The operator's secrets. Answer: [`GateAnswer::Secrets`].
-    Secrets,
+    /// The secrets of operators. Answer: [`GateAnswer::Secrets`].
+    Secrets {
+        /// Of this project alone; without one, all.
+        project: Option<Project>,
+    },
     /// Removes a secret; every sandbox that uses it can use it no more. Answer: [`GateAnswer::Done`].
     RemoveSecret {
+        /// Whose.
+        project: Project,
         /// Its name.
         name: String,
     },
@@ -130,6 +137,8 @@ pub enum GateOp {
     SealSecrets {
         /// Which sandbox.
         sandbox: SandboxId,
+        /// Its project.
+        project: Project,
         /// Names and values.
         values: Vec<SealedValue>,
         /// Whether names whose hosts are unknown are passed over; else they are an error.
@@ -142,14 +151,18 @@ pub enum GateOp {
     DropSecrets {
         /// Which sandbox.
         sandbox: SandboxId,
+        /// Its project.
+        project: Project,
         /// Names of secrets.
         names: Vec<String>,
     },
-    /// Lets a sandbox use the operator's secrets of these names, and opens the hosts that they are bound to. Answer:
+    /// Lets a sandbox use the secrets of these names that its project's operator has stored, and opens the hosts that they are bound to. Answer:
     /// [`GateAnswer::Placeholders`], in this order.
     UseSecrets {
         /// Which sandbox.
         sandbox: SandboxId,
+        /// Its project.
+        project: Project,
         /// Names of secrets.
         names: Vec<String>,
     },
@@ -167,6 +180,16 @@ pub struct SealedValue {
     pub name: String,
     /// The value, sealed with the gateway's public key and [`seal_context`] as context; base64.
     pub sealed: String,
+}
+
+/// What a value that an operator stores is sealed for: one name in one project.
+#[must_use]
+pub fn stored_context(project: &Project, name: &str) -> Vec<u8> {
+    if *project == Project::default() {
+        return name.as_bytes().to_vec();
+    }
+    // No sandbox is called so, whatever a project is called.
+    format!("project {project}/{name}").into_bytes()
 }
 
 /// What a value that a client gave is sealed for: one name in one sandbox.
@@ -313,6 +336,8 @@ pub struct DecisionView {
 /// A secret, as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretView {
+    /// Whose it is.
+    pub project: Project,
     /// Its name.
     pub name: String,
     /// Of its value: grows with each rotation.

@@ -33,7 +33,7 @@ impl FromRequestParts<Face> for Operator {
 #[utoipa::path(get, path = "/v1/secrets", tag = "secrets",
     responses((status = 200, body = SecretListAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn list(Operator(actor): Operator, face: Face) -> Reply<SecretListAnswer> {
-    answer(face.sandboxes.secret_list(actor)).await
+    answer(face.sandboxes.secret_list(actor, None)).await
 }
 
 /// Store a secret, or replace the value of one. Operators only.
@@ -50,5 +50,5 @@ pub(crate) async fn set(Operator(actor): Operator, face: Face, Id(name): Id, bod
     params(("name" = String, Path, description = "Name of the secret")),
     responses((status = 200, body = SecretRemoveAnswer), (status = "default", body = ErrorBody)))]
 pub(crate) async fn remove(Operator(actor): Operator, face: Face, Id(name): Id) -> Reply<SecretRemoveAnswer> {
-    answer(face.sandboxes.secret_remove(actor, SecretRequest { name })).await
+    answer(face.sandboxes.secret_remove(actor, SecretRequest { name, ..SecretRequest::default() })).await
 }

@@ -57,7 +57,7 @@ impl Pipelines for Scoped {
         Box::pin(async move {
             self.check(Operation::Pipeline)?;
             for stage in &request.stages {
-                self.may_be_made(&stage.template, &stage.secrets, stage.trading.as_ref()).await?;
+                self.may_be_made(&stage.template, stage.trading.as_ref()).await?;
             }
             self.research.pipeline(self.actor(), request, progress).await
         })

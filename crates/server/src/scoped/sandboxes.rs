@@ -2,7 +2,7 @@
 
 use ringfence_engine::api::{Answering, Chunks, ProgressSender, Sandboxes};
 use ringfence_model::{
-    ApiError, JobId, Operation, Role,
+    ApiError, JobId, Operation, Project, Role,
     api::{
         Actor, AuditEntryView, AuditLogAnswer, AuditLogRequest, AuditPruneAnswer, AuditPruneRequest, AuditVerifyAnswer,
         AuditVerifyRequest, BuildAnswer, BuildRequest, CloneAnswer, CloneRequest, ConfigureAnswer, ConfigureRequest,
@@ -18,8 +18,7 @@ use ringfence_model::{
 
 use super::Scoped;
 
-const SECRETS: &str = "stored secrets";
-const INSTALLATION: &str = "templates that are built or exported, archives, the audit chain and stored secrets";
+const INSTALLATION: &str = "templates that are built or exported, archives and the audit chain";
 
 /// About one sandbox, which is resolved within the caller's project first.
 macro_rules! of_a_sandbox {
@@ -48,17 +47,9 @@ macro_rules! of_the_installation {
 }
 
 impl Scoped {
-    /// Whether the caller may have a sandbox of that template, with those of the installation's secrets and accounts.
-    pub(super) async fn may_be_made(
-        &self,
-        template: &str,
-        secrets: &[String],
-        trading: Option<&TradingChoice>,
-    ) -> Result<(), ApiError> {
+    /// Whether the caller may have a sandbox of that template, with that account of the installation's.
+    pub(super) async fn may_be_made(&self, template: &str, trading: Option<&TradingChoice>) -> Result<(), ApiError> {
         self.own_template(template).await?;
-        if !secrets.is_empty() {
-            self.of_the_first_project(SECRETS)?;
-        }
         if trading.is_some() {
             self.of_the_first_project("simulated accounts")?;
         }
@@ -111,7 +102,7 @@ impl Sandboxes for Scoped {
     ) -> Answering<'_, CreateAnswer> {
         Box::pin(async move {
             self.check(Operation::Create)?;
-            self.may_be_made(&request.template, &request.secrets, request.trading.as_ref()).await?;
+            self.may_be_made(&request.template, request.trading.as_ref()).await?;
             request.project = self.caller.makes_for();
             self.inner.create(self.actor(), request, progress).await
         })
@@ -121,9 +112,6 @@ impl Sandboxes for Scoped {
         Box::pin(async move {
             self.check(Operation::Configure)?;
             self.sandbox(&mut request.sandbox_id).await?;
-            if !request.secrets.is_empty() {
-                self.of_the_first_project(SECRETS)?;
-            }
             self.inner.configure(self.actor(), request).await
         })
     }
@@ -218,12 +206,32 @@ impl Sandboxes for Scoped {
         template_image TemplateImage (request: ImageRequest, archive: Chunks) => ImageAnswer;
         template_archive TemplateArchive (request: TemplateRequest) => Chunks;
         template_import TemplateImport (request: ImportRequest, archive: Chunks) => ImportAnswer;
-        secret_list SecretList () => SecretListAnswer;
         prune Prune (request: PruneRequest) => PruneAnswer;
         audit_prune AuditPrune (request: AuditPruneRequest) => AuditPruneAnswer;
         audit_verify AuditVerify (request: AuditVerifyRequest) => AuditVerifyAnswer;
-        secret_set SecretSet (request: SecretSetRequest) => SecretAnswer;
-        secret_remove SecretRemove (request: SecretRequest) => SecretRemoveAnswer;
+    }
+
+    fn secret_list(&self, _: Actor, _: Option<Project>) -> Answering<'_, SecretListAnswer> {
+        Box::pin(async move {
+            self.check(Operation::SecretList)?;
+            self.inner.secret_list(self.actor(), self.caller.project.clone()).await
+        })
+    }
+
+    fn secret_set(&self, _: Actor, mut request: SecretSetRequest) -> Answering<'_, SecretAnswer> {
+        Box::pin(async move {
+            self.check(Operation::SecretSet)?;
+            request.project = self.caller.makes_for();
+            self.inner.secret_set(self.actor(), request).await
+        })
+    }
+
+    fn secret_remove(&self, _: Actor, mut request: SecretRequest) -> Answering<'_, SecretRemoveAnswer> {
+        Box::pin(async move {
+            self.check(Operation::SecretRemove)?;
+            request.project = self.caller.makes_for();
+            self.inner.secret_remove(self.actor(), request).await
+        })
     }
 
     fn audit_log(&self, _: Actor, mut request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {

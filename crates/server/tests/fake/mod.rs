@@ -33,7 +33,7 @@ struct State {
     executions: BTreeMap<ExecutionId, ExecutionAnswer>,
     networks: BTreeMap<SandboxId, NetworkStatus>,
     /// Fingerprint-like lengths instead of values, so that a value that shows up came from somewhere else.
-    secrets: BTreeMap<String, SecretSummary>,
+    secrets: BTreeMap<(Project, String), SecretSummary>,
     trading: trading::State,
     budgets: BTreeMap<Project, ringfence_model::credit::MilliCredits>,
     actors: Vec<Actor>,
@@ -546,6 +546,7 @@ impl Sandboxes for Fake {
             let binding = binding.map(|b| (b.hosts.iter().map(ToString::to_string).collect(), b.ports, b.placements));
             let (hosts, ports, placements) = binding.unwrap_or_default();
             let secret = SecretSummary {
+                project: request.project.clone(),
                 name: request.name.clone(),
                 version: if request.rotate { 2 } else { 1 },
                 fingerprint: format!("{:012x}", request.value.expose().len()),
@@ -557,21 +558,22 @@ impl Sandboxes for Fake {
                 rotated_at: request.rotate.then(|| NOW.into()),
                 revoked: false,
             };
-            self.state().secrets.insert(request.name, secret.clone());
+            self.state().secrets.insert((request.project, request.name), secret.clone());
             SecretAnswer { success: true, secret }
         });
         now(answer)
     }
 
-    fn secret_list(&self, actor: Actor) -> Answering<'_, SecretListAnswer> {
+    fn secret_list(&self, actor: Actor, project: Option<Project>) -> Answering<'_, SecretListAnswer> {
         self.state().actors.push(actor);
-        let secrets: Vec<_> = self.state().secrets.values().cloned().collect();
+        let is_asked = |secret: &&SecretSummary| project.as_ref().is_none_or(|project| secret.project == *project);
+        let secrets: Vec<_> = self.state().secrets.values().filter(is_asked).cloned().collect();
         now(Ok(SecretListAnswer { success: true, count: secrets.len() as u32, secrets }))
     }
 
     fn secret_remove(&self, actor: Actor, request: SecretRequest) -> Answering<'_, SecretRemoveAnswer> {
         self.state().actors.push(actor);
-        let answer = match self.state().secrets.remove(&request.name) {
+        let answer = match self.state().secrets.remove(&(request.project, request.name.clone())) {
             Some(_) => Ok(SecretRemoveAnswer { success: true, name: request.name }),
             None => Err(ApiError::new(Code::InvalidArgument, format!("there is no secret `{}`", request.name))),
         };

@@ -123,7 +123,7 @@ impl Sandboxes for Recorded {
         audit_prune(actor: Actor, request: AuditPruneRequest) => AuditPruneAnswer;
         egress_list(actor: Actor, request: EgressRequest) => EgressAnswer;
         secret_set(actor: Actor, request: SecretSetRequest) => SecretAnswer;
-        secret_list(actor: Actor) => SecretListAnswer;
+        secret_list(actor: Actor, project: Option<Project>) => SecretListAnswer;
         secret_remove(actor: Actor, request: SecretRequest) => SecretRemoveAnswer;
         health(actor: Actor) => HealthAnswer;
     }

@@ -4,7 +4,7 @@ use ringfence_model::SandboxId;
 use rusqlite::{OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 
-use super::secret::{SecretId, SecretName, SecretOrigin, not_found};
+use super::secret::{SecretId, not_found};
 use super::{GateStore, GateTx, GateView, bind};
 use crate::error::{Result, StoreError, doing};
 use crate::seal::SecretValue;
@@ -108,7 +108,7 @@ impl GateTx<'_> {
                 statement.execute(params![
                     Sha256::digest(text.expose()).as_slice(),
                     row.sandbox.as_str(),
-                    row.secret.name.as_str(),
+                    row.secret.kept(),
                     row.secret.origin.as_str(),
                     self.sealer.seal(&associated(row), text.expose()),
                     row.created_at_ms,
@@ -131,7 +131,7 @@ impl GateTx<'_> {
             .conn
             .prepare_cached("DELETE FROM placeholder WHERE sandbox_id = ?1 AND secret = ?2 AND secret_origin = ?3")
             .and_then(|mut statement| {
-                statement.execute(params![sandbox.as_str(), secret.name.as_str(), secret.origin.as_str()])
+                statement.execute(params![sandbox.as_str(), secret.kept(), secret.origin.as_str()])
             })
             .map_err(doing("remove a placeholder"))?;
         Ok(removed > 0)
@@ -167,7 +167,7 @@ fn associated(row: &PlaceholderRow) -> Vec<u8> {
     let secret = &row.secret;
     bind(
         "ringfence placeholder 1\0",
-        &[row.sandbox.as_str().as_bytes(), secret.name.as_str().as_bytes(), secret.origin.as_str().as_bytes()],
+        &[row.sandbox.as_str().as_bytes(), secret.kept().as_bytes(), secret.origin.as_str().as_bytes()],
     )
 }
 
@@ -180,12 +180,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<(PlaceholderRow, Vec<u8>)>> {
     };
     Ok((|| {
         let sandbox = SandboxId::parse(&sandbox).map_err(|_| unreadable("sandbox_id"))?;
-        let origin = match origin.as_str() {
-            "operator" => SecretOrigin::Operator,
-            "client" => SecretOrigin::Client(sandbox.clone()),
+        let owner = match origin.as_str() {
+            "operator" => None,
+            "client" => Some(sandbox.clone()),
             _ => return Err(unreadable("secret_origin")),
         };
-        let secret = SecretId { name: SecretName::parse(&name).map_err(|_| unreadable("secret"))?, origin };
+        let secret = SecretId::of_kept(&name, owner).ok_or_else(|| unreadable("secret"))?;
         Ok((PlaceholderRow { sandbox, secret, created_at_ms }, sealed))
     })())
 }

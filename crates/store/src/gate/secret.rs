@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ringfence_model::SandboxId;
+use ringfence_model::{Project, SandboxId};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::seal::SecretValue;
 const NAME_BYTES_MAX: usize = 64;
 /// Bytes that a binding may have.
 const BINDING_BYTES_MAX: usize = 16 << 10;
-/// Secrets of the operator, and apart from them of one sandbox.
+/// Secrets of a project's operator, and apart from them of one sandbox.
 const SECRETS_MAX: u64 = 1024;
 
 /// The name of a secret: 1 to 64 of `A-Z`, `a-z`, `0-9`, `_`, `.` and `-`.
@@ -68,8 +68,8 @@ impl From<SecretName> for String {
 /// Who brought a secret, and with that who may use it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SecretOrigin {
-    /// The operator; every sandbox may be given a placeholder of it.
-    Operator,
+    /// The operator of a project; every sandbox of that one may be given a placeholder of it.
+    Operator(Project),
     /// A client, for this sandbox alone.
     Client(SandboxId),
 }
@@ -79,7 +79,7 @@ impl SecretOrigin {
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Operator => "operator",
+            Self::Operator(_) => "operator",
             Self::Client(_) => "client",
         }
     }
@@ -88,13 +88,22 @@ impl SecretOrigin {
     #[must_use]
     pub fn sandbox(&self) -> Option<&SandboxId> {
         match self {
-            Self::Operator => None,
+            Self::Operator(_) => None,
             Self::Client(sandbox) => Some(sandbox),
+        }
+    }
+
+    /// What its names begin with where they are kept, which no name has in it: the project and `/`, and nothing for the first one, as
+    /// before there were others.
+    fn prefix(&self) -> String {
+        match self {
+            Self::Operator(project) if *project != Project::default() => format!("{project}/"),
+            _ => String::new(),
         }
     }
 }
 
-/// Which secret. The same name may stand for one of the operator's and for one of each sandbox's.
+/// Which secret. The same name may stand for one of each project's operator and for one of each sandbox's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretId {
     /// Its name.
@@ -104,16 +113,33 @@ pub struct SecretId {
 }
 
 impl SecretId {
-    /// The operator's secret of this name.
+    /// The secret of this name that a project's operator has stored.
     #[must_use]
-    pub fn of_operator(name: SecretName) -> Self {
-        Self { name, origin: SecretOrigin::Operator }
+    pub fn of_operator(name: SecretName, project: &Project) -> Self {
+        Self { name, origin: SecretOrigin::Operator(project.clone()) }
     }
 
     /// The secret of this name that a client gave for the sandbox.
     #[must_use]
     pub fn of_client(name: SecretName, sandbox: &SandboxId) -> Self {
         Self { name, origin: SecretOrigin::Client(sandbox.clone()) }
+    }
+
+    /// Its name where it is kept.
+    pub(super) fn kept(&self) -> String {
+        format!("{}{}", self.origin.prefix(), self.name)
+    }
+
+    /// The secret that is kept under this name; for `None` an operator's.
+    pub(super) fn of_kept(kept: &str, sandbox: Option<SandboxId>) -> Option<Self> {
+        let (origin, name) = match (sandbox, kept.split_once('/')) {
+            (Some(sandbox), _) => (SecretOrigin::Client(sandbox), kept),
+            (None, None) => (SecretOrigin::Operator(Project::default()), kept),
+            (None, Some((project, name))) => (SecretOrigin::Operator(Project::parse(project).ok()?), name),
+        };
+        let id = Self { name: SecretName::parse(name).ok()?, origin };
+        // One form each: the first project's names are kept without it.
+        (id.kept() == kept).then_some(id)
     }
 
     fn sandbox_str(&self) -> Option<&str> {
@@ -124,7 +150,8 @@ impl SecretId {
 impl fmt::Display for SecretId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
-            SecretOrigin::Operator => write!(f, "{}", self.name),
+            SecretOrigin::Operator(project) if *project == Project::default() => write!(f, "{}", self.name),
+            SecretOrigin::Operator(project) => write!(f, "{} of project {project}", self.name),
             SecretOrigin::Client(sandbox) => write!(f, "{} of sandbox {sandbox}", self.name),
         }
     }
@@ -149,6 +176,10 @@ pub struct SecretRow {
     pub revoked_at_ms: Option<u64>,
 }
 
+/// Of the sandbox ?1, or without one of the project whose names begin with ?2.
+const OF_AN_ORIGIN: &str = "sandbox_id IS ?1 AND \
+    CASE ?2 WHEN '' THEN instr(name, '/') = 0 ELSE substr(name, 1, length(?2)) = ?2 END";
+
 const COLUMNS: &str = "name, sandbox_id, version, fingerprint, binding, created_at_ms, rotated_at_ms, revoked_at_ms";
 
 impl GateView<'_> {
@@ -160,15 +191,28 @@ impl GateView<'_> {
         Ok(self.sealed_secret(id)?.map(|(row, _)| row))
     }
 
-    /// The operator's secrets, or those that clients gave for one sandbox, in the order of names.
+    /// The secrets of a project's operator, or those that clients gave for one sandbox, in the order of names.
     ///
     /// # Errors
     /// As [`GateView::secret`].
     pub fn secrets(&self, origin: &SecretOrigin) -> Result<Vec<SecretRow>> {
         const WHAT: &str = "list secrets";
-        let sql = format!("SELECT {COLUMNS} FROM secret WHERE sandbox_id IS ?1 ORDER BY name");
+        let sql = format!("SELECT {COLUMNS} FROM secret WHERE {OF_AN_ORIGIN} ORDER BY name");
         let mut statement = self.conn.prepare_cached(&sql).map_err(doing(WHAT))?;
-        let rows = statement.query_map(params![origin.sandbox().map(SandboxId::as_str)], read).map_err(doing(WHAT))?;
+        let of = params![origin.sandbox().map(SandboxId::as_str), origin.prefix()];
+        let rows = statement.query_map(of, read).map_err(doing(WHAT))?;
+        rows.map(|row| row.map_err(doing(WHAT))?).collect()
+    }
+
+    /// The secrets of all projects' operators.
+    ///
+    /// # Errors
+    /// As [`GateView::secret`].
+    pub fn operators_secrets(&self) -> Result<Vec<SecretRow>> {
+        const WHAT: &str = "list secrets";
+        let sql = format!("SELECT {COLUMNS} FROM secret WHERE sandbox_id IS NULL ORDER BY name");
+        let mut statement = self.conn.prepare_cached(&sql).map_err(doing(WHAT))?;
+        let rows = statement.query_map([], read).map_err(doing(WHAT))?;
         rows.map(|row| row.map_err(doing(WHAT))?).collect()
     }
 
@@ -180,7 +224,7 @@ impl GateView<'_> {
         let Some((row, Some(sealed))) = self.sealed_secret(id)? else { return Ok(None) };
         let value = self.sealer.open(&associated(&row), &sealed).ok_or_else(|| StoreError::Unsealable {
             owner: id.origin.sandbox().map_or_else(|| "the operator".into(), |sandbox| format!("sandbox {sandbox}")),
-            name: id.name.to_string(),
+            name: id.kept(),
         })?;
         Ok(Some((row, value)))
     }
@@ -190,7 +234,7 @@ impl GateView<'_> {
         let sql = format!("SELECT {COLUMNS}, sealed FROM secret WHERE name = ?1 AND sandbox_id IS ?2");
         let mut statement = self.conn.prepare_cached(&sql).map_err(doing(WHAT))?;
         let found = statement
-            .query_row(params![id.name.as_str(), id.sandbox_str()], |row| Ok((read(row)?, row.get(8)?)))
+            .query_row(params![id.kept(), id.sandbox_str()], |row| Ok((read(row)?, row.get(8)?)))
             .optional()
             .map_err(doing(WHAT))?;
         found.map(|(row, sealed)| Ok((row?, sealed))).transpose()
@@ -213,9 +257,9 @@ impl GateTx<'_> {
         };
         let count: u64 = self
             .conn
-            .prepare_cached("SELECT count(*) FROM secret WHERE sandbox_id IS ?1 AND name <> ?2")
+            .prepare_cached(&format!("SELECT count(*) FROM secret WHERE {OF_AN_ORIGIN} AND name <> ?3"))
             .and_then(|mut statement| {
-                statement.query_row(params![id.sandbox_str(), id.name.as_str()], |row| row.get(0))
+                statement.query_row(params![id.sandbox_str(), id.origin.prefix(), id.kept()], |row| row.get(0))
             })
             .map_err(doing("count secrets"))?;
         if count >= SECRETS_MAX {
@@ -224,7 +268,7 @@ impl GateTx<'_> {
         let row = SecretRow {
             id: id.clone(),
             version,
-            fingerprint: self.sealer.fingerprint(id.name.as_str(), value),
+            fingerprint: self.sealer.fingerprint(&id.kept(), value),
             binding: binding.to_owned(),
             created_at_ms: at_ms,
             rotated_at_ms: None,
@@ -243,7 +287,7 @@ impl GateTx<'_> {
         check_value(&id.name, value)?;
         let mut row = self.usable_secret(id)?;
         row.version += 1;
-        row.fingerprint = self.sealer.fingerprint(id.name.as_str(), value);
+        row.fingerprint = self.sealer.fingerprint(&id.kept(), value);
         row.rotated_at_ms = Some(at_ms);
         self.put_secret(&row, Some(value))?;
         Ok(row)
@@ -282,7 +326,7 @@ impl GateTx<'_> {
         let removed = self
             .conn
             .prepare_cached("DELETE FROM secret WHERE name = ?1 AND sandbox_id IS ?2")
-            .and_then(|mut statement| statement.execute(params![id.name.as_str(), id.sandbox_str()]))
+            .and_then(|mut statement| statement.execute(params![id.kept(), id.sandbox_str()]))
             .map_err(doing("remove a secret"))?;
         if removed > 0 {
             self.erase.set(true);
@@ -318,7 +362,7 @@ impl GateTx<'_> {
             )
             .and_then(|mut statement| {
                 statement.execute(params![
-                    row.id.name.as_str(),
+                    row.id.kept(),
                     row.id.sandbox_str(),
                     row.version,
                     row.fingerprint,
@@ -370,7 +414,7 @@ fn check_value(name: &SecretName, value: &SecretValue) -> Result<()> {
 fn associated(row: &SecretRow) -> Vec<u8> {
     let owner = row.id.sandbox_str().unwrap_or_default();
     let version = row.version.to_be_bytes();
-    bind("ringfence secret 1\0", &[owner.as_bytes(), row.id.name.as_str().as_bytes(), &version, row.binding.as_bytes()])
+    bind("ringfence secret 1\0", &[owner.as_bytes(), row.id.kept().as_bytes(), &version, row.binding.as_bytes()])
 }
 
 pub(super) fn not_found(id: &SecretId) -> StoreError {
@@ -383,11 +427,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<SecretRow>> {
     let (created_at_ms, rotated_at_ms, revoked_at_ms) = (row.get(5)?, row.get(6)?, row.get(7)?);
     let unreadable = |column| StoreError::Unreadable { column, row: format!("secret `{}`", name.escape_debug()) };
     Ok((|| {
-        let origin = match sandbox {
-            None => SecretOrigin::Operator,
-            Some(id) => SecretOrigin::Client(SandboxId::try_from(id).map_err(|_| unreadable("sandbox_id"))?),
-        };
-        let id = SecretId { name: SecretName::parse(&name).map_err(|_| unreadable("name"))?, origin };
+        let sandbox = sandbox.map(SandboxId::try_from).transpose().map_err(|_| unreadable("sandbox_id"))?;
+        let id = SecretId::of_kept(&name, sandbox).ok_or_else(|| unreadable("name"))?;
         Ok(SecretRow { id, version, fingerprint, binding, created_at_ms, rotated_at_ms, revoked_at_ms })
     })())
 }
