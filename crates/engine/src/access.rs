@@ -215,11 +215,12 @@ impl Access for Engine {
         looking(async move {
             let name = canonical(&name);
             if project == Project::default() {
-                return Ok(());
+                // Others' are told by their names, without a look at whether they exist.
+                return if name.contains('/') { Err(unknown(name).into()) } else { Ok(()) };
             }
             // What there is not is refused here too, so that both take the same look and no more.
             match self.view_of(name).await? {
-                Some(view) if view.category != "exported" => Ok(()),
+                Some(view) if view.category != "exported" || project.has_template(name) => Ok(()),
                 _ => Err(unknown(name).into()),
             }
         })

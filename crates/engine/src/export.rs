@@ -144,6 +144,8 @@ impl Engine {
         let _active = self.inner.activity.begin();
         let sandbox = self.find_live(&request.sandbox_id).await?;
         request.check()?;
+        let request =
+            ExportRequest { template_name: request.project.template_named(&request.template_name), ..request };
         // What is refused is refused before anything is done. It is asked again when the name is taken.
         self.free_version(&request.template_name, request.new_version).await?;
         // Until its row names them nothing else says that its layers are needed.
@@ -259,10 +261,11 @@ impl Engine {
     /// # Errors
     /// The name is taken, or there are too many.
     async fn free_version(&self, name: &str, new_version: bool) -> Result<u32, Failure> {
-        api::check_template_name(name)?;
+        let plain = api::plain_template_name(name);
+        api::check_template_name(plain)?;
         let exists = |text: String| Err(ApiError::new(Code::TemplateExists, text).into());
-        if canonical(name) != name || template::shipped_named(name).is_some() {
-            return exists(format!("`{name}` is a template that ringfence ships; choose another name"));
+        if canonical(plain) != plain || template::shipped_named(plain).is_some() {
+            return exists(format!("`{plain}` is a template that ringfence ships; choose another name"));
         }
         let rows = self.inner.store.templates().await?;
         // A version of it would take the place of the operator's recipe in every sandbox that is made after it.
@@ -275,7 +278,10 @@ impl Engine {
                 "there is a template `{name}`; choose another name, or ask for a new version of it with new_version=true"
             ));
         }
-        if rows.iter().filter(|row| exported(&row.recipe).is_some()).count() >= EXPORTED_MAX {
+        // Of one project: it takes no other one's places, and hears of none.
+        let project = |name: &str| name.split_once('/').map(|(project, _)| project.to_owned());
+        let own = rows.iter().filter(|row| exported(&row.recipe).is_some() && project(&row.name) == project(name));
+        if own.count() >= EXPORTED_MAX {
             let text = format!("there are {EXPORTED_MAX} exported templates; delete one with `template_delete`");
             return Err(ApiError::new(Code::QuotaExceeded, text).into());
         }

@@ -182,6 +182,7 @@ mod tests {
     #[test]
     fn a_secret_is_listed_with_where_it_may_go() {
         let secret = SecretView {
+            project: Project::default(),
             name: "KEY".into(),
             version: 2,
             fingerprint: "0123456789ab".into(),

@@ -58,6 +58,25 @@ impl Project {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// How a template is called that was exported from one of its sandboxes: the project and `/` stand before the name that was asked for,
+    /// which may have them already. Those of the first project are called as they were asked for.
+    #[must_use]
+    pub fn template_named(&self, name: &str) -> String {
+        match self.has_template(name) {
+            true => name.to_owned(),
+            false => format!("{self}/{name}"),
+        }
+    }
+
+    /// Whether a template of this name, if it was exported, is of this project.
+    #[must_use]
+    pub fn has_template(&self, name: &str) -> bool {
+        match name.split_once('/') {
+            Some((project, _)) => project == self.as_str() && *self != Self::default(),
+            None => *self == Self::default(),
+        }
+    }
 }
 
 impl Default for Project {

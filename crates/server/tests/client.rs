@@ -8,7 +8,7 @@ use std::path::Path;
 use futures::StreamExt;
 use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
-    Code,
+    Code, Project,
     api::{
         Actor, AuditLogRequest, AuditVerifyRequest, BuildRequest, ConfigureRequest, CreateRequest, DownloadRequest,
         EgressRequest, EnvVars, ExecuteRequest, ExecutionRequest, Hidden, ImageRequest, ListRequest, LogsRequest,
@@ -79,6 +79,7 @@ async fn secrets_go_through_for_the_operator_alone() {
     let host = Host::start().await;
     let client = Client::new(&host.socket(), "test");
     let set = |rotate: bool| SecretSetRequest {
+        project: Project::default(),
         name: "API.key-1".into(),
         value: Hidden::new("hunter2".into()),
         hosts: if rotate { vec![] } else { vec!["API.example.com".into()] },

@@ -80,7 +80,7 @@ impl Scene {
         let theirs = made("rival", theirs, exported).await;
         let key = json!({"value": "a-value-of-it", "hosts": ["rival.example"], "placements": ["bearer"]});
         let stored = rest(&host, &token(Role::Operator, "rival"), "PUT", "/v1/secrets/RIVALS_KEY", &key).await;
-        assert_eq!(stored.status, 200, "{stored:?}");
+        assert_eq!(stored.status, 200, "{}", stored.body);
         services.taken();
         Self { host, services, project, role, own, theirs }
     }

@@ -331,6 +331,7 @@ mod tests {
             ["bearer", "basic:password", "header:X-Api-Key", "header:X-Other", "query:apikey", "frame:key"]
         );
         let request = SecretSetRequest {
+            project: Project::default(),
             name: "A".into(),
             value: ringfence_model::api::Hidden::new("v".into()),
             hosts: vec!["a.example".into()],

@@ -155,13 +155,8 @@ impl Daemon {
         let pipeline = make("/v1/pipelines", json!({"stages": [stage], "wait": 50}), "pipeline_id");
         let grid = json!({"strategies": ["buy_and_hold"], "symbols": ["AAPL"], "wait": 50});
         let sweep = make("/v1/sweeps", grid, "sweep_id");
-        // What is exported is the first project's; the others have what ships.
-        let template = if project == "default" {
-            let body = json!({"template_name": format!("house-{number}")});
-            make(&format!("/v1/sandboxes/{sandbox}/export"), body, "template_name")
-        } else {
-            "python".to_owned()
-        };
+        let body = json!({"template_name": format!("house-{number}")});
+        let template = make(&format!("/v1/sandboxes/{sandbox}/export"), body, "template_name");
         Things { sandbox, execution, template, sweep, pipeline, swarm, task }
     }
 }

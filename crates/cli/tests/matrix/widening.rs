@@ -106,7 +106,6 @@ impl Scene {
 fn shared() -> Vec<(&'static str, Value, Then)> {
     vec![
         ("network", json!("open"), OperatorsAlone("PERMISSION_DENIED")),
-        ("secrets", json!(["STORED"]), OperatorsAlone("PERMISSION_DENIED")),
         ("timeout", json!(604_801), Nobodys("INVALID_ARGUMENT")),
         ("install_packages", json!(["--index-url=http://evil.example/"]), Nobodys("INVALID_ARGUMENT")),
         ("env_vars", json!({"RINGFENCE_ROLE": "operator", "RINGFENCE_PROJECT": "rival"}), Nothing),
@@ -120,7 +119,9 @@ fn shared() -> Vec<(&'static str, Value, Then)> {
 /// What only `sandbox_create` takes.
 fn of_create(theirs: &Things) -> Vec<(&'static str, Value, Then)> {
     vec![
+        ("secrets", json!(["STORED"]), OperatorsAlone("INVALID_ARGUMENT")),
         ("template", json!("house-0"), OperatorsAlone("TEMPLATE_NOT_FOUND")),
+        ("template", json!("rival/house-0"), OperatorsAlone("TEMPLATE_NOT_FOUND")),
         ("trading", json!({"account": "whole"}), OperatorsAlone("PERMISSION_DENIED")),
         ("swarm_id", json!(theirs.swarm), OperatorsAlone("SWARM_NOT_FOUND")),
         ("agent_id", json!("a00000000000"), Nobodys("SWARM_NOT_FOUND")),
@@ -144,7 +145,7 @@ fn unlisted(names: &[&'static str]) -> Vec<(&'static str, Value, Then)> {
 #[test]
 fn no_argument_of_an_agents_gives_a_sandbox_more() {
     let scene = Scene::new();
-    let Scene { daemon, fund, operator, theirs, .. } = &scene;
+    let Scene { daemon, fund, first, operator, theirs } = &scene;
     let plain = scene.sandbox(fund);
     let granted = scene.granted(&plain);
     assert_eq!((&granted["policy"], &granted["secrets"]), (&json!("none"), &json!([])), "{granted}");
@@ -185,6 +186,8 @@ fn no_argument_of_an_agents_gives_a_sandbox_more() {
 
     let of_configure = vec![
         ("sandbox_id", json!(theirs.sandbox), OperatorsAlone("SANDBOX_NOT_FOUND")),
+        // The sandbox is of a project that has none of that name, whoever asks. The control comes below.
+        ("secrets", json!(["STORED"]), Nobodys("INVALID_ARGUMENT")),
         ("env_mode", json!("replace"), Nothing),
         ("unset_env", json!(["PATH"]), Nothing),
         ("run_commands", json!(["true"]), Nothing),
@@ -205,11 +208,17 @@ fn no_argument_of_an_agents_gives_a_sandbox_more() {
         }
         let by_operator = daemon.rest(operator, "POST", &path, &body);
         assert_eq!(by_operator.code, then.operators_code(), "the control, {what}: {by_operator:?}");
-        if matches!((*name, then), ("network" | "secrets", OperatorsAlone(_))) {
+        if matches!((*name, then), ("network", OperatorsAlone(_))) {
             assert_ne!(scene.granted(&own), granted, "the control has an effect, {what}");
         }
         scene.delete(&own);
     }
+    // Who is of the project that the secret was stored in may have it used.
+    let firsts = scene.sandbox(first);
+    let body = json!({"sandbox_id": firsts, "secrets": ["STORED"]});
+    assert_eq!(daemon.call(first, "sandbox_configure", &body).code, "", "the control");
+    assert_eq!(scene.granted(&firsts)["secrets"], json!(["STORED"]), "the control has an effect");
+    scene.delete(&firsts);
 }
 
 /// Each limit with a value that the operator sets, and one that lets more through.

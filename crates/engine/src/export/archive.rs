@@ -13,7 +13,7 @@ use futures::{StreamExt, stream::BoxStream};
 use ringfence_jail::proto::LayerWork;
 use ringfence_model::{
     ApiError, Code, LayerDigest,
-    api::{Exported, ImportAnswer, ImportRequest, Package, TemplateRequest, check_template_name},
+    api::{Exported, ImportAnswer, ImportRequest, Package, TemplateRequest, check_template_name, plain_template_name},
 };
 use ringfence_store::{Actor, TemplateRow, TemplateStatus};
 use serde::{Deserialize, Serialize};
@@ -98,11 +98,13 @@ impl Engine {
                 digest.map_err(|_| ApiError::internal("the base of the template could not be listed"))?
             }
         };
+        // Whose it was is nothing to whoever reads the archive.
+        let base_template = plain_template_name(&export.base_template).to_owned();
         let manifest = Manifest {
             format: FORMAT,
-            name: template.name.clone(),
+            name: plain_template_name(&template.name).to_owned(),
             recipe,
-            export,
+            export: Exported { base_template, ..export },
             packages: serde_json::from_value(template.row.packages.clone()).unwrap_or_default(),
             size_bytes: template.row.size_bytes,
             layers: vec![digest.clone(), home.clone()],

@@ -92,10 +92,10 @@ async fn a_gateway_that_dies_leaves_nobody_waiting() {
     let mut gateway = Gateway::of(&client);
     let asks = tokio::spawn({
         let client = client.clone();
-        async move { client.call(GateOp::Secrets).await }
+        async move { client.call(GateOp::Secrets { project: None }).await }
     });
     assert_eq!(gateway.hears().await.op, GateOp::Settle { living: vec![] });
-    assert_eq!(gateway.hears().await.op, GateOp::Secrets);
+    assert_eq!(gateway.hears().await.op, GateOp::Secrets { project: None });
     drop(gateway);
     let answer = tokio::time::timeout(Duration::from_secs(5), asks).await.expect("at once").expect("no panic");
     assert!(answer.is_err());

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Package, SandboxStatus, TemplateView, check::invalid, is_false, null_is_default};
-use crate::{ApiError, SandboxId};
+use crate::{ApiError, Project, SandboxId};
 
 /// Characters of a template's name.
 const TEMPLATE_NAME_CHARS_MAX: usize = 64;
@@ -16,7 +16,8 @@ const TEMPLATE_NAME_CHARS_MAX: usize = 64;
 pub struct ExportRequest {
     /// The sandbox, running or stopped.
     pub sandbox_id: String,
-    /// How `sandbox_create` is to know it: 1 to 64 of a-z, 0-9, `-`, `_` and `.`.
+    /// How `sandbox_create` is to know it: 1 to 64 of a-z, 0-9, `-`, `_` and `.`. That of a project other than `default` is called
+    /// `PROJECT/NAME`.
     #[schemars(length(min = 1, max = 64))]
     pub template_name: String,
     /// What it is for.
@@ -31,6 +32,9 @@ pub struct ExportRequest {
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
     #[schema(nullable)]
     pub new_version: bool,
+    /// Whose it becomes: said by the daemon, of its caller, and never by a request.
+    #[serde(skip)]
+    pub project: Project,
 }
 
 /// Something that was left out of a template.
@@ -161,7 +165,13 @@ pub struct CloneAnswer {
     pub expires_at: String,
 }
 
-/// Whether a template may have this name.
+/// The name of a template without the project that it is of.
+#[must_use]
+pub fn plain_template_name(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(_, name)| name)
+}
+
+/// Whether a template may have this name, without the project that it is of.
 ///
 /// # Errors
 /// INVALID_ARGUMENT.
@@ -186,7 +196,8 @@ impl ExportRequest {
     /// # Errors
     /// INVALID_ARGUMENT for what is out of bounds.
     pub fn check(&self) -> Result<(), ApiError> {
-        check_template_name(&self.template_name)?;
+        let own = self.project.has_template(&self.template_name);
+        check_template_name(if own { plain_template_name(&self.template_name) } else { &self.template_name })?;
         check_text("description", self.description.as_deref().unwrap_or_default(), 500)?;
         if self.tags.len() > 20 {
             return Err(invalid("`tags` has more than 20 words"));
@@ -214,6 +225,29 @@ mod tests {
         for name in ["", "-a", ".a", "A", "a/b", "a b", "ä", "../a", &"a".repeat(65)] {
             assert!(check_template_name(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_projects_templates_are_called_after_it() {
+        let [first, fund, rival] = ["default", "fund", "rival"].map(|name| Project::parse(name).expect("a name"));
+        assert_eq!((first.template_named("a"), fund.template_named("a")), ("a".to_owned(), "fund/a".to_owned()));
+        assert_eq!(fund.template_named("fund/a"), "fund/a", "it was called so already");
+        // Each has its own alone.
+        for (name, owner) in [("a", &first), ("fund/a", &fund), ("rival/a", &rival)] {
+            assert_eq!(
+                [&first, &fund, &rival].map(|project| project.has_template(name)),
+                [&first, &fund, &rival].map(|p| p == owner),
+                "{name}"
+            );
+        }
+        assert!(!first.has_template("default/a"), "there is one name for each");
+        let check = |project: &Project, name: &str| {
+            let (project, template_name) = (project.clone(), name.to_owned());
+            ExportRequest { project, template_name, ..ExportRequest::default() }.check().is_ok()
+        };
+        assert!(check(&first, "a") && check(&fund, "a") && check(&fund, "fund/a"));
+        assert!(!check(&first, "fund/a") && !check(&fund, "rival/a") && !check(&first, "default/a"));
+        assert!(!check(&fund, "fund/") && !check(&fund, "fund/a/b") && !check(&fund, "fund/fund/a"));
     }
 
     #[test]

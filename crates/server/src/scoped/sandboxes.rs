@@ -18,7 +18,7 @@ use ringfence_model::{
 
 use super::Scoped;
 
-const INSTALLATION: &str = "templates that are built or exported, archives and the audit chain";
+const INSTALLATION: &str = "builds of templates, archives and the audit chain";
 
 /// About one sandbox, which is resolved within the caller's project first.
 macro_rules! of_a_sandbox {
@@ -85,6 +85,11 @@ impl Scoped {
 fn is_of_a_job(entry: &AuditEntryView) -> bool {
     let kind = entry.event.split('.').next().unwrap_or_default();
     entry.sandbox_id.is_none() && ["sweep", "pipeline", "swarm", "task"].contains(&kind)
+}
+
+/// The template that an entry is about, if it is about one.
+fn template_of(entry: &AuditEntryView) -> Option<&str> {
+    entry.detail.get("template").filter(|_| entry.event.starts_with("template."))?.as_str()
 }
 
 /// The job that an entry is about. Each kind of job names itself in its own word.
@@ -161,8 +166,8 @@ impl Sandboxes for Scoped {
         Box::pin(async move {
             self.check(Operation::Templates)?;
             let mut answer = self.inner.templates(self.actor(), request).await?;
-            if self.guest_project().is_some() {
-                answer.templates.retain(|template| template.category != "exported");
+            if let Some(project) = &self.caller.project {
+                answer.templates.retain(|one| one.category != "exported" || project.has_template(&one.name));
                 answer.count = u32::try_from(answer.templates.len()).unwrap_or(u32::MAX);
             }
             Ok(answer)
@@ -196,7 +201,7 @@ impl Sandboxes for Scoped {
         Box::pin(async move {
             self.check(Operation::ExportTemplate)?;
             self.sandbox(&mut request.sandbox_id).await?;
-            self.of_the_first_project(INSTALLATION)?;
+            request.project = self.caller.makes_for();
             self.inner.export_template(self.actor(), request, progress).await
         })
     }
@@ -204,7 +209,6 @@ impl Sandboxes for Scoped {
     of_the_installation! {
         build Build (request: BuildRequest, progress: Option<ProgressSender>) => BuildAnswer;
         template_image TemplateImage (request: ImageRequest, archive: Chunks) => ImageAnswer;
-        template_archive TemplateArchive (request: TemplateRequest) => Chunks;
         template_import TemplateImport (request: ImportRequest, archive: Chunks) => ImportAnswer;
         prune Prune (request: PruneRequest) => PruneAnswer;
         audit_prune AuditPrune (request: AuditPruneRequest) => AuditPruneAnswer;
@@ -234,6 +238,15 @@ impl Sandboxes for Scoped {
         })
     }
 
+    fn template_archive(&self, _: Actor, request: TemplateRequest) -> Answering<'_, Chunks> {
+        Box::pin(async move {
+            self.check(Operation::TemplateArchive)?;
+            self.of_the_first_project(INSTALLATION)?;
+            self.own_template(&request.template_name).await?;
+            self.inner.template_archive(self.actor(), request).await
+        })
+    }
+
     fn audit_log(&self, _: Actor, mut request: AuditLogRequest) -> Answering<'_, AuditLogAnswer> {
         Box::pin(async move {
             self.check(Operation::AuditLog)?;
@@ -250,9 +263,12 @@ impl Sandboxes for Scoped {
                 // What is about no sandbox and no job is the installation's; who else may come in, and what others may spend, is the
                 // operator's alone.
                 let operators = |event: &str| event.starts_with("token.") || event.starts_with("credit.");
-                let shared = |entry: &AuditEntryView| match is_of_a_job(entry) {
-                    true => job_of(entry).is_some_and(|job| jobs.contains(&job)),
-                    false => is_first && !operators(&entry.event),
+                let shared = |entry: &AuditEntryView| match (is_of_a_job(entry), template_of(entry)) {
+                    (true, _) => job_of(entry).is_some_and(|job| jobs.contains(&job)),
+                    (false, Some(template)) if template.contains('/') => {
+                        self.caller.project.as_ref().is_some_and(|project| project.has_template(template))
+                    }
+                    (false, _) => is_first && !operators(&entry.event),
                 };
                 self.retain(&mut answer.entries, |entry| entry.sandbox_id.as_deref(), shared).await?;
                 // The oldest stand first.
@@ -279,7 +295,8 @@ impl Sandboxes for Scoped {
             self.check(Operation::Health)?;
             let mut answer = self.inner.health(self.actor()).await?;
             let Some(project) = self.caller.project.clone() else { return Ok(answer) };
-            let request = ListRequest { limit: Some(LIST_MAX), project: Some(project), ..ListRequest::default() };
+            let request =
+                ListRequest { limit: Some(LIST_MAX), project: Some(project.clone()), ..ListRequest::default() };
             let own = self.inner.list(self.actor(), request).await?.sandboxes;
             let of = |status| own.iter().filter(|one| one.status == status).count() as u64;
             answer.sandboxes = SandboxCounts {
@@ -288,11 +305,9 @@ impl Sandboxes for Scoped {
                 paused: of(SandboxStatus::Paused),
                 stopped: of(SandboxStatus::Stopped),
             };
-            if self.guest_project().is_none() {
-                return Ok(answer);
-            }
             let request = TemplateListRequest { category: Some("exported".into()), limit: Some(LIST_MAX) };
-            let hidden = self.inner.templates(self.actor(), request).await?.templates;
+            let mut hidden = self.inner.templates(self.actor(), request).await?.templates;
+            hidden.retain(|template| !project.has_template(&template.name));
             answer.templates.retain(|template| hidden.iter().all(|hidden| hidden.name != template.name));
             answer.problems.retain(|problem| hidden.iter().all(|hidden| !problem.contains(&hidden.name)));
             Ok(answer)

@@ -107,9 +107,8 @@ impl Things {
     /// Puts ids in the places of `{sandbox}`, `{id}` and the like.
     fn filled(&self, text: &str, of: Of) -> String {
         let text = text.replace("{id}", self.of(of)).replace("{sandbox}", &self.sandbox);
-        text.replace("{name}", if of == Of::Template { &self.template } else { "KEY" })
-            .replace("{token}", "tok_0000000000000000")
-            .replace("{number}", "7")
+        let name = if of == Of::Template { self.template.replace('/', "%2F") } else { "KEY".to_owned() };
+        text.replace("{name}", &name).replace("{token}", "tok_0000000000000000").replace("{number}", "7")
     }
 }
 

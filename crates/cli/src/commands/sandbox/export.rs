@@ -64,6 +64,7 @@ pub(super) async fn export(api: &dyn Sandboxes, args: ExportArgs, as_json: bool)
         description: args.description,
         tags: args.tags,
         new_version: args.new_version,
+        ..ExportRequest::default()
     };
     let answer = api.export_template(Actor::Operator, request, Some(sender)).await;
     shown.end().await;
