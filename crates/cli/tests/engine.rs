@@ -9,9 +9,9 @@ use ringfence_engine::api::Sandboxes;
 use ringfence_model::{
     Code,
     api::{
-        Actor, ConfigureRequest, CreateRequest, DownloadRequest, EgressRequest, EnvMode, ExecuteRequest,
-        ExecutionRequest, ExecutionStatus, Interpreter, LimitsRequest, ListRequest, LogsRequest, NamedNetwork, Network,
-        SandboxRequest, SandboxStatus, UploadRequest,
+        Actor, AuditHeadView, AuditVerifyRequest, ConfigureRequest, CreateRequest, DownloadRequest, EgressRequest,
+        EnvMode, ExecuteRequest, ExecutionRequest, ExecutionStatus, Interpreter, LimitsRequest, ListRequest,
+        LogsRequest, NamedNetwork, Network, SandboxRequest, SandboxStatus, UploadRequest,
     },
 };
 
@@ -432,6 +432,16 @@ async fn what_there_is_not_is_refused_by_name() {
     assert_eq!(sandbox.api.execute(Actor::Agent, js).await.expect_err("no node here").code, Code::LanguageNotAvailable);
     let beyond = EgressRequest { after: Some(u64::MAX), ..EgressRequest::default() };
     assert_eq!(api.egress_list(Actor::Operator, beyond).await.expect_err("no number").code, Code::InvalidArgument);
+    let whole = AuditVerifyRequest::default();
+    let remembered = Some(AuditHeadView { seq: u64::MAX, hash: "0".repeat(64) });
+    for beyond in [
+        AuditVerifyRequest { from: Some(u64::MAX), ..whole.clone() },
+        AuditVerifyRequest { to: Some(1 << 63), ..whole.clone() },
+        AuditVerifyRequest { remembered, ..whole },
+    ] {
+        let refused = api.audit_verify(Actor::Operator, beyond.clone()).await.expect_err("no number");
+        assert_eq!(refused.code, Code::InvalidArgument, "{beyond:?}");
+    }
 }
 
 #[tokio::test]

@@ -347,6 +347,8 @@ fn the_rest_api_is_as_described() {
     let mut command = Command::new(python.with_file_name("st"));
     command
         .current_dir(home)
+        .envs([("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").as_os_str())])
+        .env("SCHEMATHESIS_HOOKS", "archives")
         .arg("run")
         .arg(described)
         .args(["--url", &format!("http://127.0.0.1:{port}"), "--max-time", "60", "--no-color", "--warnings", "off"])

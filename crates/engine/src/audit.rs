@@ -76,6 +76,8 @@ impl Engine {
             fault: Some(fault),
             gate: None,
         };
+        let remembered_seq = request.remembered.as_ref().map(|remembered| remembered.seq);
+        check_numbers([("from", request.from), ("to", request.to), ("remembered.seq", remembered_seq)])?;
         if let Some(remembered) = &request.remembered
             && remembered.seq > 0
         {
@@ -163,8 +165,28 @@ impl Engine {
     }
 }
 
+/// Numbers of entries are SQLite's integers, which have a sign.
+///
+/// # Errors
+/// INVALID_ARGUMENT for one that no entry can have.
+pub(crate) fn check_numbers<const N: usize>(numbers: [(&str, Option<u64>); N]) -> Result<(), ApiError> {
+    for (argument, number) in numbers {
+        if let Some(number) = number.filter(|number| i64::try_from(*number).is_err()) {
+            let text = format!("`{argument}` is {number}, and no entry has a number beyond {}", i64::MAX);
+            return Err(ApiError::new(Code::InvalidArgument, text));
+        }
+    }
+    Ok(())
+}
+
 /// What was asked, read strictly.
 fn parse_cut(cut: &AuditCut) -> Result<Cut, ApiError> {
+    check_numbers([
+        ("seq", Some(cut.seq)),
+        ("entries", Some(cut.entries)),
+        ("first_at_ms", Some(cut.first_at_ms)),
+        ("last_at_ms", Some(cut.last_at_ms)),
+    ])?;
     let wrong = |what: &str| ApiError::new(Code::InvalidArgument, format!("`{what}` of a cut is not what it must be"));
     let hash = |what: &str, text: &str| AuditHash::parse(text).ok_or_else(|| wrong(what));
     Ok(Cut {

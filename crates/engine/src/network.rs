@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ringfence_model::{
-    ApiError, Code, Project, SandboxId,
+    ApiError, Project, SandboxId,
     api::{
         self, EgressAnswer, EgressDecision, EgressRequest, Network, NetworkStatus, SecretAnswer, SecretListAnswer,
         SecretRemoveAnswer, SecretRequest, SecretSetRequest, SecretSummary, check_secret_name,
@@ -15,7 +15,7 @@ use ringfence_model::{
 };
 use ringfence_store::{Actor, SecretValue, gate::EnvelopePublicKey};
 
-use crate::{engine::Engine, error::Failure, lookup::Found, service::count, view};
+use crate::{audit, engine::Engine, error::Failure, lookup::Found, service::count, view};
 
 /// Whether `actor` may ask for this network.
 ///
@@ -45,11 +45,7 @@ impl Engine {
             None => None,
         };
         let limit = api::list_limit(request.limit)?;
-        // Numbers of entries are SQLite's integers, which have a sign.
-        if request.after.is_some_and(|after| i64::try_from(after).is_err()) {
-            let text = format!("`after` is the number of a decision, and none has one beyond {}", i64::MAX);
-            return Err(ApiError::new(Code::InvalidArgument, text).into());
-        }
+        audit::check_numbers([("after", request.after)])?;
         let asked = GateOp::Decisions { sandbox, after: request.after, limit };
         let GateAnswer::Decisions(mut decisions) = self.inner.gate.call(asked).await? else {
             return Err(mistaken("decisions"));
@@ -159,6 +155,7 @@ fn summary(secret: SecretView) -> SecretSummary {
 #[cfg(test)]
 mod tests {
     use ringfence_model::{
+        Code,
         api::{NamedNetwork, PortSpec},
         net::{HostName, control::SecretBinding},
     };
