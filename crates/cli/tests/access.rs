@@ -235,11 +235,22 @@ fn jobs_are_of_the_project_that_began_them() {
     let path = format!("/v1/executions/{execution}");
     assert_eq!(ask(Some(&fund), "GET", &path, &Value::Null).status, 200);
     assert_eq!(ask(Some(&rival), "GET", &path, &Value::Null).status, 404);
-    // What is the installation's is no stage's of another project.
-    let mut with_secret = stage;
-    with_secret["secrets"] = json!(["anything"]);
-    let refused = ask(Some(&fund), "POST", "/v1/pipelines", &json!({"stages": [with_secret]}));
-    assert_eq!(refused.status, 403, "{}", refused.body);
+    // A stage has the stored secrets of its own project: another's is answered as one that there is not.
+    let (first_id, first) = token(home, "operator", "default", &[]);
+    let key = json!({"value": "a-value-of-it", "hosts": ["api.example.com"], "placements": ["bearer"]});
+    assert_eq!(ask(Some(&first), "PUT", "/v1/secrets/FIRSTS_KEY", &key).status, 200);
+    let with_secret = |secret: &str, name: &str| {
+        let mut stage = stage.clone();
+        stage["secrets"] = json!([name]);
+        let ran = ask(Some(secret), "POST", "/v1/pipelines", &json!({"stages": [stage], "wait": 50})).json();
+        ran["error"].as_str().map(str::to_owned)
+    };
+    let refused = with_secret(&fund, "FIRSTS_KEY").expect("it is the first project's");
+    assert!(refused.contains("there is no secret"), "{refused}");
+    assert_eq!(Some(refused.replace("FIRSTS_KEY", "NOBODYS_KEY")), with_secret(&fund, "NOBODYS_KEY"));
+    assert_eq!(with_secret(&first, "FIRSTS_KEY"), None, "the control");
+    assert_eq!(ask(Some(&first), "DELETE", "/v1/secrets/FIRSTS_KEY", &Value::Null).status, 200);
+    said(home, &["token", "revoke", &first_id, "--json"]);
 
     for (secret, swarm) in [(&fund, &swarm), (&rival, &theirs)] {
         assert_eq!(ask(Some(secret), "DELETE", &format!("/v1/swarms/{swarm}"), &Value::Null).status, 200);

@@ -150,8 +150,7 @@ impl SecretId {
 impl fmt::Display for SecretId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
-            SecretOrigin::Operator(project) if *project == Project::default() => write!(f, "{}", self.name),
-            SecretOrigin::Operator(project) => write!(f, "{} of project {project}", self.name),
+            SecretOrigin::Operator(_) => f.write_str(&self.kept()),
             SecretOrigin::Client(sandbox) => write!(f, "{} of sandbox {sandbox}", self.name),
         }
     }
