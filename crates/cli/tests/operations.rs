@@ -30,8 +30,8 @@ async fn a_program_that_ends_in_time_ends_by_itself_and_nothing_new_is_begun() {
     let run = begin(&api, &id, "import time; time.sleep(4); print('done')").await;
     let stopped = Instant::now();
     daemon.signal(Signal::TERM);
-    let ready = daemon.wait_for_status("draining");
-    assert!(ready["missing"][0].as_str().expect("words").contains("waits for 1 execution"), "{ready}");
+    daemon.wait_for_status("draining");
+    daemon.wait_for_missing("waits for 1 execution");
     let refused = api.create(Actor::Operator, CreateRequest::default(), None).await.expect_err("no more");
     assert!(refused.code == Code::InsufficientResources && refused.message.contains("stopping"), "{refused:?}");
     let request = ExecuteRequest { sandbox_id: id, code: "print(1)".into(), ..ExecuteRequest::default() };
