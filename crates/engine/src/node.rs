@@ -36,6 +36,9 @@ const FREE_BYTES_MIN: u64 = 64 << 20;
 /// How long the ends of killed executions may take to be known.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long questions are still taken after that. Clients hold one open for half a second, and ask the next at once.
+const LAST_WORD: Duration = Duration::from_millis(250);
+
 /// What an execution says that a drain has ended.
 const STOPPED: &str = "the daemon was stopped";
 
@@ -228,6 +231,8 @@ impl Node for Engine {
                 execution.wait(SETTLE_PATIENCE).await;
             });
             join_all(ends).await;
+            // Who asks again and again what became of one may be between two questions.
+            tokio::time::sleep(LAST_WORD).await;
         })
     }
 
